@@ -1,0 +1,1 @@
+//! What leaves the program other than the screen: text and JSON reports.

@@ -1,0 +1,7 @@
+//! The data: what a tick is, who VMs and vCPUs are, and how histograms answer.
+//!
+//! Nothing here does I/O, reads a clock or knows where the data comes from.
+
+pub mod ids;
+pub mod session;
+pub mod tick;

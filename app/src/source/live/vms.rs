@@ -1,0 +1,1 @@
+//! Which VM a process is: its name and kind of VMM, from `/proc`.

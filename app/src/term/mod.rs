@@ -1,0 +1,1 @@
+//! The terminal: taken once, restored exactly once, and the event loop.

@@ -1,0 +1,1 @@
+//! What tracefs says about the kernel's tracepoints: record layouts and names.

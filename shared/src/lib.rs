@@ -1,0 +1,23 @@
+//! What crosses the kernel boundary: the probes write it, the program reads it.
+//!
+//! Everything here is `repr(C)`, integers only, zero is "unset", and sizes are asserted, because
+//! both sides are compiled by different compilers for different targets. Nothing here allocates.
+#![no_std]
+
+pub mod cell;
+pub mod column;
+pub mod conf;
+pub mod hist;
+pub mod slot;
+
+/// Implements `Default` as all-zero, which is what a fresh BPF array holds.
+macro_rules! zeroed {
+    ($t:ty, $v:expr) => {
+        impl Default for $t {
+            fn default() -> Self {
+                $v
+            }
+        }
+    };
+}
+pub(crate) use zeroed;

@@ -1,0 +1,170 @@
+//! A slot: one vCPU thread, who it is and what it is doing.
+
+use crate::{column::COLUMNS, zeroed};
+
+/// A kernel exit: the hardware left guest mode (`kvm_exit`).
+pub const KIND_EXIT: u32 = 0;
+/// A userspace exit: KVM_RUN returned to the VMM (`kvm_userspace_exit`).
+pub const KIND_USERSPACE: u32 = 1;
+
+/// What a vCPU thread is doing. The numbers index [`Slot::phase_ns`].
+pub mod phase {
+    /// Not known yet: seen, but no event that tells.
+    pub const UNKNOWN: u32 = 0;
+    /// In the guest (`kvm_entry` to `kvm_exit`).
+    pub const GUEST: u32 = 1;
+    /// In KVM_RUN, on the CPU, not in the guest. Where `kvm_entry` never fires this has the guest in it.
+    pub const KVM: u32 = 2;
+    /// Outside KVM_RUN, on the CPU.
+    pub const VMM: u32 = 3;
+    /// Off the CPU although it could run (preempted); inside KVM_RUN or outside.
+    pub const PREEMPTED: u32 = 4;
+    /// Off the CPU and asleep inside KVM_RUN: halted, or waiting for a page or a lock. Run-queue
+    /// wait after the wake-up is in here too; `run_delay` of schedstat tells it apart.
+    pub const BLOCKED: u32 = 5;
+    /// Off the CPU and asleep outside KVM_RUN.
+    pub const VMM_BLOCKED: u32 = 6;
+    /// Number of phases.
+    pub const COUNT: usize = 8;
+}
+
+/// The life of a slot, in [`Slot::life`].
+pub mod life {
+    /// Never used, or recycled.
+    pub const FREE: u32 = 0;
+    /// A thread owns it.
+    pub const LIVE: u32 = 1;
+    /// Its thread ended or runs another vCPU now; the final numbers wait to be read.
+    pub const RETIRED: u32 = 2;
+}
+
+/// `vcpu_id` of a slot whose vCPU is not known (yet).
+pub const NO_VCPU_ID: u32 = u32::MAX;
+
+/// One vCPU thread. Written only by that thread (or, for `sched_switch`, ordered with it);
+/// user space writes only when it recycles a retired slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Slot {
+    // -- who --
+    /// See [`life`]. Written last when a slot is claimed.
+    pub life: u32,
+    /// Counts up each time the slot is claimed.
+    pub generation: u32,
+    /// Thread group.
+    pub tgid: u32,
+    /// Thread.
+    pub tid: u32,
+    /// `kvm_vcpu.vcpu_id`, or [`NO_VCPU_ID`].
+    pub vcpu_id: u32,
+    /// CPU of the last event.
+    pub cpu: u32,
+    /// Start of the thread group's leader, ns of CLOCK_BOOTTIME, as in `/proc/PID/stat` but not
+    /// rounded; 0 where the kernel has no BTF to find it by.
+    pub start_ns: u64,
+    /// Address of the `struct kvm`; 0 as long as no `kvm_entry` was seen. An identity, never followed.
+    pub kvm: u64,
+    /// Address of the `struct kvm_vcpu`, as `kvm`.
+    pub vcpu: u64,
+    /// Name of the thread group's leader, or of the thread where the kernel has no BTF.
+    pub comm: [u8; 16],
+    /// Name of the thread.
+    pub thread_comm: [u8; 16],
+    /// When it was claimed, ns of the probes' clock (CLOCK_MONOTONIC).
+    pub claimed_ns: u64,
+    /// When it was retired, or 0.
+    pub retired_ns: u64,
+
+    // -- state --
+    /// See [`phase`].
+    pub phase: u32,
+    /// The phase that is interrupted while off the CPU.
+    pub resume: u32,
+    /// Since when, ns of the probes' clock.
+    pub since_ns: u64,
+    /// Completed time in each phase since it was claimed, ns.
+    pub phase_ns: [u64; phase::COUNT],
+    /// Events that changed the state; a reader that sees it change reads again.
+    pub events: u64,
+
+    // -- the kernel exit being handled --
+    /// Its cell, or 0 when none is open. (Cell 0 is never handed out.)
+    pub open_cell: u32,
+    /// The exit reason as recorded, with flag bits.
+    pub exit_reason: u32,
+    /// When it began.
+    pub exit_ns: u64,
+    /// Handling time so far, up to the last change of phase.
+    pub exit_acc_ns: u64,
+    /// Its time off the CPU inside KVM_RUN so far.
+    pub exit_off_ns: u64,
+    /// Its time outside KVM_RUN so far.
+    pub exit_vmm_ns: u64,
+    /// Guest instruction pointer at the exit.
+    pub rip: u64,
+    /// Exit qualification (VMX) or EXITINFO1 (SVM).
+    pub info1: u64,
+    /// IDT-vectoring information (VMX) or EXITINFO2 (SVM).
+    pub info2: u64,
+
+    // -- the userspace exit being handled --
+    /// Its cell, or 0.
+    pub user_cell: u32,
+    /// `isa` of the last `kvm_exit` record, 0 before the first.
+    pub isa: u32,
+    /// When KVM_RUN was left, ns of the probes' clock.
+    pub user_ns: u64,
+    /// Time off the CPU since then.
+    pub user_off_ns: u64,
+
+    // -- cells --
+    /// Cells taken.
+    pub cells_used: u32,
+    /// First cell of the pool chunk in use, 0 while the slot's own chunk has room.
+    pub extra_chunk: u32,
+    /// Cell of each column ([`crate::column::column_of`]), 0 where none was taken yet.
+    pub columns: [u32; COLUMNS],
+}
+
+zeroed!(
+    Slot,
+    Self {
+        life: 0,
+        generation: 0,
+        tgid: 0,
+        tid: 0,
+        vcpu_id: 0,
+        cpu: 0,
+        start_ns: 0,
+        kvm: 0,
+        vcpu: 0,
+        comm: [0; 16],
+        thread_comm: [0; 16],
+        claimed_ns: 0,
+        retired_ns: 0,
+        phase: 0,
+        resume: 0,
+        since_ns: 0,
+        phase_ns: [0; phase::COUNT],
+        events: 0,
+        open_cell: 0,
+        exit_reason: 0,
+        exit_ns: 0,
+        exit_acc_ns: 0,
+        exit_off_ns: 0,
+        exit_vmm_ns: 0,
+        rip: 0,
+        info1: 0,
+        info2: 0,
+        user_cell: 0,
+        isa: 0,
+        user_ns: 0,
+        user_off_ns: 0,
+        cells_used: 0,
+        extra_chunk: 0,
+        columns: [0; COLUMNS],
+    }
+);
+
+const _: () = assert!(size_of::<Slot>() == 280 + 4 * COLUMNS);
+const _: () = assert!(size_of::<Slot>() % 8 == 0);
