@@ -77,4 +77,4 @@ pub const CELLS_PER_CHUNK: u32 = 16;
 
 const _: () = assert!(size_of::<Extremes>() == 24);
 const _: () = assert!(size_of::<Cell>() == 24 + 32 + 48 + 4 * BUCKETS);
-const _: () = assert!(size_of::<Cell>() % 8 == 0);
+const _: () = assert!(size_of::<Cell>().is_multiple_of(8));

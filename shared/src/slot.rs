@@ -167,4 +167,4 @@ zeroed!(
 );
 
 const _: () = assert!(size_of::<Slot>() == 280 + 4 * COLUMNS);
-const _: () = assert!(size_of::<Slot>() % 8 == 0);
+const _: () = assert!(size_of::<Slot>().is_multiple_of(8));
