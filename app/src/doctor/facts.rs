@@ -118,7 +118,7 @@ pub enum Tracefs {
     /// Not mounted.
     #[default]
     NotMounted,
-    /// Mounted, and this process may not read it: a sentence.
+    /// Mounted, and this process may not read it: what was refused, and the kernel's answer.
     Unreadable(String),
 }
 

@@ -91,9 +91,10 @@ pub fn findings(
     let mut found = Vec::new();
     found.extend(host::kernel(facts));
     found.extend(host::kvm(facts, silent.as_ref()));
+    // Rights before tracefs: who lacks both is to be told of rights first.
+    found.extend(rights::findings(facts, bad, attached));
     found.extend(host::tracefs(facts, bad));
     found.extend(host::btf(facts));
-    found.extend(rights::findings(facts, bad, attached));
     found.extend(probes.iter().map(probe));
     if !probes.is_empty() && !attached {
         found.push(

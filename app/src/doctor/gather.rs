@@ -31,6 +31,9 @@ pub fn gather() -> Facts {
         tracefs: match tracefs {
             Ok(path) => Tracefs::Readable(path.display().to_string()),
             Err(TraceError::NotMounted) => Tracefs::NotMounted,
+            Err(TraceError::Unreadable { path, error }) => {
+                Tracefs::Unreadable(format!("{}: {error}", path.display()))
+            }
             Err(error) => Tracefs::Unreadable(error.to_string()),
         },
         vms: scan.map(|scan| Vms {

@@ -1,6 +1,6 @@
 //! Findings about the kernel and KVM.
 
-use super::{Finding, KVM_MODULE, Severity};
+use super::{Finding, KVM_MODULE, Severity, rights};
 use crate::doctor::facts::{Backend, DevKvm, Facts, ModuleState, Tracefs};
 use crate::doctor::silent::SilentBackend;
 use crate::trace;
@@ -158,10 +158,10 @@ pub fn tracefs(facts: &Facts, bad: Severity) -> Vec<Finding> {
                 .command(trace::MOUNT),
         ],
         Tracefs::Unreadable(why) => vec![
-            Finding::new("tracefs", bad, format!("tracefs cannot be read: {why}."))
+            Finding::new("tracefs", bad, format!("tracefs cannot be read by this user ({why})."))
                 .costs(costs)
                 .todo("Run as root or with CAP_DAC_READ_SEARCH; its directories are root's.")
-                .command(format!("sudo {} doctor", facts.program)),
+                .command(format!("sudo {} doctor", rights::quoted(&facts.program))),
         ],
         Tracefs::Readable(place) => {
             let what = format!("tracefs is mounted at {place} and readable.");

@@ -32,7 +32,7 @@ fn setcap(facts: &Facts) -> String {
 }
 
 /// A path as a shell takes it.
-fn quoted(path: &str) -> String {
+pub fn quoted(path: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
     if path.chars().all(plain) {
         path.to_owned()
@@ -68,19 +68,28 @@ fn ptrace(facts: &Facts) -> Option<Finding> {
     if facts.has(Capability::SysPtrace) && facts.initial_userns {
         return None;
     }
-    Some(
-        Finding::new("rights-proc", Severity::Note, "This process lacks CAP_SYS_PTRACE.")
-            .costs("Files of other users' processes cannot be seen: `--pid` cannot tell beforehand whether a process holds a VM, and a VM's program may not be known.")
-            .todo("Run it as root, or give the program the capability:")
-            .command(setcap(facts)),
-    )
+    let finding = Finding::new("rights-proc", Severity::Note, "This process lacks CAP_SYS_PTRACE.")
+        .costs("Files of other users' processes cannot be seen: `--pid` cannot tell beforehand whether a process holds a VM, and a VM's program may not be known.");
+    // Where loading is refused too, the remedy for that gives this right as well.
+    Some(if facts.may_load() {
+        finding.todo("Run it as root, or give the program the capability:").command(setcap(facts))
+    } else {
+        finding
+    })
 }
 
 fn paranoid(facts: &Facts, attached: bool) -> Option<Finding> {
     let level = facts.perf_event_paranoid?;
     let what = format!("kernel.perf_event_paranoid is {level}");
-    if level <= 2 || facts.has(Capability::SysAdmin) || attached {
-        let what = format!("{what}, which does not matter to this process.");
+    let fine = if level <= 2 {
+        Some("which lets CAP_PERFMON through")
+    } else if facts.has(Capability::SysAdmin) || attached {
+        Some("which does not keep this process out")
+    } else {
+        None
+    };
+    if let Some(fine) = fine {
+        let what = format!("{what}, {fine}.");
         return Some(Finding::new("perf-event-paranoid", Severity::Ok, what));
     }
     Some(

@@ -132,10 +132,12 @@ fn tracefs_that_is_not_mounted_has_the_mount_command() {
 
 #[test]
 fn tracefs_that_is_not_readable_says_who_may() {
-    let tracefs = Tracefs::Unreadable("/sys/kernel/tracing/events may not be read".into());
-    let finding = blocks(&Facts { tracefs, ..good() }, "tracefs");
+    let tracefs = Tracefs::Unreadable("/sys/kernel/tracing/events: refused".into());
+    let facts = Facts { tracefs, ..good() };
+    let finding = blocks(&facts, "tracefs");
     assert!(finding.todo.expect("todo").contains("CAP_DAC_READ_SEARCH"));
     assert_eq!(finding.command.as_deref(), Some("sudo /usr/bin/kvmscope doctor"));
+    blocks(&Facts { cap_eff: 0, ..facts }, "rights");
 }
 
 #[test]
@@ -156,7 +158,10 @@ fn missing_rights_have_the_exact_line() {
     let line =
         "sudo setcap cap_bpf,cap_perfmon,cap_dac_read_search,cap_sys_ptrace+ep /usr/bin/kvmscope";
     assert_eq!(finding.command.as_deref(), Some(line));
-    assert_eq!(one(&facts, "rights-proc").severity, Severity::Note);
+    assert_eq!(one(&facts, "rights-proc").command, None, "the same line gives it");
+    let blind = Facts { cap_eff: !(1 << Capability::SysPtrace as u8), ..good() };
+    assert_eq!(one(&blind, "rights-proc").severity, Severity::Note);
+    assert_eq!(one(&blind, "rights-proc").command.as_deref(), Some(line));
 
     let half = Facts { cap_eff: 1 << Capability::Bpf as u8, ..good() };
     assert_eq!(blocks(&half, "rights").what, "This process lacks CAP_PERFMON.");
@@ -191,7 +196,7 @@ fn lockdown_counts_from_confidentiality_on() {
 
 #[test]
 fn locked_memory_counts_before_5_11_without_the_capability() {
-    let without = u64::MAX & !(1 << Capability::SysResource as u8);
+    let without = !(1 << Capability::SysResource as u8);
     let old = Facts { kernel: "5.10.0-46".into(), cap_eff: without, ..good() };
     assert_eq!(blocks(&old, "memlock").command.as_deref(), Some("ulimit -l unlimited"));
     for fine in [
