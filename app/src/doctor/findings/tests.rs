@@ -275,3 +275,33 @@ fn everything_that_is_found_is_a_sentence() {
         }
     }
 }
+
+/// Scripts go by the ids and the keys, so each is in the document.
+#[test]
+fn every_id_and_every_fact_is_documented() {
+    let document = include_str!("../../../../docs/doctor.md");
+    let worst = Facts { lockdown: Lockdown::Confidentiality, ..Facts::default() };
+    let no_cpu = Facts { modules: Vec::new(), cpu_flag: None, ..good() };
+    let point = Tracepoint { name: "kvm:kvm_fpu".into(), problem: Some("gone".into()) };
+    let lame = Facts {
+        tracepoints: vec![point],
+        memlock: Some(0),
+        kernel: "5.10".into(),
+        cap_eff: 0,
+        ..good()
+    };
+    for facts in [good(), worst, no_cpu, lame] {
+        for finding in findings(&facts, &[refused()], None) {
+            let id = match finding.id.split_once(':') {
+                Some(("tracepoint", _)) => "tracepoint:SYSTEM:NAME",
+                Some(("probe", _)) => "probe:NAME",
+                _ => finding.id.as_str(),
+            };
+            assert!(document.contains(&format!("| `{id}` |")), "{id} is not documented");
+        }
+    }
+    let value = serde_json::to_value(good()).expect("encodes");
+    for key in value.as_object().expect("an object").keys() {
+        assert!(document.contains(&format!("`{key}`")), "{key} is not documented");
+    }
+}
