@@ -186,7 +186,6 @@ mod tests {
         assert_eq!(scroll(3, Some(1), 10, 5), 1);
         assert_eq!(scroll(9, None, 10, 5), 5);
         assert_eq!(scroll(9, Some(2), 3, 5), 0);
-        assert_eq!(scroll(2, Some(4), 10, 0), 4);
     }
 
     proptest! {
