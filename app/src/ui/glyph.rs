@@ -5,14 +5,16 @@
 pub struct Glyphs {
     /// Whether this is the ASCII set; then names are reduced to ASCII as well.
     pub ascii: bool,
-    /// Density from nothing to full, for heat maps.
+    /// Density from nothing to full, in two columns, for heat maps with numbers.
+    pub heat: [&'static str; 7],
+    /// Density from nothing to full, in one column, for pictures.
     pub shade: [char; 5],
     /// Heights from lowest to full, for sparklines and upright histograms.
     pub spark: [char; 8],
     /// Lengths from one eighth to full, for lying bars.
     pub bar: [char; 8],
-    /// Parts of a stacked bar: guest, KVM, VMM, waiting, asleep, unknown.
-    pub parts: [char; 6],
+    /// Parts of a stacked bar: guest, KVM, VMM, VMM asleep, halted, waiting, unknown.
+    pub parts: [char; 7],
     /// Between fields of the header.
     pub separator: char,
     /// Between steps of the breadcrumb.
@@ -42,10 +44,11 @@ pub struct Glyphs {
 /// For terminals that show UTF-8.
 pub const UNICODE: Glyphs = Glyphs {
     ascii: false,
+    heat: ["··", "░░", "▒░", "▒▒", "▓▒", "▓▓", "██"],
     shade: ['·', '░', '▒', '▓', '█'],
     spark: ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'],
     bar: ['▏', '▎', '▍', '▌', '▋', '▊', '▉', '█'],
-    parts: ['█', '▓', '▒', '╳', '·', '?'],
+    parts: ['█', '▓', '▒', '░', '·', 'x', ' '],
     separator: '│',
     step: '▸',
     selected: '▸',
@@ -63,10 +66,11 @@ pub const UNICODE: Glyphs = Glyphs {
 /// For every other terminal.
 pub const ASCII: Glyphs = Glyphs {
     ascii: true,
+    heat: ["..", "::", "o:", "oo", "Oo", "OO", "##"],
     shade: ['.', ':', 'o', 'O', '#'],
     spark: ['_', '.', ',', '-', '=', '+', '*', '#'],
     bar: ['-', '-', '-', '=', '=', '=', '#', '#'],
-    parts: ['#', 'K', 'V', 'w', '.', '?'],
+    parts: ['#', 'K', 'V', 'v', '.', 'x', ' '],
     separator: '|',
     step: '>',
     selected: '>',
@@ -146,7 +150,9 @@ mod tests {
                 set.none,
             ];
             let all = set.shade.iter().chain(&set.spark).chain(&set.bar).chain(&set.parts);
-            for c in all.chain(&set.corners).chain(&singles) {
+            let pairs: Vec<char> = set.heat.iter().flat_map(|pair| pair.chars()).collect();
+            assert_eq!(pairs.len(), 2 * set.heat.len());
+            for c in all.chain(&set.corners).chain(&singles).chain(&pairs) {
                 assert_eq!(c.width(), Some(1), "{c:?}");
                 assert!(!set.ascii || c.is_ascii(), "{c:?}");
             }

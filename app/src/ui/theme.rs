@@ -62,10 +62,10 @@ pub struct Theme {
     pub gone: Style,
     /// Sparklines of rates and of latencies.
     pub spark: (Style, Style),
-    /// Heat from nothing to most; indexes as [`super::glyph::Glyphs::shade`].
-    pub heat: [Style; 5],
+    /// Heat from nothing to most; indexes as [`super::glyph::Glyphs::heat`].
+    pub heat: [Style; 7],
     /// Parts of the wall time; indexes as [`super::glyph::Glyphs::parts`].
-    pub parts: [Style; 6],
+    pub parts: [Style; 7],
 }
 
 impl Theme {
@@ -80,7 +80,7 @@ impl Theme {
     }
 
     fn dark() -> Self {
-        use Color::{Blue, Cyan, Green, LightRed, Magenta, Red, Yellow};
+        use Color::{Blue, Cyan, Green, LightBlue, LightRed, Magenta, Red, Yellow};
         let dim = Style::new().add_modifier(Modifier::DIM);
         Self {
             text: Style::new(),
@@ -96,13 +96,13 @@ impl Theme {
             idle: dim,
             gone: dim,
             spark: (fg(Green), fg(Magenta)),
-            heat: [dim, fg(Blue), fg(Cyan), fg(Yellow), fg(Red)],
-            parts: [fg(Green), fg(Yellow), fg(Magenta), fg(Red), dim, dim],
+            heat: [dim, fg(Blue), fg(LightBlue), fg(Cyan), fg(Green), fg(Yellow), fg(LightRed)],
+            parts: [fg(Green), fg(Yellow), fg(Magenta), dim, dim, fg(LightRed), dim],
         }
     }
 
     fn light() -> Self {
-        use Color::{Blue, Green, Magenta, Red};
+        use Color::{Blue, Cyan, Green, Magenta, Red};
         let dim = Style::new().add_modifier(Modifier::DIM);
         Self {
             text: Style::new(),
@@ -118,8 +118,16 @@ impl Theme {
             idle: dim,
             gone: dim,
             spark: (fg(Blue), fg(Magenta)),
-            heat: [dim, fg(Green), fg(Blue), fg(Magenta), fg(Red)],
-            parts: [fg(Green), fg(Blue), fg(Magenta), fg(Red), dim, dim],
+            heat: [
+                dim,
+                fg(Cyan),
+                fg(Green),
+                fg(Blue),
+                fg(Magenta),
+                fg(Red),
+                fg(Red).add_modifier(Modifier::BOLD),
+            ],
+            parts: [fg(Green), fg(Blue), fg(Magenta), dim, dim, fg(Red), dim],
         }
     }
 
@@ -141,8 +149,8 @@ impl Theme {
             idle: dim,
             gone: dim,
             spark: (plain, plain),
-            heat: [dim, plain, plain, bold, bold],
-            parts: [plain, plain, plain, bold, dim, dim],
+            heat: [dim, dim, plain, plain, plain, bold, bold],
+            parts: [plain, plain, plain, dim, dim, bold, dim],
         }
     }
 
@@ -164,8 +172,8 @@ impl Theme {
             idle: c(243),
             gone: c(243),
             spark: (sky, orange),
-            heat: [c(243), blue, sky, sand, orange],
-            parts: [sky, sand, orange, c(208).add_modifier(Modifier::BOLD), c(243), c(243)],
+            heat: [c(243), blue, c(31), sky, c(144), sand, orange],
+            parts: [sky, sand, c(144), c(243), c(243), orange, c(243)],
         }
     }
 }

@@ -45,26 +45,15 @@ pub struct HeatColumn {
 pub struct Scale {
     /// What it is: "exits/s".
     pub title: &'static str,
-    /// Lower limits of the levels 2, 3 and 4; more than nothing is level 1.
-    pub limits: [f64; 3],
+    /// Lower limits of the levels 2 to 6; more than nothing is level 1. They never depend on the
+    /// data, so that a colour means the same everywhere.
+    pub limits: [f64; 5],
     /// Text of a value, at most five columns.
     pub text: Box<dyn Fn(f64) -> String>,
 }
 
 impl Scale {
-    /// A logarithmic scale, three decades below the power of ten at or below the largest value.
-    /// `least` is the smallest limit that makes sense.
-    pub fn decades(
-        title: &'static str,
-        largest: f64,
-        least: f64,
-        text: impl Fn(f64) -> String + 'static,
-    ) -> Self {
-        let top = 10f64.powf(largest.max(least * 100.0).log10().floor());
-        Self { title, limits: [top / 100.0, top / 10.0, top], text: Box::new(text) }
-    }
-
-    /// 0 for nothing, up to 4.
+    /// 0 for nothing, up to 6.
     pub fn level(&self, value: Option<f64>) -> usize {
         match value {
             Some(v) if v > 0.0 => 1 + self.limits.iter().filter(|&&limit| v >= limit).count(),
@@ -72,28 +61,22 @@ impl Scale {
         }
     }
 
-    /// The drawn scale: "exits/s  · 0  ░ >0  ▒ 10  ▓ 100  █ 1k".
+    /// The drawn scale: "exits/s  ·· 0  ░░ >0  ▒░ 10  ▒▒ 100  ▓▒ 1k  ▓▓ 10k  ██ 100k".
     pub fn legend(&self, look: &Look) -> Line<'static> {
-        let mut spans = vec![Span::styled(self.title, look.theme.text)];
-        for level in 0..5 {
+        let mut spans = vec![Span::styled(self.title, look.theme.strong)];
+        for (level, glyph) in look.glyphs.heat.iter().enumerate() {
             let text = match level {
                 0 => " 0".to_owned(),
                 1 => " >0".to_owned(),
-                _ => format!(" {}", trim((self.text)(self.limits[level - 2]))),
+                // "10.0k" is "10k" in a legend.
+                _ => format!(" {}", (self.text)(self.limits[level - 2]).replace(".0", "")),
             };
-            spans.push(Span::styled(
-                format!("  {}", look.glyphs.shade[level]),
-                look.theme.heat[level],
-            ));
+            spans.push(Span::raw("  "));
+            spans.push(Span::styled(*glyph, look.theme.heat[level]));
             spans.push(Span::styled(text, look.theme.dim));
         }
         Line::from(spans)
     }
-}
-
-/// "10.0k" in a legend is "10k".
-fn trim(text: String) -> String {
-    text.replace(".0", "")
 }
 
 /// Where the parts of a drawn heat map are.
@@ -109,24 +92,25 @@ pub struct Drawn {
     pub shown: usize,
 }
 
-/// Sizes of a cell from comfortable to smallest: (pitch, columns of density, whether a number).
-const SIZES: [(u16, u16, bool); 3] = [(10, 3, true), (8, 1, true), (4, 3, false)];
+/// Smallest cell: two columns of density, a space, five of number, a gap.
+const LEAST: u16 = 9;
+/// Cells do not grow beyond this.
+const MOST: u16 = 14;
+/// From this width on the density takes four columns.
+const WIDE: u16 = 12;
 
 impl HeatMap<'_> {
-    /// The size of cells: the most comfortable that shows every column, else the middle one,
-    /// which still has numbers.
-    fn size(&self, width: u16) -> (u16, u16, bool) {
-        let fits = |pitch: u16| {
-            usize::from(width.saturating_sub(self.label_width))
-                >= self.columns.len() * usize::from(pitch)
-        };
-        if fits(SIZES[0].0) { SIZES[0] } else { SIZES[1] }
+    /// Width of a cell with its gap, and how many fit.
+    fn size(&self, width: u16) -> (u16, usize) {
+        let room = width.saturating_sub(self.label_width);
+        let columns = self.columns.len().max(1);
+        let pitch = (usize::from(room) / columns).clamp(LEAST.into(), MOST.into()) as u16;
+        (pitch, usize::from(room / pitch).min(self.columns.len()))
     }
 
-    /// Columns that fit into `width`.
-    pub fn fitting(&self, width: u16) -> usize {
-        let (pitch, ..) = self.size(width);
-        usize::from(width.saturating_sub(self.label_width) / pitch).min(self.columns.len())
+    /// How many columns of the smallest cells fit beside a label.
+    pub fn room(width: u16, label_width: u16) -> usize {
+        usize::from(width.saturating_sub(label_width) / LEAST)
     }
 
     /// Draws header and rows from `first_row` on. `cursor` is (row, column); a cursor without a
@@ -139,8 +123,7 @@ impl HeatMap<'_> {
         cursor: (Option<usize>, Option<usize>),
         look: &Look,
     ) -> Drawn {
-        let (pitch, dense, number) = self.size(area.width);
-        let shown = self.fitting(area.width);
+        let (pitch, shown) = self.size(area.width);
         let first = cursor.1.map_or(0, |c| (c + 1).saturating_sub(shown));
         let drawn = Drawn { x: self.label_width, pitch, first, shown };
         let columns = || self.columns.iter().enumerate().skip(first).take(shown);
@@ -171,7 +154,7 @@ impl HeatMap<'_> {
                 let x = self.label_width + i as u16 * pitch;
                 let value = line.values.get(c).copied().flatten();
                 let style = self.style(line, column, value, look);
-                self.cell(buf, row(area, y, x, pitch - 1), value, style, (dense, number), look);
+                self.cell(buf, row(area, y, x, pitch - 1), value, style, look);
                 if cursor == (Some(index), Some(c)) {
                     over(buf, row(area, y, x, pitch - 1), look.theme.cursor);
                 }
@@ -205,27 +188,15 @@ impl HeatMap<'_> {
         area: Rect,
         value: Option<f64>,
         style: Style,
-        (dense, number): (u16, bool),
         look: &Look,
     ) {
         let level = self.scale.level(value);
-        let shade = look.glyphs.shade[level].to_string().repeat(usize::from(dense));
+        let dense = if area.width + 1 >= WIDE { 4 } else { 2 };
+        let shade = look.glyphs.heat[level].repeat(usize::from(dense / 2));
         put(buf, area, 0, 0, &shade, style);
-        if number {
-            let text = match value {
-                Some(v) if v > 0.0 => (self.scale.text)(v),
-                _ => String::new(),
-            };
-            let room = usize::from(area.width.saturating_sub(dense + 1));
-            let text = format!("{text:>room$}");
-            put(
-                buf,
-                area,
-                dense + 1,
-                0,
-                &text,
-                if level == 0 { look.theme.dim } else { look.theme.text },
-            );
+        if let Some(value) = value.filter(|&v| v > 0.0) {
+            let style = if faint { style } else { look.theme.text };
+            put(buf, area, dense + 1, 0, &format!("{:>5}", (self.scale.text)(value)), style);
         }
     }
 }

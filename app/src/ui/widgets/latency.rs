@@ -8,6 +8,9 @@ use ratatui::{buffer::Buffer, layout::Rect};
 /// One moment: (bucket, exits), or `None` where nothing is known.
 pub type Moment = Option<Vec<(u8, u64)>>;
 
+/// The heat of each shade.
+const SHADE_HEAT: [usize; 5] = [0, 2, 3, 5, 6];
+
 /// Columns left of the picture.
 pub const LABEL: u16 = 7;
 
@@ -34,7 +37,7 @@ pub fn draw(buf: &mut Buffer, area: Rect, moments: &[Moment], look: &Look) {
             let Some(moment) = moment else { continue };
             let level = level(inside(moment, band), most.unwrap_or(0));
             let c = look.glyphs.shade[level];
-            put(buf, area, x, y, c.encode_utf8(&mut [0; 4]), look.theme.heat[level]);
+            put(buf, area, x, y, c.encode_utf8(&mut [0; 4]), look.theme.heat[SHADE_HEAT[level]]);
         }
     }
 }
