@@ -2,6 +2,8 @@
 //!
 //! Nothing here does I/O, reads a clock or knows where the data comes from.
 
+pub mod hist;
 pub mod ids;
 pub mod session;
+pub mod stats;
 pub mod tick;
