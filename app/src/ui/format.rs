@@ -1,52 +1,21 @@
 //! Numbers and names as text: few columns, units always, nothing that could disturb a terminal.
 
+use crate::state::value::{self, Value};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-/// Three significant digits at most: "1.2", "18", "121".
-fn short(value: f64) -> String {
-    // 9.95 would be printed as "10.0".
-    if value < 9.95 { format!("{value:.1}") } else { format!("{value:.0}") }
-}
-
-/// A duration (ns) in at most five columns: "64ns", "1.2µs", "18ms", "137s", "12m", "3.1h".
-/// `micro` is the letter for micro, because "µ" is not ASCII.
+/// A duration (ns) as everywhere in the program; `micro` is the letter for micro, because "µ" is
+/// not ASCII.
 pub fn duration(ns: u64, micro: char) -> String {
-    let v = ns as f64;
-    match v {
-        _ if ns < 1_000 => format!("{ns}ns"),
-        _ if v < 999_500.0 => format!("{}{micro}s", short(v / 1e3)),
-        _ if v < 999_500_000.0 => format!("{}ms", short(v / 1e6)),
-        _ if v < 599.5e9 => format!("{}s", short(v / 1e9)),
-        _ if v < 5_970e9 => format!("{}m", short(v / 60e9)),
-        _ => format!("{}h", short(v / 3600e9)),
-    }
+    value::duration(ns).replace('µ', micro.encode_utf8(&mut [0; 4]))
 }
 
-/// A count or a rate per second in at most five columns: "0", "0.4", "212", "9.9k", "1.2M".
-pub fn number(value: f64) -> String {
-    if !value.is_finite() || value <= 0.0 {
-        return "0".to_owned();
+/// A value of a field; `none` stands where there is none.
+pub fn value(value: &Value, micro: char, none: char) -> String {
+    match value {
+        Value::None => none.to_string(),
+        Value::Ns(ns) => duration(*ns, micro),
+        other => other.to_string(),
     }
-    for (limit, divisor, unit) in [
-        (999.5, 1.0, ""),
-        (999_500.0, 1e3, "k"),
-        (999_500_000.0, 1e6, "M"),
-        (999.5e9, 1e9, "G"),
-        (f64::INFINITY, 1e12, "T"),
-    ] {
-        if value < limit {
-            let scaled = value / divisor;
-            return match unit {
-                "" if value < 0.05 => "<0.1".to_owned(),
-                "" if value.fract() == 0.0 || value >= 9.95 => format!("{value:.0}"),
-                "" => format!("{value:.1}"),
-                // Two digits after the unit change keep neighbours apart: 44.0k, 44.9k.
-                _ if scaled < 99.95 => format!("{scaled:.1}{unit}"),
-                _ => format!("{scaled:.0}{unit}"),
-            };
-        }
-    }
-    "inf".to_owned()
 }
 
 /// A whole number with its thousands apart: "1 204 331".
@@ -62,26 +31,24 @@ pub fn grouped(n: u64) -> String {
     out
 }
 
-/// A share (0 to 1) in at most four columns: "0%", "<1%", "3.1%", "71%", "100%".
-pub fn percent(share: f64) -> String {
-    let p = share * 100.0;
-    match p {
-        _ if !p.is_finite() || p <= 0.0 => "0%".to_owned(),
-        _ if p < 0.095 => "<.1%".to_owned(),
-        _ if p < 9.95 => format!("{p:.1}%"),
-        _ => format!("{p:.0}%"),
+/// Text broken at spaces into lines of at most `width` columns; a longer word is cut.
+pub fn wrap(text: &str, width: usize, ellipsis: char) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut line = String::new();
+    for word in text.split_whitespace() {
+        let word = truncate(word, width, ellipsis);
+        if !line.is_empty() && line.width() + 1 + word.width() > width {
+            lines.push(std::mem::take(&mut line));
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(&word);
     }
-}
-
-/// A size in bytes: "512 B", "9.3 MiB".
-pub fn size(bytes: u64) -> String {
-    let v = bytes as f64;
-    match bytes {
-        0..1024 => format!("{bytes} B"),
-        1024..0x10_0000 => format!("{:.1} KiB", v / 1024.0),
-        0x10_0000..0x4000_0000 => format!("{:.1} MiB", v / 1_048_576.0),
-        _ => format!("{:.1} GiB", v / 1_073_741_824.0),
+    if !line.is_empty() {
+        lines.push(line);
     }
+    lines
 }
 
 /// Time of day (UTC) of a moment in ns since the Unix epoch: "12:41:07".
@@ -184,53 +151,26 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn durations() {
-        let d = |ns| duration(ns, 'µ');
-        let all = [
-            0,
-            64,
-            999,
-            1_000,
-            1_234,
-            9_949,
-            9_951,
-            18_000,
-            999_499,
-            999_500,
-            2_100_000,
-            41_000_000,
-            999_500_000,
-            2_300_000_000,
-            137_000_000_000,
-            720_000_000_000,
-            90_000_000_000_000,
-        ];
-        let texts = all.map(d).join(" ");
-        assert_eq!(
-            texts,
-            "0ns 64ns 999ns 1.0µs 1.2µs 9.9µs 10µs 18µs 999µs 1.0ms 2.1ms 41ms 1.0s 2.3s 137s 12m 25h"
-        );
-        assert_eq!(duration(1_200, 'u'), "1.2us");
+    fn values_without_a_micro_sign() {
+        assert_eq!(value(&Value::Ns(1_200), 'u', '-'), "1.2us");
+        assert_eq!(value(&Value::None, 'u', '-'), "-");
+        assert_eq!(value(&Value::Share(0.61), 'u', '-'), "61%");
     }
 
     #[test]
-    fn numbers() {
-        let texts = [0.0, 0.04, 0.4, 1.0, 9.9, 212.0, 999.7, 9_900.0, 44_040.0, 121_300.0, 1.2e6]
-            .map(number)
-            .join(" ");
-        assert_eq!(texts, "0 <0.1 0.4 1 9.9 212 1.0k 9.9k 44.0k 121k 1.2M");
-        assert_eq!(number(f64::NAN), "0");
-    }
-
-    #[test]
-    fn shares_sizes_and_times() {
-        assert_eq!([0.0, 0.0004, 0.031, 0.71, 1.0].map(percent).join(" "), "0% <.1% 3.1% 71% 100%");
-        assert_eq!([17, 2048, 9_751_757].map(size).join(" "), "17 B 2.0 KiB 9.3 MiB");
+    fn groups_and_times() {
         assert_eq!(grouped(0), "0");
         assert_eq!(grouped(1_204_331), "1 204 331");
         assert_eq!(time_of_day(1_700_000_000_000_000_000), "22:13:20");
         assert_eq!(clock(7_000_000_000), "0:07");
         assert_eq!(clock(11_100_000_000_000), "3:05:00");
+    }
+
+    #[test]
+    fn text_breaks_at_spaces() {
+        assert_eq!(wrap("one two  three", 8, '…'), ["one two", "three"]);
+        assert_eq!(wrap("interminable", 5, '…'), ["inte…"]);
+        assert_eq!(wrap("", 5, '…'), [""; 0]);
     }
 
     #[test]
@@ -250,12 +190,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn durations_and_numbers_fit_five_columns(v in any::<u64>(), shift in 0u32..64) {
-            let v = v >> shift;
-            // Up to 11 years, and up to a petahertz.
-            prop_assert!(duration(v.min(1 << 58), 'µ').width() <= 6);
-            prop_assert!(duration(v.min(35_000_000_000_000_000), 'µ').width() <= 5);
-            prop_assert!(number((v.min(1 << 49)) as f64).width() <= 5);
+        fn durations_and_rates_fit_five_columns(v in any::<u64>(), shift in 0u32..64) {
+            // Up to 99 hours, and up to a petahertz.
+            prop_assert!(duration((v >> shift).min(356_000_000_000_000), 'µ').width() <= 5);
+            prop_assert!(value::rate((v >> shift).min(1 << 49) as f64).width() <= 5);
         }
 
         #[test]

@@ -32,6 +32,11 @@ impl Look {
         }
     }
 
+    /// A value of a field.
+    pub fn value(&self, value: &crate::state::value::Value) -> String {
+        super::format::value(value, self.glyphs.micro, self.glyphs.none)
+    }
+
     /// A name that others chose, harmless.
     pub fn name(&self, text: &str) -> String {
         super::format::name(text, self.glyphs.ascii)

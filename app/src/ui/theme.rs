@@ -80,7 +80,7 @@ impl Theme {
     }
 
     fn dark() -> Self {
-        use Color::{Blue, Cyan, Green, LightBlue, LightRed, Magenta, Red, Yellow};
+        use Color::{Blue, Cyan, Green, LightBlue, LightRed, Magenta, Yellow};
         let dim = Style::new().add_modifier(Modifier::DIM);
         Self {
             text: Style::new(),

@@ -7,7 +7,6 @@ use crate::ui::{
 use ratatui::{
     buffer::Buffer,
     layout::Rect,
-    style::Style,
     text::{Line, Span},
 };
 
@@ -17,6 +16,8 @@ pub struct HeatMap<'a> {
     pub rows: Vec<HeatRow<'a>>,
     /// Columns.
     pub columns: Vec<HeatColumn>,
+    /// Header of the text before the cells.
+    pub label: Line<'a>,
     /// Width of the text before the cells.
     pub label_width: u16,
     /// How values are ordered and written.
@@ -92,6 +93,19 @@ pub struct Drawn {
     pub shown: usize,
 }
 
+impl Drawn {
+    /// How many columns are out of sight: "2 ← → 3", or nothing.
+    pub fn more(&self, columns: usize, look: &Look) -> String {
+        let (l, r) = (look.glyphs.arrows[0], look.glyphs.arrows[1]);
+        match (self.first, columns.saturating_sub(self.first + self.shown)) {
+            (0, 0) => String::new(),
+            (0, rest) => format!("{rest} more {r}"),
+            (first, 0) => format!("{l} {first} more"),
+            (first, rest) => format!("{l} {first} more, {rest} more {r}"),
+        }
+    }
+}
+
 /// Smallest cell: two columns of density, a space, five of number, a gap.
 const LEAST: u16 = 9;
 /// Cells do not grow beyond this.
@@ -130,31 +144,21 @@ impl HeatMap<'_> {
         for (i, (index, column)) in columns().enumerate() {
             let x = self.label_width + i as u16 * pitch;
             let room = usize::from(pitch - 1);
-            let name = format::reason_short(&column.name, room, look.glyphs.ellipsis);
+            let name = format::reason_short(&look.name(&column.name), room, look.glyphs.ellipsis);
             let style = if column.idle { look.theme.idle } else { look.theme.head };
             let end = put(buf, area, x, 0, &name, style);
             if cursor.1 == Some(index) {
                 over(buf, row(area, 0, x, end.saturating_sub(x)), look.theme.sorted);
             }
         }
-        let rest = self.columns.len() - shown - first;
-        if rest > 0 || first > 0 {
-            let (l, r) = (look.glyphs.arrows[0], look.glyphs.arrows[1]);
-            let more = match (first, rest) {
-                (0, rest) => format!("+{rest} {r}"),
-                (first, 0) => format!("{l} +{first}"),
-                (first, rest) => format!("{l}{first} {rest}{r}"),
-            };
-            put(buf, area, 0, 0, &look.truncate(&more, self.label_width - 1), look.theme.dim);
-        }
+        put_line(buf, row(area, 0, 0, self.label_width), 0, 0, &self.label);
         for (y, (index, line)) in (1..area.height).zip(self.rows.iter().enumerate().skip(first_row))
         {
             put_line(buf, row(area, y, 0, self.label_width), 0, 0, &line.label);
             for (i, (c, column)) in columns().enumerate() {
                 let x = self.label_width + i as u16 * pitch;
                 let value = line.values.get(c).copied().flatten();
-                let style = self.style(line, column, value, look);
-                self.cell(buf, row(area, y, x, pitch - 1), value, style, look);
+                self.cell(buf, row(area, y, x, pitch - 1), value, line.gone || column.idle, look);
                 if cursor == (Some(index), Some(c)) {
                     over(buf, row(area, y, x, pitch - 1), look.theme.cursor);
                 }
@@ -166,31 +170,9 @@ impl HeatMap<'_> {
         drawn
     }
 
-    fn style(
-        &self,
-        row: &HeatRow<'_>,
-        column: &HeatColumn,
-        value: Option<f64>,
-        look: &Look,
-    ) -> Style {
-        if row.gone {
-            look.theme.gone
-        } else if column.idle {
-            look.theme.idle
-        } else {
-            look.theme.heat[self.scale.level(value)]
-        }
-    }
-
-    fn cell(
-        &self,
-        buf: &mut Buffer,
-        area: Rect,
-        value: Option<f64>,
-        style: Style,
-        look: &Look,
-    ) {
+    fn cell(&self, buf: &mut Buffer, area: Rect, value: Option<f64>, faint: bool, look: &Look) {
         let level = self.scale.level(value);
+        let style = if faint { look.theme.idle } else { look.theme.heat[level] };
         let dense = if area.width + 1 >= WIDE { 4 } else { 2 };
         let shade = look.glyphs.heat[level].repeat(usize::from(dense / 2));
         put(buf, area, 0, 0, &shade, style);

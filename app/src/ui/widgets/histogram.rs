@@ -1,10 +1,8 @@
 //! The latency histogram: one row per range of durations, longest at the bottom.
 
 use super::bars;
-use crate::ui::{
-    format,
-    paint::{Look, put},
-};
+use crate::state::value;
+use crate::ui::paint::{Look, put};
 use kvmscope_shared::hist::{BUCKETS, bucket_lo};
 use ratatui::{buffer::Buffer, layout::Rect, style::Style};
 
@@ -74,7 +72,7 @@ pub fn draw(
         put(buf, area, 0, y, &format!("{edge:>6}"), look.theme.dim);
         let bar = bars::bar(band.count as f64 / max.max(1) as f64, usize::from(room), look);
         let end = put(buf, area, LABEL, y, &bar, style);
-        let count = if band.count > 0 { format::number(band.count as f64) } else { String::new() };
+        let count = if band.count > 0 { value::count(band.count) } else { String::new() };
         let end = put(buf, area, end + 1, y, &count, look.theme.text);
         if with_marks {
             let names: Vec<&str> = marks

@@ -1,9 +1,6 @@
 //! Sparklines: the last values, newest at the right.
 
-use crate::ui::{
-    format,
-    paint::{Look, put},
-};
+use crate::ui::paint::{Look, put};
 use ratatui::{buffer::Buffer, layout::Rect, style::Style};
 
 /// How a value becomes a height.
@@ -85,11 +82,6 @@ pub fn graph(
     }
 }
 
-/// Labels for [`graph`]: rates.
-pub fn rate_label(value: f64) -> String {
-    format::number(value)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,7 +119,14 @@ mod tests {
         for (w, h) in [(0, 0), (1, 1), (9, 1), (12, 3)] {
             let mut buf = Buffer::empty(Rect::new(0, 0, 14, 5));
             let area = Rect::new(1, 1, w, h);
-            graph(&mut buf, area, &some(&[1.0, 2.0, 3.0]), &rate_label, Style::new(), &look());
+            graph(
+                &mut buf,
+                area,
+                &some(&[1.0, 2.0, 3.0]),
+                &crate::state::value::rate,
+                Style::new(),
+                &look(),
+            );
             for y in 0..5 {
                 for x in 0..14 {
                     let inside = area.contains((x, y).into());

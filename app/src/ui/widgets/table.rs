@@ -6,6 +6,7 @@ use ratatui::{
     layout::Rect,
     text::{Line, Span},
 };
+use std::borrow::Cow;
 
 /// Where the text of a column stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +21,7 @@ pub enum Align {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Column {
     /// Its header; never cut, a column is at least as wide.
-    pub title: &'static str,
+    pub title: Cow<'static, str>,
     /// Smallest useful width.
     pub width: u16,
     /// Most useful width; the room left over goes to columns that can use it.
@@ -35,18 +36,18 @@ pub struct Column {
 
 impl Column {
     /// A column of numbers, `width` wide.
-    pub const fn number(title: &'static str, width: u16, rank: u8) -> Self {
-        Self { title, width, most: width, align: Align::Right, rank, sorted: None }
+    pub fn number(title: impl Into<Cow<'static, str>>, width: u16, rank: u8) -> Self {
+        Self { title: title.into(), width, most: width, align: Align::Right, rank, sorted: None }
     }
 
     /// A column of text that can use between `width` and `most`.
-    pub const fn text(title: &'static str, width: u16, most: u16, rank: u8) -> Self {
-        Self { title, width, most, align: Align::Left, rank, sorted: None }
+    pub fn text(title: impl Into<Cow<'static, str>>, width: u16, most: u16, rank: u8) -> Self {
+        Self { title: title.into(), width, most, align: Align::Left, rank, sorted: None }
     }
 
     fn least(&self) -> u16 {
         // One more for the arrow of the sorted column.
-        let title = crate::ui::paint::width(self.title);
+        let title = crate::ui::paint::width(&self.title);
         self.width.max(title + u16::from(self.sorted.is_some()))
     }
 }
@@ -106,7 +107,7 @@ pub fn scroll(before: usize, selected: Option<usize>, rows: usize, height: u16) 
 pub fn header(buf: &mut Buffer, area: Rect, columns: &[Column], places: &[Place], look: &Look) {
     for &(i, x, width) in places {
         let column = &columns[i];
-        let mut title = column.title.to_owned();
+        let mut title = column.title.to_string();
         if let Some(down) = column.sorted {
             title.push(if down { look.glyphs.sorted.0 } else { look.glyphs.sorted.1 });
         }
