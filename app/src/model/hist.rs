@@ -73,3 +73,77 @@ impl Hist {
         Some(max_ns)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kvmscope_shared::hist::bucket_of;
+    use proptest::prelude::*;
+
+    fn of(times: &[u64]) -> Hist {
+        let mut hist = Hist::default();
+        times.iter().for_each(|&ns| hist.add(bucket_of(ns), 1));
+        hist
+    }
+
+    fn exact(sorted: &[u64], q: f64) -> u64 {
+        let rank = ((q * sorted.len() as f64).ceil() as usize).clamp(1, sorted.len());
+        sorted[rank - 1]
+    }
+
+    #[test]
+    fn empty_has_no_quantile() {
+        assert_eq!(Hist::default().quantile(0.5, 0, 0), None);
+    }
+
+    #[test]
+    fn one_value_is_answered_exactly() {
+        for ns in [0, 63, 64, 12_345, 200_000_000_000] {
+            assert_eq!(of(&[ns]).quantile(0.99, ns, ns), Some(ns));
+        }
+    }
+
+    #[test]
+    fn a_bucket_that_does_not_exist_is_the_last() {
+        let mut hist = Hist::default();
+        hist.add(usize::MAX, 1);
+        assert_eq!(hist.counts()[BUCKETS - 1], 1);
+    }
+
+    /// Durations from 64 ns to a minute, evenly over the powers of two.
+    fn times() -> impl Strategy<Value = Vec<u64>> {
+        let one = (6u32..36, any::<u64>())
+            .prop_map(|(log2, rest)| ((1 << log2) | (rest & ((1 << log2) - 1))).min(60_000_000_000));
+        prop::collection::vec(one, 1..300)
+    }
+
+    proptest! {
+        #[test]
+        fn quantiles_are_within_an_eighth(mut times in times(), q in 0.0f64..=1.0) {
+            times.sort_unstable();
+            let (min, max) = (times[0], times[times.len() - 1]);
+            let answer = of(&times).quantile(q, min, max).expect("not empty") as f64;
+            let exact = exact(&times, q) as f64;
+            prop_assert!((answer - exact).abs() <= exact * 0.125, "{answer} for {exact}");
+        }
+
+        #[test]
+        fn merging_is_adding(a in times(), b in times()) {
+            let mut merged = of(&a);
+            merged.merge(&of(&b));
+            prop_assert_eq!(merged, of(&[a, b].concat()));
+        }
+
+        /// The crate that answers quantiles elsewhere agrees: this is the same question.
+        #[test]
+        fn hdrhistogram_agrees(times in times(), q in 0.0f64..=1.0) {
+            let ours = of(&times);
+            let mut theirs = hdrhistogram::Histogram::<u64>::new(2).expect("two digits");
+            for (bucket, &n) in ours.counts().iter().enumerate() {
+                theirs.record_n(bucket_mid(bucket), n).expect("in range");
+            }
+            let answer = ours.quantile(q, 0, u64::MAX).expect("not empty");
+            prop_assert!(theirs.equivalent(answer, theirs.value_at_quantile(q)));
+        }
+    }
+}
