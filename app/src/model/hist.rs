@@ -112,8 +112,9 @@ mod tests {
 
     /// Durations from 64 ns to a minute, evenly over the powers of two.
     fn times() -> impl Strategy<Value = Vec<u64>> {
-        let one = (6u32..36, any::<u64>())
-            .prop_map(|(log2, rest)| ((1 << log2) | (rest & ((1 << log2) - 1))).min(60_000_000_000));
+        let one = (6u32..36, any::<u64>()).prop_map(|(log2, rest)| {
+            ((1 << log2) | (rest & ((1 << log2) - 1))).min(60_000_000_000)
+        });
         prop::collection::vec(one, 1..300)
     }
 

@@ -194,7 +194,7 @@ mod tests {
         for colour in Colour::ALL {
             let scale = scale(colour, &look);
             assert!(scale.limits.windows(2).all(|w| w[0] < w[1]), "{colour:?}");
-            assert!(scale.legend(&look).width() <= 76, "{colour:?}");
+            assert!(scale.legend(&look).width() <= 72, "{colour:?}");
         }
     }
 }

@@ -62,15 +62,15 @@ impl Scale {
         }
     }
 
-    /// The drawn scale: "exits/s  ·· 0  ░░ >0  ▒░ 10  ▒▒ 100  ▓▒ 1k  ▓▓ 10k  ██ 100k".
+    /// The drawn scale: "exits/s  ··0  ░░>0  ▒░10  ▒▒100  ▓▒1k  ▓▓10k  ██100k".
     pub fn legend(&self, look: &Look) -> Line<'static> {
         let mut spans = vec![Span::styled(self.title, look.theme.strong)];
         for (level, glyph) in look.glyphs.heat.iter().enumerate() {
             let text = match level {
-                0 => " 0".to_owned(),
-                1 => " >0".to_owned(),
+                0 => "0".to_owned(),
+                1 => ">0".to_owned(),
                 // "10.0k" is "10k" in a legend.
-                _ => format!(" {}", (self.text)(self.limits[level - 2]).replace(".0", "")),
+                _ => (self.text)(self.limits[level - 2]).replace(".0", ""),
             };
             spans.push(Span::raw("  "));
             spans.push(Span::styled(*glyph, look.theme.heat[level]));
