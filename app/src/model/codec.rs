@@ -28,7 +28,9 @@ pub const VERSION: u8 = 1;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CodecError {
     /// It was written by another version of the program.
-    #[error("the tick has format {0}, this program reads format {VERSION}: use the version that wrote it, or a newer one")]
+    #[error(
+        "the tick has format {0}, this program reads format {VERSION}: use the version that wrote it, or a newer one"
+    )]
     Version(u8),
     /// It ends in the middle, or a part of it is longer than it says.
     #[error("the tick is cut off or damaged: its {0} cannot be read")]
@@ -197,7 +199,8 @@ fn read_cell(reason: Reason, body: &[u8]) -> Result<CellTick, CodecError> {
     let ((flags, count, total_ns, off_ns, vmm_ns, min_ns, spread, hist), rest): (CellBody, _) =
         take(body, "cell")?;
     let ascending = hist.windows(2).all(|pair| pair[0].0 < pair[1].0);
-    if !rest.is_empty() || hist.iter().any(|&(bucket, n)| usize::from(bucket) >= BUCKETS || n == 0) {
+    if !rest.is_empty() || hist.iter().any(|&(bucket, n)| usize::from(bucket) >= BUCKETS || n == 0)
+    {
         return Err(CodecError::Damaged("histogram"));
     }
     if !ascending {

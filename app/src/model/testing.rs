@@ -66,8 +66,11 @@ pub fn sample_tick() -> Tick {
 fn any_reason() -> impl Strategy<Value = Reason> {
     let kind = prop_oneof![Just(Kind::Exit), Just(Kind::Userspace)];
     let isa = prop_oneof![Just(Isa::None), Just(Isa::Vmx), Just(Isa::Svm)];
-    (kind, isa, prop_oneof![0u32..100, any::<u32>()])
-        .prop_map(|(kind, isa, code)| Reason { kind, isa, code })
+    (kind, isa, prop_oneof![0u32..100, any::<u32>()]).prop_map(|(kind, isa, code)| Reason {
+        kind,
+        isa,
+        code,
+    })
 }
 
 prop_compose! {
