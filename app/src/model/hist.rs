@@ -59,19 +59,38 @@ impl Hist {
     /// The answer is the middle of the bucket that holds the `ceil(q * total)`-th smallest
     /// duration, held between the smallest and largest seen, `min_ns` and `max_ns`.
     pub fn quantile(&self, q: f64, min_ns: u64, max_ns: u64) -> Option<u64> {
-        if self.total == 0 {
-            return None;
-        }
-        let rank = ((q * self.total as f64).ceil() as u64).clamp(1, self.total);
-        let mut seen = 0u64;
-        for (bucket, &n) in self.counts.iter().enumerate() {
-            seen = seen.saturating_add(n);
-            if seen >= rank {
-                return Some(bucket_mid(bucket).max(min_ns).min(max_ns.max(min_ns)));
-            }
-        }
-        Some(max_ns)
+        let counts = self.counts.iter().copied().enumerate();
+        quantile(counts, self.total, q, min_ns, max_ns)
     }
+}
+
+/// As [`Hist::quantile`], of the buckets of a [`crate::model::tick::CellTick`].
+pub fn sparse_quantile(hist: &[(u8, u32)], q: f64, min_ns: u64, max_ns: u64) -> Option<u64> {
+    let counts = hist.iter().map(|&(bucket, n)| (usize::from(bucket), u64::from(n)));
+    let total = counts.clone().map(|(_, n)| n).sum();
+    quantile(counts, total, q, min_ns, max_ns)
+}
+
+/// Walks ascending (bucket, count) to the bucket that holds the wanted rank.
+fn quantile(
+    counts: impl Iterator<Item = (usize, u64)>,
+    total: u64,
+    q: f64,
+    min_ns: u64,
+    max_ns: u64,
+) -> Option<u64> {
+    if total == 0 {
+        return None;
+    }
+    let rank = ((q * total as f64).ceil() as u64).clamp(1, total);
+    let mut seen = 0u64;
+    for (bucket, n) in counts {
+        seen = seen.saturating_add(n);
+        if seen >= rank {
+            return Some(bucket_mid(bucket).max(min_ns).min(max_ns.max(min_ns)));
+        }
+    }
+    Some(max_ns)
 }
 
 #[cfg(test)]

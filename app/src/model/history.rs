@@ -83,8 +83,11 @@ impl History {
     /// What is known of a tick that follows the latest.
     fn follow(&self, tick: &Tick) -> Meta {
         let before = self.latest;
-        // A source that begins anew counts from 1 again; nothing is missing then.
-        let missed = tick.seq.saturating_sub(before.seq.saturating_add(1));
+        // Nothing is missing before the first, nor when a source begins anew and counts from 1.
+        let missed = match before.seq {
+            0 => 0,
+            seq => tick.seq.saturating_sub(seq.saturating_add(1)),
+        };
         let mut lost = before.lost;
         lost.add(&tick.lost);
         let sampled = tick.host.probes.map(|(run_ns, runs)| (run_ns, runs, tick.dur_ns));

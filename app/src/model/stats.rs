@@ -90,6 +90,41 @@ impl Sum {
     }
 }
 
+/// Adds a cell to a list that is sorted by reason, to the entry of its reason.
+pub fn add_cell(cells: &mut Vec<CellTick>, cell: &CellTick) {
+    match cells.binary_search_by_key(&cell.reason, |cell| cell.reason) {
+        Ok(at) => {
+            if let Some(mine) = cells.get_mut(at) {
+                merge_cell(mine, cell);
+            }
+        }
+        Err(at) => cells.insert(at, cell.clone()),
+    }
+}
+
+fn merge_cell(mine: &mut CellTick, cell: &CellTick) {
+    mine.flags |= cell.flags;
+    mine.count = mine.count.saturating_add(cell.count);
+    mine.total_ns = mine.total_ns.saturating_add(cell.total_ns);
+    mine.off_ns = mine.off_ns.saturating_add(cell.off_ns);
+    mine.vmm_ns = mine.vmm_ns.saturating_add(cell.vmm_ns);
+    if !cell.hist.is_empty() {
+        let first = mine.hist.is_empty();
+        mine.min_ns = if first { cell.min_ns } else { mine.min_ns.min(cell.min_ns) };
+        mine.max_ns = mine.max_ns.max(cell.max_ns);
+    }
+    for &(bucket, n) in &cell.hist {
+        match mine.hist.binary_search_by_key(&bucket, |&(bucket, _)| bucket) {
+            Ok(at) => {
+                if let Some((_, mine)) = mine.hist.get_mut(at) {
+                    *mine = mine.saturating_add(n);
+                }
+            }
+            Err(at) => mine.hist.insert(at, (bucket, n)),
+        }
+    }
+}
+
 /// What is shown of a [`Sum`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Stats {
@@ -124,4 +159,39 @@ pub struct Latency {
     pub p999_ns: u64,
     /// Largest.
     pub max_ns: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ids::{Isa, Reason};
+    use crate::model::testing::cell;
+
+    #[test]
+    fn adding_cells_is_adding_sums() {
+        let reason = Reason::exit(Isa::Vmx, 1);
+        let parts = [cell(reason, &[500, 900]), cell(reason, &[]), cell(reason, &[100, 70_000])];
+        let (mut cells, mut one, mut sum) = (Vec::new(), Sum::default(), Sum::default());
+        for part in &parts {
+            add_cell(&mut cells, part);
+            sum.add(part);
+        }
+        one.add(&cells[0]);
+        assert_eq!(one, sum);
+        assert_eq!(cells, [cell(reason, &[500, 900, 100, 70_000])]);
+    }
+
+    #[test]
+    fn what_was_not_timed_has_no_extremes() {
+        let reason = Reason::exit(Isa::Vmx, 12);
+        let mut sum = Sum::default();
+        sum.add(&CellTick { reason, count: 3, ..CellTick::default() });
+        assert_eq!(sum.stats().latency, None);
+        sum.add(&cell(reason, &[5_000]));
+        let latency = sum.stats().latency.expect("one was timed");
+        assert_eq!((latency.min_ns, latency.mean_ns, latency.max_ns), (5_000, 5_000, 5_000));
+        let mut merged = Sum::default();
+        merged.merge(&sum);
+        assert_eq!(merged, sum);
+    }
 }

@@ -3,9 +3,10 @@
 //! Whether one exists at a moment is told by when it came and ended, so stepping back shows who
 //! was there then, although the ticks that brought them may long have left the history.
 
+use super::load::Loader;
 use crate::model::ids::{VcpuKey, VmId};
-use crate::model::tick::{VcpuInfo, VcpuTick, VmInfo};
-use std::collections::BTreeMap;
+use crate::model::tick::{Life, OpenExit, Phase, Tick, VcpuInfo, VcpuTick, VmInfo};
+use std::collections::{BTreeMap, VecDeque};
 
 /// Most VMs that are gone and kept; the oldest are forgotten first.
 const MAX_GONE: usize = 1000;
@@ -47,17 +48,32 @@ pub(super) struct Vm {
 pub(super) struct Vcpu {
     pub info: VcpuInfo,
     pub span: Span,
-    /// What the last tick with something of it said, with that tick's length.
+    /// Not to be shown as gone any more.
+    pub cleared: bool,
+    /// What it was doing at the end of the last tick that has something of it.
+    pub doing: Option<Doing>,
+    /// Once it is gone: its last numbers, and the length of their tick, ns.
     pub last: Option<(Box<VcpuTick>, u64)>,
     pub series: Trail,
 }
 
+/// What a vCPU was doing.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Doing {
+    /// The tick that tells.
+    pub place: u64,
+    pub cpu: u32,
+    pub phase: Phase,
+    pub since_ns: u64,
+    pub open: Option<OpenExit>,
+}
+
 /// Rate and p99 of a row, one value for each tick since it first did something. The tick's number
-/// is its place in the order of arrival ([`super::time`]).
+/// is its place in the order of arrival ([`crate::model::history`]).
 #[derive(Clone, Debug, Default)]
 pub(super) struct Trail {
     first: u64,
-    values: std::collections::VecDeque<(f32, f32)>,
+    values: VecDeque<(f32, f32)>,
 }
 
 impl Trail {
@@ -116,9 +132,109 @@ impl Entities {
         self.vm_mut(key.vm, now_ns).vcpus.entry(key.vcpu).or_insert_with(|| Vcpu {
             info: VcpuInfo { key, ..VcpuInfo::default() },
             span: Span { came_ns: now_ns, ended_ns: None },
+            cleared: false,
+            doing: None,
             last: None,
             series: Trail::default(),
         })
+    }
+
+    /// Takes in a tick that has this place. `before` answers what an earlier tick had of a vCPU,
+    /// with that tick's length. Costs what changed.
+    pub fn apply(
+        &mut self,
+        tick: &Tick,
+        place: u64,
+        oldest: u64,
+        before: impl Fn(u64, VcpuKey) -> Option<(VcpuTick, u64)>,
+    ) {
+        let now_ns = tick.end_ns;
+        for life in &tick.life {
+            match life {
+                Life::Vm(info) => self.vm_mut(info.id, now_ns).info = info.clone(),
+                Life::Vcpu(info) => {
+                    let vcpu = self.vcpu_mut(info.key, now_ns);
+                    vcpu.info = *info;
+                    vcpu.span.ended_ns = None;
+                    vcpu.last = None;
+                }
+                Life::VcpuGone(key, at) => self.vcpu_mut(*key, now_ns).span.ended_ns = Some(*at),
+                Life::VmGone(id, at) => {
+                    let vm = self.vm_mut(*id, now_ns);
+                    vm.span.ended_ns = Some(*at);
+                    for vcpu in vm.vcpus.values_mut() {
+                        vcpu.span.ended_ns.get_or_insert(*at);
+                    }
+                }
+            }
+        }
+        self.measure(tick, place, oldest);
+        self.keep_last(tick, before);
+    }
+
+    /// Notes what the tick measured.
+    fn measure(&mut self, tick: &Tick, place: u64, oldest: u64) {
+        let mut all = Loader::default();
+        let mut one = Loader::default();
+        for of_vm in tick.vcpus.chunk_by(|a, b| a.key.vm == b.key.vm) {
+            let Some(first) = of_vm.first() else { continue };
+            all.clear();
+            for measured in of_vm {
+                one.clear();
+                for cell in &measured.cells {
+                    one.add(cell);
+                    all.add(cell);
+                }
+                let vcpu = self.vcpu_mut(measured.key, tick.end_ns);
+                vcpu.series.push(place, oldest, one.trail(tick.dur_ns));
+                vcpu.doing = Some(Doing {
+                    place,
+                    cpu: measured.cpu,
+                    phase: measured.phase,
+                    since_ns: measured.since_ns,
+                    open: measured.open,
+                });
+            }
+            let vm = self.vm_mut(first.key.vm, tick.end_ns);
+            vm.series.push(place, oldest, all.trail(tick.dur_ns));
+        }
+    }
+
+    /// Keeps the last numbers of the vCPUs that this tick says are gone.
+    fn keep_last(&mut self, tick: &Tick, before: impl Fn(u64, VcpuKey) -> Option<(VcpuTick, u64)>) {
+        for life in &tick.life {
+            let (vm, one) = match life {
+                Life::VcpuGone(key, _) => (key.vm, Some(key.vcpu)),
+                Life::VmGone(vm, _) => (*vm, None),
+                _ => continue,
+            };
+            let Some(vm) = self.vms.get_mut(&vm) else { continue };
+            for (&number, vcpu) in &mut vm.vcpus {
+                let concerned = one.is_none_or(|one| one == number);
+                if !concerned || vcpu.span.ended_ns.is_none() || vcpu.last.is_some() {
+                    continue;
+                }
+                let key = vcpu.info.key;
+                let here = tick.vcpus.binary_search_by_key(&key, |vcpu| vcpu.key).ok();
+                vcpu.last = match here.and_then(|at| tick.vcpus.get(at)) {
+                    Some(measured) => Some((Box::new(measured.clone()), tick.dur_ns)),
+                    None => vcpu
+                        .doing
+                        .and_then(|doing| before(doing.place, key))
+                        .map(|(measured, dur_ns)| (Box::new(measured), dur_ns)),
+                };
+            }
+        }
+    }
+
+    /// Marks what had ended by then as not to be shown any more.
+    pub fn clear_gone(&mut self, ns: u64) {
+        for vm in self.vms.values_mut() {
+            vm.cleared |= vm.span.ended_at(ns).is_some();
+            for vcpu in vm.vcpus.values_mut() {
+                vcpu.cleared |= vcpu.span.ended_at(ns).is_some();
+            }
+        }
     }
 
     /// Forgets VMs that ended before the oldest kept tick, if they are cleared or too many.

@@ -1,7 +1,11 @@
 //! What is always on the screen: what would make the numbers wrong, and where one is.
 
+use super::load::{per_second, ratio};
+use super::moment::Moments;
 use super::nav::Scope;
-use crate::model::session::Origin;
+use super::now::Now;
+use crate::model::ids::Kind;
+use crate::model::session::{Origin, Session};
 use crate::model::tick::Lost;
 
 /// The header's facts.
@@ -75,4 +79,62 @@ pub struct Crumb {
     pub scope: Scope,
     /// What it says.
     pub label: String,
+}
+
+/// What a header is made of.
+pub(super) struct Facts<'a> {
+    pub session: &'a Session,
+    pub moments: &'a Moments,
+    pub now: Option<Now<'a>>,
+    pub window: usize,
+}
+
+impl Facts<'_> {
+    /// The header, except for whether the source has ended.
+    pub fn header(&self) -> Header {
+        let session = self.session;
+        let missing = session.probes.iter().filter(|probe| !probe.attached);
+        let mut header = Header {
+            host: session.host.name.clone(),
+            kernel: session.host.kernel.clone(),
+            backend: session.host.backend.clone(),
+            cpus: session.host.cpus,
+            origin: session.origin.clone(),
+            probes: (
+                session.probes.iter().filter(|probe| probe.attached).count(),
+                session.probes.len(),
+            ),
+            not_attached: missing
+                .map(|probe| (probe.name.clone(), probe.why.clone().unwrap_or_default()))
+                .collect(),
+            notices: session.notices.clone(),
+            position: self.moments.position(session, self.window),
+            ..Header::default()
+        };
+        if let Some(now) = self.now {
+            self.measured(&mut header, now);
+        }
+        header
+    }
+
+    fn measured(&self, header: &mut Header, now: Now<'_>) {
+        let tick = now.tick();
+        for vm in now.vms().filter(|vm| vm.span.ended_at(now.end_ns()).is_none()) {
+            header.vms += 1;
+            header.vcpus += now.vcpus(vm).filter(|seen| seen.ended_ns.is_none()).count();
+        }
+        let cells = tick.vcpus.iter().flat_map(|vcpu| &vcpu.cells);
+        let exits = cells.filter(|cell| cell.reason.kind == Kind::Exit).map(|cell| cell.count);
+        header.rate = per_second(exits.fold(0, u64::saturating_add), tick.dur_ns);
+        let cpu_ns = tick.dur_ns.saturating_mul(u64::from(header.cpus));
+        header.steal = ratio(tick.host.steal_ns, cpu_ns);
+        header.own_cpu = ratio(tick.host.own_cpu_ns, tick.dur_ns);
+        if let Some(meta) = self.moments.shown_meta() {
+            header.lost = meta.lost;
+            header.lost_ticks = meta.lost_ticks;
+            header.probe_cost = meta
+                .probes
+                .map(|(run_ns, runs, dur_ns)| (ratio(run_ns, runs), ratio(run_ns, dur_ns)));
+        }
+    }
 }

@@ -169,6 +169,11 @@ impl Nav {
         self.above.last().unwrap_or(&self.host)
     }
 
+    /// The host's level.
+    pub(super) fn host(&self) -> &Level {
+        &self.host
+    }
+
     /// The level the person is in, to change it.
     pub(super) fn level_mut(&mut self) -> &mut Level {
         self.above.last_mut().unwrap_or(&mut self.host)
