@@ -216,7 +216,7 @@ impl World {
             .map(|c| c.total_ns)
             .sum::<u64>()
             .min(SECOND / 4);
-        let idle = if vm == 3 { SECOND * 9 / 10 } else { SECOND / 4 / lazy.min(3) };
+        let idle = if vm == 3 { SECOND * 8 / 10 } else { SECOND / 4 / lazy.min(3) };
         let wait = self.dice.about(SECOND / 12, 10, 100);
         let vmm = SECOND / 40;
         let guest = SECOND - handling - idle - wait - vmm;
