@@ -154,11 +154,11 @@ mod tests {
         let expected = pairs(&[
             ("CPUID", 5),
             ("HLT", 11),
+            ("HYPERCALL", 8),
             ("IO", 3),
             ("MSR_READ", 6),
             ("MSR_WRITE", 7),
             ("NPF", 19),
-            ("HYPERCALL", 8),
         ]);
         assert_eq!(exits(&host(Backend::Svm)), expected);
     }
