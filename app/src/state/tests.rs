@@ -1,8 +1,9 @@
 //! The state as the screen and the person see it.
 
+use super::fields::Row;
 use super::heat::Colour;
 use super::*;
-use crate::model::ids::{Isa, VcpuKey, VmId};
+use crate::model::ids::{Isa, Reason, VcpuKey, VmId};
 use crate::model::testing::{cell, vcpu};
 use crate::model::tick::{Life, Lost, OpenExit, Phase, VcpuInfo, VmInfo};
 use crate::source::synth::{Generator, names, plan::Plan};
