@@ -64,7 +64,7 @@ impl Baseline {
 
 fn slice(scope: Scope, place: u64, moments: &Moments) -> (u64, Counts) {
     let mut counts = Counts::new();
-    let part = scope.vm().map_or(Part::ALL, |vm| Part::vm(vm, None));
+    let part = scope.vm().map_or(Part::ALL, |vm| Part::vm(vm, None)).without_hist();
     let Some(tick) = moments.part(place, part) else { return (0, counts) };
     for vcpu in &tick.vcpus {
         for cell in &vcpu.cells {
