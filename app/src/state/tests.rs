@@ -406,6 +406,32 @@ fn any_action() -> impl Strategy<Value = Action> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(16))]
 
+    /// Ticks may come from a damaged file: any that can be decoded can be shown and reported.
+    #[test]
+    fn any_ticks_can_be_shown(
+        ticks in prop::collection::vec(crate::model::testing::any_tick(), 1..6),
+        actions in prop::collection::vec(any_action(), 0..20),
+    ) {
+        let mut state = State::new(Session { names: names(), ..Session::default() }, Limits::default());
+        let mut totals = crate::model::totals::Totals::default();
+        for tick in ticks {
+            totals.apply(&tick);
+            apply(&mut state, tick);
+        }
+        for action in actions {
+            state.act(action);
+            state.header();
+            state.vm_rows();
+            state.vcpu_rows();
+            state.reason_rows();
+            state.heatmap();
+            state.reason_detail();
+            state.selected_row().map(|id| state.series(id));
+        }
+        crate::export::text::report(state.session(), &totals, 1);
+        prop_assert!(crate::export::json::report(state.session(), &totals, 1).is_ok());
+    }
+
     /// Whatever is done while ticks come and ticks leave, what is shown holds together.
     #[test]
     fn whatever_is_done_the_views_hold_together(
