@@ -176,7 +176,7 @@ fn columns<R: Shown>(
     let mut whats = Vec::new();
     for &(what, rank, most) in specs {
         let mut column = match what {
-            What::Rate => Column::text(format!("exits/s {window}"), 10, most, rank),
+            What::Rate => Column::text(format!("rate {window}"), 10, most, rank),
             What::P99 => Column::text(format!("p99 {window}"), 10, most, rank),
             What::Split => Column::text("wall time", 10, most, rank),
             What::Top => {
@@ -203,6 +203,10 @@ fn columns<R: Shown>(
         }
         let sorted = matches!(what, What::Field(_) | What::Top) && key(what) == Some(sort.key);
         column.sorted = sorted.then_some(sort.descending);
+        // What rows are ordered by is always there.
+        if sorted {
+            column.rank = 1;
+        }
         columns.push(column);
         whats.push(what);
     }

@@ -281,7 +281,7 @@ proptest! {
         keys in prop::collection::vec(0usize..26, 0..14),
     ) {
         const KEYS: [&str; 26] = [
-            "enter", "esc", "up", "down", "left", "right", "pageup", "pagedown", "home", "G", "s",
+            "enter", "esc", "up", "down", "left", "right", "pgup", "pgdn", "home", "G", "s",
             "S", "/", "h", "space", "[", "]", "{", "end", "tab", "z", "x", "y", "?", "j", "e",
         ];
         let mut desk = Desk::new(vms, 3, (width, height));
