@@ -249,6 +249,15 @@ fn the_configuration_sorts_and_hides() {
 }
 
 #[test]
+fn vcpus_are_in_the_order_of_their_numbers() {
+    let mut desk = Desk::new(2, 3, (120, 60));
+    desk.press("down enter");
+    let numbers: Vec<u32> =
+        desk.state.vcpu_rows().iter().filter_map(|row| row.key).map(|key| key.vcpu).collect();
+    assert_eq!(numbers, (0..16).collect::<Vec<u32>>());
+}
+
+#[test]
 fn the_mouse_selects_sorts_and_climbs() {
     let mut desk = Desk::new(5, 20, (120, 40));
     desk.click("db-1");
