@@ -54,6 +54,7 @@ impl Terminal {
         builder.env_clear();
         builder.env("PATH", std::env::var("PATH").unwrap_or_default());
         builder.env("HOME", "/nonexistent");
+        builder.cwd(std::env::current_dir().expect("a directory"));
         builder.env("LANG", "C.UTF-8");
         builder.env("TERM", "xterm-256color");
         for (name, value) in env {
