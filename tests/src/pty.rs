@@ -92,6 +92,7 @@ impl Terminal {
     }
 
     /// Reads until the screen satisfies a condition.
+    #[allow(clippy::panic, reason = "the test that uses it fails")]
     pub fn wait_until(&mut self, what: &str, done: impl Fn(&vt100::Screen) -> bool) -> &mut Self {
         let end = Instant::now() + PATIENCE;
         while !done(self.parser.screen()) {
