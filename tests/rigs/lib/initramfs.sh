@@ -53,7 +53,7 @@ vendor_module() { if [ "$vendor" = svm ]; then echo amd; else echo intel; fi; }
 # terminal_settings: this terminal's size and kind, for the rig's console.
 terminal_settings() {
     local size
-    size=$(stty size </dev/tty 2>/dev/null || echo '24 80')
+    size=$(stty size 2>/dev/null </dev/tty || echo '24 80')
     echo "rows=${size% *}"
     echo "columns=${size#* }"
     echo "term=${TERM:-xterm-256color}"

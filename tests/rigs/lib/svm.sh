@@ -40,12 +40,12 @@ boot_svm() {
     fi
     "${guard[@]}" "${qemu[@]}" -machine q35 "${accel[@]}" -cpu EPYC-v1 -smp "$cpus" -m "$memory" \
         -display none -no-reboot -nodefaults -net none \
-        "${console_device[@]}" -serial chardev:con -serial "file:$work/out.tar" \
+        "${console_device[@]}" -serial chardev:con -serial "file:$work/out.tar.gz" \
         -kernel "$kernel_dir/vmlinuz" -initrd "$work/initrd.gz" \
         -append "console=ttyS0 quiet panic=-1 mitigations=off $append" <"$input" 2>"$work/qemu.log" || {
         local status=$?
         cat "$work/qemu.log" >&2
         return $status
     }
-    [ ! -s "$work/out.tar" ] || tar -x -C "$out" -f "$work/out.tar" --no-same-owner
+    [ ! -s "$work/out.tar.gz" ] || tar -xz -C "$out" -f "$work/out.tar.gz" --no-same-owner
 }
