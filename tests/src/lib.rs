@@ -1,1 +1,8 @@
 //! What the whole-program tests share.
+
+pub mod check;
+pub mod format;
+pub mod hist;
+pub mod program;
+pub mod rig;
+pub mod skip;
