@@ -1,6 +1,6 @@
 //! A cell: what one vCPU's thread did for one reason.
 
-use crate::{hist::BUCKETS, zeroed};
+use crate::{hist::HIST_LEN, zeroed};
 
 /// Smallest and largest handling time of one epoch (one tick of the program).
 ///
@@ -50,8 +50,8 @@ pub struct Cell {
     pub vmm_ns: u64,
     /// Extremes of this and the previous epoch.
     pub extremes: [Extremes; 2],
-    /// Handling times, see [`crate::hist`]. Wraps at 2^32; the reader takes differences.
-    pub hist: [u32; BUCKETS],
+    /// Handling times, [`crate::hist::BUCKETS`] of them in use. Wraps at 2^32; the reader takes differences.
+    pub hist: [u32; HIST_LEN],
 }
 zeroed!(
     Cell,
@@ -67,7 +67,7 @@ zeroed!(
         off_ns: 0,
         vmm_ns: 0,
         extremes: [Extremes { epoch: 0, min_ns: 0, max_ns: 0 }; 2],
-        hist: [0; BUCKETS],
+        hist: [0; HIST_LEN],
     }
 );
 
@@ -76,5 +76,5 @@ zeroed!(
 pub const CELLS_PER_CHUNK: u32 = 16;
 
 const _: () = assert!(size_of::<Extremes>() == 24);
-const _: () = assert!(size_of::<Cell>() == 24 + 32 + 48 + 4 * BUCKETS);
+const _: () = assert!(size_of::<Cell>() == 24 + 32 + 48 + 4 * HIST_LEN);
 const _: () = assert!(size_of::<Cell>().is_multiple_of(8));

@@ -6,10 +6,15 @@
 
 /// Number of buckets of one histogram: underflow, 31 octaves of four, overflow.
 pub const BUCKETS: usize = 1 + OCTAVES * SUB + 1;
+/// Length of a histogram in memory: the next power of two, so that a masked index is in bounds
+/// for the verifier.
+pub const HIST_LEN: usize = 128;
 /// Values below this many nanoseconds share bucket 0.
 pub const FIRST_NS: u64 = 1 << FIRST_LOG2;
 /// Values from this many nanoseconds on share the last bucket (137 s).
 pub const LAST_NS: u64 = 1 << (FIRST_LOG2 + OCTAVES as u32);
+
+const _: () = assert!(BUCKETS <= HIST_LEN);
 
 const FIRST_LOG2: u32 = 6;
 const OCTAVES: usize = 31;

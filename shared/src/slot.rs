@@ -1,6 +1,7 @@
 //! A slot: one vCPU thread, who it is and what it is doing.
 
 use crate::{column::COLUMNS, zeroed};
+use core::ops::{Deref, DerefMut};
 
 /// A kernel exit: the hardware left guest mode (`kvm_exit`).
 pub const KIND_EXIT: u32 = 0;
@@ -47,18 +48,23 @@ pub const NO_VCPU_ID: u32 = u32::MAX;
 #[repr(C)]
 pub struct Slot {
     // -- who --
-    /// See [`life`]. Written last when a slot is claimed.
+    /// The thread while the slot is live, else 0. A probe that comes by the per-CPU cache checks
+    /// nothing but this, so a stale cache can never charge another thread.
+    pub owner: u32,
+    /// See [`life`].
     pub life: u32,
     /// Counts up each time the slot is claimed.
     pub generation: u32,
     /// Thread group.
     pub tgid: u32,
-    /// Thread.
+    /// Thread; stays after it ended.
     pub tid: u32,
     /// `kvm_vcpu.vcpu_id`, or [`NO_VCPU_ID`].
     pub vcpu_id: u32,
-    /// CPU of the last event.
+    /// CPU it was last switched to.
     pub cpu: u32,
+    /// Keeps what follows aligned.
+    pub pad: u32,
     /// Start of the thread group's leader, ns of CLOCK_BOOTTIME, as in `/proc/PID/stat` but not
     /// rounded; 0 where the kernel has no BTF to find it by.
     pub start_ns: u64,
@@ -122,19 +128,45 @@ pub struct Slot {
     pub cells_used: u32,
     /// First cell of the pool chunk in use, 0 while the slot's own chunk has room.
     pub extra_chunk: u32,
+}
+
+/// A slot and its column table; what the map holds. Readers need only the head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct SlotEntry {
+    /// The slot.
+    pub head: Slot,
     /// Cell of each column ([`crate::column::column_of`]), 0 where none was taken yet.
     pub columns: [u32; COLUMNS],
+}
+
+impl Deref for SlotEntry {
+    type Target = Slot;
+
+    #[inline(always)]
+    fn deref(&self) -> &Slot {
+        &self.head
+    }
+}
+
+impl DerefMut for SlotEntry {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut Slot {
+        &mut self.head
+    }
 }
 
 zeroed!(
     Slot,
     Self {
+        owner: 0,
         life: 0,
         generation: 0,
         tgid: 0,
         tid: 0,
         vcpu_id: 0,
         cpu: 0,
+        pad: 0,
         start_ns: 0,
         kvm: 0,
         vcpu: 0,
@@ -162,9 +194,8 @@ zeroed!(
         user_off_ns: 0,
         cells_used: 0,
         extra_chunk: 0,
-        columns: [0; COLUMNS],
     }
 );
 
-const _: () = assert!(size_of::<Slot>() == 280 + 4 * COLUMNS);
-const _: () = assert!(size_of::<Slot>().is_multiple_of(8));
+const _: () = assert!(size_of::<Slot>() == 288);
+const _: () = assert!(size_of::<SlotEntry>() == 288 + 4 * COLUMNS);

@@ -1,3 +1,343 @@
 //! The live source: loads the probes, reads their maps once per tick.
+//!
+//! [`kernel`] gathers facts, [`plan`] decides (pure), [`loader`] loads and attaches, [`memory`]
+//! maps, [`reader`] makes ticks (pure), [`identity`] knows who is who, and this file is the loop.
 
+pub mod btf;
+pub mod host;
+pub mod identity;
+pub mod kernel;
+pub mod loader;
+pub mod memory;
+pub mod missed;
+pub mod names;
+pub mod plan;
+pub mod reader;
 pub mod vms;
+
+use super::{Msg, Request, Source};
+use crate::{
+    model::{
+        session::{Host, Origin, ProbeStatus, Session},
+        tick::HostTick,
+    },
+    trace,
+};
+use host::{Module, now_ns};
+use loader::{LoadError, Loaded};
+use memory::{Maps, Memory};
+use names::ProcNames;
+use plan::Family;
+use reader::{Freed, Moment, Reader};
+use std::{
+    collections::HashSet,
+    os::fd::OwnedFd,
+    sync::mpsc::{Receiver, RecvTimeoutError},
+    time::{Duration, Instant},
+};
+use tokio::sync::mpsc::Sender;
+
+/// How often new threads are looked for between ticks, so that a short-lived VM gets its name.
+const PEEK: Duration = Duration::from_millis(100);
+/// How often the probes' run time is sampled: the kernel's statistics tax every program meanwhile.
+const SAMPLE_EVERY: Duration = Duration::from_secs(60);
+/// vCPUs that leave to their VMM this often without one kernel exit seen: the backend is silent.
+const SILENT_AFTER: u64 = 20;
+
+/// What to watch.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Families of probes.
+    pub families: Vec<Family>,
+    /// Thread groups to watch; none is all.
+    pub pids: Vec<u32>,
+    /// Time between ticks.
+    pub interval: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            families: Family::ASKABLE.to_vec(),
+            pids: Vec::new(),
+            interval: Duration::from_secs(1),
+        }
+    }
+}
+
+/// The loaded probes and their memory.
+struct Probes {
+    loaded: Loaded,
+    maps: Maps,
+    /// Vendor module at that time; when it goes, the probes must go with it.
+    vendor: Option<&'static str>,
+}
+
+/// The live source, probes attached.
+pub struct Live {
+    options: Options,
+    probes: Option<Probes>,
+    reader: Reader,
+    names: ProcNames,
+    session: Session,
+    peeked: HashSet<(u32, u32)>,
+    claims: u64,
+    silent_told: bool,
+    last_host: (u64, u64),
+    sampling: Option<(OwnedFd, missed::ProgramStats)>,
+    sampled: Option<Instant>,
+}
+
+impl Live {
+    /// Loads and attaches. Fails when nothing can be loaded; a probe that cannot attach is in the
+    /// session's list instead, and a kvm module that is not there yet is waited for.
+    pub fn open(options: Options) -> Result<Self, LoadError> {
+        let module = Module::read();
+        let (probes, session) = open_probes(&options, module)?;
+        let slots = probes.as_ref().map_or(0, |p| p.maps.slots());
+        // Where another backend than the two is built in, kvm_entry may never fire.
+        let reader = Reader::new(slots, session.started_ns, module.fires_entries());
+        let last_host = (host::read_steal_ns(), host::own_cpu_ns());
+        Ok(Self {
+            options,
+            probes,
+            reader,
+            names: ProcNames::default(),
+            session,
+            peeked: HashSet::new(),
+            claims: 0,
+            silent_told: false,
+            last_host,
+            sampling: None,
+            sampled: None,
+        })
+    }
+
+    /// What is known before the first tick.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    fn tick(&mut self, last: bool) -> crate::model::tick::Tick {
+        let host = self.host_tick();
+        let missed_runs = self.probes.as_ref().map_or(0, |probes| probes.loaded.missed());
+        let moment = Moment { now_ns: now_ns(), missed_runs, host, last };
+        let Some(probes) = &mut self.probes else {
+            return self.reader.empty_tick(moment, &mut self.names);
+        };
+        let (tick, freed) = self.reader.tick(&mut probes.maps, &mut self.names, moment);
+        for freed in freed {
+            match freed {
+                Freed::Slot(slot) => probes.loaded.free_slot(slot),
+                Freed::Chunk(first) => probes.loaded.free_chunk(first),
+                Freed::Unknown(key) => probes.loaded.forget_unknown(key),
+            }
+        }
+        tick
+    }
+
+    fn host_tick(&mut self) -> HostTick {
+        let (steal, own) = (host::read_steal_ns(), host::own_cpu_ns());
+        let (last_steal, last_own) = std::mem::replace(&mut self.last_host, (steal, own));
+        HostTick {
+            steal_ns: steal.saturating_sub(last_steal),
+            own_cpu_ns: own.saturating_sub(last_own),
+            probes: self.sample(),
+        }
+    }
+
+    /// Samples the probes' run time over one tick now and then.
+    fn sample(&mut self) -> Option<(u64, u64)> {
+        let probes = self.probes.as_ref()?;
+        if let Some((_stats_on, before)) = self.sampling.take() {
+            let now = probes.loaded.stats();
+            return Some((
+                now.run_ns.saturating_sub(before.run_ns),
+                now.runs.saturating_sub(before.runs),
+            ));
+        }
+        if self.sampled.is_none_or(|at| at.elapsed() >= SAMPLE_EVERY) {
+            self.sampled = Some(Instant::now());
+            // Needs CAP_SYS_ADMIN; without it the cost stays "not measured".
+            let on = aya::sys::enable_stats(aya::sys::Stats::RunTime).ok()?;
+            self.sampling = Some((on, probes.loaded.stats()));
+        }
+        None
+    }
+
+    /// Looks at threads that were claimed since the last look, while they still have a `/proc`.
+    fn peek(&mut self) {
+        let Some(probes) = &self.probes else { return };
+        let claims = probes.maps.control().claims;
+        if claims == self.claims {
+            return;
+        }
+        self.claims = claims;
+        for index in 1..probes.maps.slots() {
+            if probes.maps.life(index) == kvmscope_shared::slot::life::FREE {
+                continue;
+            }
+            let slot = probes.maps.slot(index);
+            if self.peeked.insert((index, slot.generation)) {
+                self.names.look(slot.tgid, slot.start_ns);
+            }
+        }
+    }
+
+    /// Follows the kvm module: probes pin it, so they go when its vendor part has gone and no VM
+    /// is left, and come when it comes. Whether anything changed.
+    fn follow_module(&mut self) -> bool {
+        let module = Module::read();
+        if let Some(probes) = &self.probes {
+            if probes.vendor.is_some() && module.vendor.is_none() && !self.reader.any_live() {
+                self.sampling = None;
+                self.probes = None;
+                self.session.probes = waiting(&self.options);
+                return true;
+            }
+            return false;
+        }
+        if !module.kvm || module.vendor.is_none() {
+            return false;
+        }
+        match open_probes(&self.options, module) {
+            Ok((probes, session)) => {
+                self.reader.restart(probes.as_ref().map_or(0, |p| p.maps.slots()));
+                self.claims = 0;
+                self.peeked.clear();
+                self.probes = probes;
+                self.session.probes = session.probes;
+                self.session.names = session.names;
+                self.session.host = session.host;
+            }
+            Err(error) => self.notice(error.to_string()),
+        }
+        true
+    }
+
+    fn notice(&mut self, text: String) {
+        if !self.session.notices.contains(&text) {
+            self.session.notices.push(text);
+        }
+    }
+
+    /// Notices a backend whose `kvm_exit` never fires although vCPUs run. Whether it just did.
+    fn notice_silence(&mut self) -> bool {
+        let attached = self.probes.as_ref().is_some_and(|p| p.loaded.watches("kvm_exit"));
+        let (exits, userspace) = self.reader.counted();
+        if self.silent_told || !attached || exits > 0 || userspace < SILENT_AFTER {
+            return false;
+        }
+        self.silent_told = true;
+        self.reader.expect_no_entries();
+        self.notice(format!(
+            "KVM's backend here ({}) does not fire kvm_exit and kvm_entry: kernel exits are not \
+             seen, userspace exits are. Time in KVM includes the guest's own.",
+            self.session.host.backend
+        ));
+        true
+    }
+}
+
+/// Loads and attaches for the module as it is; no probes when there is no kvm.
+fn open_probes(options: &Options, module: Module) -> Result<(Option<Probes>, Session), LoadError> {
+    let scan = vms::kvm_vm_pids().map(|scan| scan.vcpus()).unwrap_or(0);
+    let kernel = kernel::gather(scan);
+    let plan = plan::plan(&kernel, &options.families);
+    let mut session = Session {
+        origin: Origin::Live,
+        host: Host {
+            name: host::host_name(),
+            kernel: kernel::read_line("/proc/sys/kernel/osrelease").unwrap_or_default(),
+            backend: module.backend().to_owned(),
+            cpus: kernel.cpus,
+        },
+        names: trace::names::from_print_fmt(
+            kernel.kvm_exit.as_ref().ok(),
+            kernel.kvm_userspace_exit.as_ref().ok(),
+        ),
+        ..Session::default()
+    };
+    let probes = if module.kvm {
+        let (mut loaded, mut maps) = Loaded::load(&plan, &options.pids)?;
+        // Epoch 0 is "never" in a fresh cell.
+        maps.set_epoch(1);
+        loaded.attach(true);
+        session.probes = loaded.statuses();
+        Some(Probes { loaded, maps, vendor: module.vendor })
+    } else {
+        session.probes = waiting(options);
+        session.notices.push(
+            "The kvm module is not loaded. Waiting for it: `modprobe kvm_intel` or `modprobe kvm_amd`."
+                .to_owned(),
+        );
+        None
+    };
+    session.started_ns = now_ns();
+    session.started_unix_ns = host::clock_ns(rustix::time::ClockId::Realtime);
+    Ok((probes, session))
+}
+
+/// The probes as they are listed while kvm is not loaded.
+fn waiting(options: &Options) -> Vec<ProbeStatus> {
+    let kernel = kernel::gather(0);
+    let plan = plan::plan(&kernel, &options.families);
+    let status = |probe: &plan::Probe| ProbeStatus {
+        name: probe.hook(),
+        family: probe.family.name().to_owned(),
+        attached: false,
+        why: Some("the kvm module is not loaded; attached as soon as it is".to_owned()),
+        how: String::new(),
+    };
+    plan.probes.iter().map(status).collect()
+}
+
+/// Loads and attaches every probe once and detaches again: what works here, for `doctor`.
+pub fn try_probes() -> Result<Vec<ProbeStatus>, LoadError> {
+    let options = Options::default();
+    let (_, session) = open_probes(&options, Module::read())?;
+    Ok(session.probes)
+}
+
+impl Source for Live {
+    fn run(mut self: Box<Self>, out: Sender<Msg>, requests: Receiver<Request>) {
+        if out.blocking_send(Msg::Session(Box::new(self.session.clone()))).is_err() {
+            return;
+        }
+        let mut due = Instant::now() + self.options.interval;
+        loop {
+            let wait = due.saturating_duration_since(Instant::now()).min(PEEK);
+            match requests.recv_timeout(wait) {
+                Ok(Request::Interval(interval)) => {
+                    self.options.interval = interval;
+                    due = Instant::now() + interval;
+                }
+                Ok(Request::Stop) | Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            self.peek();
+            if Instant::now() < due {
+                continue;
+            }
+            let tick = self.tick(false);
+            if out.blocking_send(Msg::Tick(Box::new(tick))).is_err() {
+                return;
+            }
+            if self.follow_module() | self.notice_silence() {
+                let session = Msg::Session(Box::new(self.session.clone()));
+                if out.blocking_send(session).is_err() {
+                    return;
+                }
+            }
+            // A tick that came late does not make the next one early.
+            due = (due + self.options.interval).max(Instant::now());
+        }
+        let tick = self.tick(true);
+        self.probes = None;
+        let _ = out.blocking_send(Msg::Tick(Box::new(tick)));
+        if self.notice_silence() {
+            let _ = out.blocking_send(Msg::Session(Box::new(self.session.clone())));
+        }
+        let _ = out.blocking_send(Msg::End(None));
+    }
+}

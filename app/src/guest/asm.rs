@@ -1,0 +1,265 @@
+//! A very small assembler: the instructions the guest needs, for 32-bit protected mode.
+//!
+//! Each method appends one instruction; its comment gives the encoding as in the manuals
+//! (Intel SDM volume 2). `[ebp+d]` operands take a signed 8-bit displacement.
+
+/// A place in the program that jumps can name before it is known.
+#[derive(Clone, Copy, Debug)]
+pub struct Label(usize);
+
+/// A program under construction.
+#[derive(Debug, Default)]
+pub struct Asm {
+    code: Vec<u8>,
+    labels: Vec<Option<usize>>,
+    /// Where a 32-bit displacement waits for a label.
+    holes: Vec<(usize, Label)>,
+}
+
+/// An instruction named a label that was never placed.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the guest program jumps to a label that has no place")]
+pub struct UnplacedLabel;
+
+impl Asm {
+    /// An empty program.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A label to be placed later.
+    pub fn label(&mut self) -> Label {
+        self.labels.push(None);
+        Label(self.labels.len() - 1)
+    }
+
+    /// Places `label` here.
+    pub fn place(&mut self, label: Label) {
+        self.labels[label.0] = Some(self.code.len());
+    }
+
+    /// The machine code, with every jump filled in.
+    ///
+    /// # Errors
+    /// When a jump names a label that was never placed.
+    pub fn finish(mut self) -> Result<Vec<u8>, UnplacedLabel> {
+        for (hole, label) in std::mem::take(&mut self.holes) {
+            let target = self.labels[label.0].ok_or(UnplacedLabel)?;
+            // Displacements count from the end of the instruction, which is the hole's end.
+            let distance = target as i64 - (hole as i64 + 4);
+            self.code[hole..hole + 4].copy_from_slice(&(distance as i32).to_le_bytes());
+        }
+        Ok(self.code)
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.code.extend_from_slice(bytes);
+    }
+
+    fn with_imm32(&mut self, opcode: &[u8], value: u32) {
+        self.bytes(opcode);
+        self.bytes(&value.to_le_bytes());
+    }
+
+    fn jump(&mut self, opcode: &[u8], label: Label) {
+        self.bytes(opcode);
+        self.holes.push((self.code.len(), label));
+        self.bytes(&[0; 4]);
+    }
+
+    /// `jmp label`: E9 cd.
+    pub fn jmp(&mut self, label: Label) {
+        self.jump(&[0xe9], label);
+    }
+
+    /// `je label`: 0F 84 cd.
+    pub fn je(&mut self, label: Label) {
+        self.jump(&[0x0f, 0x84], label);
+    }
+
+    /// `jb label`: 0F 82 cd.
+    pub fn jb(&mut self, label: Label) {
+        self.jump(&[0x0f, 0x82], label);
+    }
+
+    /// `mov eax, imm32`: B8 id.
+    pub fn mov_eax(&mut self, value: u32) {
+        self.with_imm32(&[0xb8], value);
+    }
+
+    /// `mov ecx, imm32`: B9 id.
+    pub fn mov_ecx(&mut self, value: u32) {
+        self.with_imm32(&[0xb9], value);
+    }
+
+    /// `mov edx, imm32`: BA id.
+    pub fn mov_edx(&mut self, value: u32) {
+        self.with_imm32(&[0xba], value);
+    }
+
+    /// `xor eax, eax`: 31 C0.
+    pub fn zero_eax(&mut self) {
+        self.bytes(&[0x31, 0xc0]);
+    }
+
+    /// `xor ecx, ecx`: 31 C9.
+    pub fn zero_ecx(&mut self) {
+        self.bytes(&[0x31, 0xc9]);
+    }
+
+    /// `xor edx, edx`: 31 D2.
+    pub fn zero_edx(&mut self) {
+        self.bytes(&[0x31, 0xd2]);
+    }
+
+    /// `mov ebx, eax`: 89 C3.
+    pub fn mov_ebx_eax(&mut self) {
+        self.bytes(&[0x89, 0xc3]);
+    }
+
+    /// `sub eax, ebx`: 29 D8.
+    pub fn sub_eax_ebx(&mut self) {
+        self.bytes(&[0x29, 0xd8]);
+    }
+
+    /// `add edi, imm32`: 81 /0 id.
+    pub fn add_edi(&mut self, value: u32) {
+        self.with_imm32(&[0x81, 0xc7], value);
+    }
+
+    /// `cmp dword [ebp+d], 0`: 83 /7 ib.
+    pub fn cmp_var_zero(&mut self, d: i8) {
+        self.bytes(&[0x83, 0x7d, d as u8, 0]);
+    }
+
+    /// `cmp eax, dword [ebp+d]`: 3B /r.
+    pub fn cmp_eax_var(&mut self, d: i8) {
+        self.bytes(&[0x3b, 0x45, d as u8]);
+    }
+
+    /// `inc dword [ebp+d]`: FF /0.
+    pub fn inc_var(&mut self, d: i8) {
+        self.bytes(&[0xff, 0x45, d as u8]);
+    }
+
+    /// `dec dword [ebp+d]`: FF /1.
+    pub fn dec_var(&mut self, d: i8) {
+        self.bytes(&[0xff, 0x4d, d as u8]);
+    }
+
+    /// `mov dword [ebp+d], imm32`: C7 /0 id.
+    pub fn mov_var(&mut self, d: i8, value: u32) {
+        self.with_imm32(&[0xc7, 0x45, d as u8], value);
+    }
+
+    /// `mov edi, dword [ebp+d]`: 8B /r.
+    pub fn mov_edi_var(&mut self, d: i8) {
+        self.bytes(&[0x8b, 0x7d, d as u8]);
+    }
+
+    /// `mov dword [ebp+d], edi`: 89 /r.
+    pub fn mov_var_edi(&mut self, d: i8) {
+        self.bytes(&[0x89, 0x7d, d as u8]);
+    }
+
+    /// `mov dword [edi], eax`: 89 /r.
+    pub fn store_at_edi(&mut self) {
+        self.bytes(&[0x89, 0x07]);
+    }
+
+    /// `mov eax, dword [esi]`: 8B /r.
+    pub fn load_at_esi(&mut self) {
+        self.bytes(&[0x8b, 0x06]);
+    }
+
+    /// `mov dword [esi], eax`: 89 /r.
+    pub fn store_at_esi(&mut self) {
+        self.bytes(&[0x89, 0x06]);
+    }
+
+    /// `out dx, al`: EE.
+    pub fn out_dx_al(&mut self) {
+        self.bytes(&[0xee]);
+    }
+
+    /// `in al, dx`: EC.
+    pub fn in_al_dx(&mut self) {
+        self.bytes(&[0xec]);
+    }
+
+    /// `cpuid`: 0F A2.
+    pub fn cpuid(&mut self) {
+        self.bytes(&[0x0f, 0xa2]);
+    }
+
+    /// `rdmsr`: 0F 32.
+    pub fn rdmsr(&mut self) {
+        self.bytes(&[0x0f, 0x32]);
+    }
+
+    /// `wrmsr`: 0F 30.
+    pub fn wrmsr(&mut self) {
+        self.bytes(&[0x0f, 0x30]);
+    }
+
+    /// `rdtsc`: 0F 31.
+    pub fn rdtsc(&mut self) {
+        self.bytes(&[0x0f, 0x31]);
+    }
+
+    /// `vmcall` (Intel): 0F 01 C1.
+    pub fn vmcall(&mut self) {
+        self.bytes(&[0x0f, 0x01, 0xc1]);
+    }
+
+    /// `vmmcall` (AMD): 0F 01 D9.
+    pub fn vmmcall(&mut self) {
+        self.bytes(&[0x0f, 0x01, 0xd9]);
+    }
+
+    /// `hlt`: F4.
+    pub fn hlt(&mut self) {
+        self.bytes(&[0xf4]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn assembled(write: impl FnOnce(&mut Asm)) -> Vec<u8> {
+        let mut asm = Asm::new();
+        write(&mut asm);
+        asm.finish().expect("every label is placed")
+    }
+
+    #[test]
+    fn instructions_are_encoded_as_in_the_manual() {
+        assert_eq!(assembled(|a| a.mov_edx(0x3f8)), [0xba, 0xf8, 0x03, 0, 0]);
+        assert_eq!(assembled(|a| a.cmp_var_zero(0x10)), [0x83, 0x7d, 0x10, 0]);
+        assert_eq!(assembled(|a| a.inc_var(-4)), [0xff, 0x45, 0xfc]);
+        assert_eq!(assembled(|a| a.mov_var(4, 1)), [0xc7, 0x45, 4, 1, 0, 0, 0]);
+        assert_eq!(assembled(|a| a.add_edi(0x8000)), [0x81, 0xc7, 0, 0x80, 0, 0]);
+    }
+
+    #[test]
+    fn jumps_forward_and_back_reach_their_label() {
+        let code = assembled(|a| {
+            let (start, end) = (a.label(), a.label());
+            a.place(start);
+            a.je(end); // 0: six bytes, to 11
+            a.jmp(start); // 6: five bytes, to 0
+            a.place(end);
+            a.hlt(); // 11
+        });
+        assert_eq!(code, [0x0f, 0x84, 5, 0, 0, 0, 0xe9, 0xf5, 0xff, 0xff, 0xff, 0xf4]);
+    }
+
+    #[test]
+    fn a_label_without_a_place_is_refused() {
+        let mut asm = Asm::new();
+        let nowhere = asm.label();
+        asm.jmp(nowhere);
+        assert_eq!(asm.finish(), Err(UnplacedLabel));
+    }
+}

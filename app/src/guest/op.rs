@@ -1,0 +1,177 @@
+//! What the guest can be asked to make, and how many of each.
+
+use serde::{Deserialize, Serialize};
+
+/// One kind of exit that the guest makes on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(usize)]
+pub enum Op {
+    /// CPUID, leaf 0.
+    Cpuid,
+    /// RDMSR of IA32_APIC_BASE.
+    Rdmsr,
+    /// WRMSR of IA32_BIOS_UPDT_TRIG, which KVM swallows.
+    Wrmsr,
+    /// VMCALL or VMMCALL with a number that KVM does not know.
+    Hypercall,
+    /// The first write to a page.
+    Touch,
+    /// OUT to a port without a device in the kernel.
+    Out,
+    /// IN from such a port.
+    In,
+    /// A read of an address without memory.
+    MmioRead,
+    /// A write to such an address.
+    MmioWrite,
+    /// HLT, without an interrupt controller in the kernel.
+    Hlt,
+}
+
+impl Op {
+    /// All of them, in the order in which the guest makes them.
+    pub const ALL: [Self; 10] = [
+        Self::Cpuid,
+        Self::Rdmsr,
+        Self::Wrmsr,
+        Self::Hypercall,
+        Self::Touch,
+        Self::Out,
+        Self::In,
+        Self::MmioRead,
+        Self::MmioWrite,
+        Self::Hlt,
+    ];
+
+    /// The name in options and output.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cpuid => "cpuid",
+            Self::Rdmsr => "rdmsr",
+            Self::Wrmsr => "wrmsr",
+            Self::Hypercall => "hypercall",
+            Self::Touch => "touch",
+            Self::Out => "out",
+            Self::In => "in",
+            Self::MmioRead => "mmio_read",
+            Self::MmioWrite => "mmio_write",
+            Self::Hlt => "hlt",
+        }
+    }
+
+    /// Whether KVM hands it to the VMM, so that KVM_RUN returns.
+    pub fn reaches_vmm(self) -> bool {
+        matches!(self, Self::Out | Self::In | Self::MmioRead | Self::MmioWrite | Self::Hlt)
+    }
+}
+
+/// How many of each kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// OUT instructions.
+    pub out: u64,
+    /// IN instructions.
+    #[serde(rename = "in")]
+    pub input: u64,
+    /// Reads of an address without memory.
+    pub mmio_read: u64,
+    /// Writes to an address without memory.
+    pub mmio_write: u64,
+    /// CPUID instructions.
+    pub cpuid: u64,
+    /// RDMSR instructions.
+    pub rdmsr: u64,
+    /// WRMSR instructions.
+    pub wrmsr: u64,
+    /// VMCALL or VMMCALL instructions.
+    pub hypercall: u64,
+    /// HLT instructions, without the one that ends each round.
+    pub hlt: u64,
+    /// First writes to a page.
+    pub touch: u64,
+}
+
+impl Counts {
+    /// The count of one kind.
+    pub fn get(&self, op: Op) -> u64 {
+        match op {
+            Op::Out => self.out,
+            Op::In => self.input,
+            Op::MmioRead => self.mmio_read,
+            Op::MmioWrite => self.mmio_write,
+            Op::Cpuid => self.cpuid,
+            Op::Rdmsr => self.rdmsr,
+            Op::Wrmsr => self.wrmsr,
+            Op::Hypercall => self.hypercall,
+            Op::Hlt => self.hlt,
+            Op::Touch => self.touch,
+        }
+    }
+
+    /// Sets the count of one kind.
+    pub fn set(&mut self, op: Op, count: u64) {
+        let field = match op {
+            Op::Out => &mut self.out,
+            Op::In => &mut self.input,
+            Op::MmioRead => &mut self.mmio_read,
+            Op::MmioWrite => &mut self.mmio_write,
+            Op::Cpuid => &mut self.cpuid,
+            Op::Rdmsr => &mut self.rdmsr,
+            Op::Wrmsr => &mut self.wrmsr,
+            Op::Hypercall => &mut self.hypercall,
+            Op::Hlt => &mut self.hlt,
+            Op::Touch => &mut self.touch,
+        };
+        *field = count;
+    }
+
+    /// Counts made by asking `of` about each kind.
+    pub fn from_fn(mut of: impl FnMut(Op) -> u64) -> Self {
+        let mut counts = Self::default();
+        for op in Op::ALL {
+            counts.set(op, of(op));
+        }
+        counts
+    }
+
+    /// The largest count of a single kind.
+    pub fn largest(&self) -> u64 {
+        Op::ALL.iter().map(|&op| self.get(op)).max().unwrap_or(0)
+    }
+
+    /// The sum over the kinds that KVM hands to the VMM.
+    pub fn reaching_vmm(&self) -> u64 {
+        Op::ALL.iter().filter(|op| op.reaches_vmm()).map(|&op| self.get(op)).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_its_own_count() {
+        for op in Op::ALL {
+            let mut counts = Counts::default();
+            counts.set(op, 7);
+            for other in Op::ALL {
+                assert_eq!(counts.get(other), if other == op { 7 } else { 0 }, "{other:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_order_is_the_discriminant() {
+        for (index, op) in Op::ALL.into_iter().enumerate() {
+            assert_eq!(op as usize, index);
+        }
+    }
+
+    #[test]
+    fn names_are_those_of_the_output() {
+        let json = serde_json::to_value(Counts::default()).expect("counts serialise");
+        for op in Op::ALL {
+            assert_eq!(json[op.name()], 0, "{}", op.name());
+        }
+    }
+}

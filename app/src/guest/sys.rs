@@ -1,0 +1,156 @@
+//! The guest's memory and the signals that end a KVM_RUN: all `unsafe` of the guest is here.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use kvm_bindings::kvm_userspace_memory_region;
+use kvm_ioctls::VmFd;
+use memmap2::{Advice, MmapMut, MmapRaw, UncheckedAdvice};
+use rustix::thread::Pid;
+
+/// A piece of guest memory: private, zeroed, in small pages, filled by the host on first use.
+#[derive(Debug)]
+pub struct Memory {
+    map: MmapRaw,
+    gpa: u64,
+}
+
+impl Memory {
+    /// Maps `len` bytes and gives them to `vm` as memory slot `slot` at `gpa`.
+    ///
+    /// # Errors
+    /// When the host has no address space left, or KVM refuses the slot.
+    pub fn give(vm: &VmFd, slot: u32, gpa: u64, len: usize) -> io::Result<Self> {
+        let map = MmapRaw::from(MmapMut::map_anon(len)?);
+        match map.advise(Advice::NoHugePage) {
+            // A kernel without transparent huge pages has nothing to be told.
+            Err(error) if error.raw_os_error() != Some(libc::EINVAL) => return Err(error),
+            _ => {}
+        }
+        let region = kvm_userspace_memory_region {
+            slot,
+            flags: 0,
+            guest_phys_addr: gpa,
+            memory_size: len as u64,
+            userspace_addr: map.as_mut_ptr() as u64,
+        };
+        // SAFETY: the range is mapped, belongs to this value alone, and is only reached
+        // through raw pointers; `GuestVm` drops the vCPUs and the VM before it.
+        unsafe { vm.set_user_memory_region(region) }
+            .map_err(|error| io::Error::from_raw_os_error(error.errno()))?;
+        Ok(Self { map, gpa })
+    }
+
+    /// The guest physical address of the first byte.
+    pub fn gpa(&self) -> u64 {
+        self.gpa
+    }
+
+    /// Copies `bytes` to `offset`.
+    ///
+    /// # Errors
+    /// When they do not fit.
+    pub fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let offset = self.checked(offset, bytes.len())?;
+        // SAFETY: `checked` made sure that the range lies inside the mapping, which is not
+        // seen through a reference anywhere; the vCPU that uses it is not running.
+        unsafe {
+            let to = self.map.as_mut_ptr().add(offset);
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len());
+        }
+        Ok(())
+    }
+
+    /// A copy of `N` bytes at `offset`.
+    ///
+    /// # Errors
+    /// When there are not so many.
+    pub fn read<const N: usize>(&self, offset: u64) -> io::Result<[u8; N]> {
+        let offset = self.checked(offset, N)?;
+        // SAFETY: inside the mapping (`checked`); every bit pattern is a valid array of
+        // bytes; volatile, because the guest wrote there and the compiler cannot know.
+        Ok(unsafe { self.map.as_ptr().add(offset).cast::<[u8; N]>().read_volatile() })
+    }
+
+    /// Gives the pages of a range back to the host: the guest's next touch is a first one.
+    ///
+    /// # Errors
+    /// When the range is not in the mapping or the host refuses.
+    pub fn discard(&self, offset: u64, len: u64) -> io::Result<()> {
+        let len = usize::try_from(len).map_err(|_| outside())?;
+        let offset = self.checked(offset, len)?;
+        // SAFETY: the range is inside the mapping and nothing refers to its content.
+        unsafe { self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, offset, len) }
+    }
+
+    fn checked(&self, offset: u64, len: usize) -> io::Result<usize> {
+        let offset = usize::try_from(offset).map_err(|_| outside())?;
+        let end = offset.checked_add(len).ok_or_else(outside)?;
+        if end <= self.map.len() { Ok(offset) } else { Err(outside()) }
+    }
+}
+
+fn outside() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "the range lies outside the guest's memory")
+}
+
+/// The signal that makes a thread leave KVM_RUN.
+const KICK: libc::c_int = libc::SIGUSR1;
+
+/// Set by SIGTERM or SIGINT once [`on_termination`] was called.
+static TERMINATED: AtomicBool = AtomicBool::new(false);
+
+extern "C" fn kicked(_signal: libc::c_int) {}
+
+extern "C" fn terminated(_signal: libc::c_int) {
+    TERMINATED.store(true, Ordering::Relaxed);
+}
+
+/// Makes the kick signal harmless for this process, so that it only interrupts.
+///
+/// # Errors
+/// When the kernel refuses the handler.
+pub fn prepare_kicks() -> io::Result<()> {
+    handle(KICK, kicked)
+}
+
+/// From now on SIGTERM and SIGINT only set what [`was_terminated`] reads.
+///
+/// # Errors
+/// When the kernel refuses the handler.
+pub fn on_termination() -> io::Result<()> {
+    handle(libc::SIGTERM, terminated)?;
+    handle(libc::SIGINT, terminated)
+}
+
+/// Whether SIGTERM or SIGINT came.
+pub fn was_terminated() -> bool {
+    TERMINATED.load(Ordering::Relaxed)
+}
+
+fn handle(signal: libc::c_int, handler: extern "C" fn(libc::c_int)) -> io::Result<()> {
+    // SAFETY: an all-zero sigaction is a valid value of the C type.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = handler as *const () as libc::sighandler_t;
+    // No SA_RESTART: a system call in progress must return EINTR.
+    // SAFETY: `action` is complete (empty mask, no flags); the handlers do nothing but store
+    // an atomic, which is allowed in a signal handler.
+    let result = unsafe { libc::sigaction(signal, &action, std::ptr::null_mut()) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Interrupts thread `tid` of this process; one that has ended is left alone.
+pub fn kick(tid: Pid) {
+    // SAFETY: tgkill takes three integers; a thread that is gone is ESRCH, which is fine.
+    unsafe {
+        libc::syscall(libc::SYS_tgkill, libc::getpid(), tid.as_raw_nonzero().get(), KICK);
+    }
+}
+
+/// `KVM_EXIT_INTERNAL_ERROR`'s sub-code (KVM_INTERNAL_ERROR_*).
+pub fn internal_error(run: &kvm_bindings::kvm_run) -> u32 {
+    // SAFETY: every member of the union is plain integers, so any of them may be read; the
+    // caller has just seen KVM_EXIT_INTERNAL_ERROR, which says that it is this one.
+    unsafe { run.__bindgen_anon_1.internal.suberror }
+}

@@ -1,0 +1,170 @@
+//! Member offsets from the kernel's BTF.
+//!
+//! Only this: where a member of a named struct is. The published crates build the whole type
+//! graph first (a quarter of a second for vmlinux) or do not read a module's split BTF; a walk
+//! over the records that keeps nothing takes a few milliseconds.
+//! Layout: Documentation/bpf/btf.rst; include/uapi/linux/btf.h.
+
+use std::collections::BTreeMap;
+
+const MAGIC: u16 = 0xeb9f;
+const KIND_STRUCT: u32 = 4;
+
+/// A BTF blob: `/sys/kernel/btf/vmlinux`, or a module's, which continues the strings of vmlinux.
+pub struct Btf<'a> {
+    types: &'a [u8],
+    strings: &'a [u8],
+    /// Length of vmlinux's strings, 0 for vmlinux itself.
+    base_strings: usize,
+}
+
+impl<'a> Btf<'a> {
+    /// Reads the header. `None` when this is no BTF, or is cut off.
+    pub fn new(bytes: &'a [u8], base_strings: usize) -> Option<Self> {
+        let word = |at| read_u32(bytes, at).map(|w| w as usize);
+        if u16::from_le_bytes(bytes.get(..2)?.try_into().ok()?) != MAGIC {
+            return None;
+        }
+        let body = word(4)?;
+        let part = |off: usize, len: usize| {
+            let start = body.checked_add(off)?;
+            bytes.get(start..start.checked_add(len)?)
+        };
+        let types = part(word(8)?, word(12)?)?;
+        let strings = part(word(16)?, word(20)?)?;
+        Some(Self { types, strings, base_strings })
+    }
+
+    /// Length of the string section: the base of a module's.
+    pub fn strings_len(&self) -> usize {
+        self.strings.len()
+    }
+
+    /// Offsets in bytes of the asked-for members (`("task_struct", "pid")`) that exist. Bit fields
+    /// and members of anonymous members are not found.
+    pub fn offsets(
+        &self,
+        wanted: &[(&'static str, &'static str)],
+    ) -> BTreeMap<(&'static str, &'static str), u32> {
+        let mut found = BTreeMap::new();
+        let mut at = 0;
+        while let (Some(name), Some(info)) =
+            (read_u32(self.types, at), read_u32(self.types, at + 4))
+        {
+            let (kind, vlen) = (info >> 24 & 0x1f, (info & 0xffff) as usize);
+            let Some(extra) = trailing(kind, vlen) else { break };
+            if kind == KIND_STRUCT
+                && let Some(name) = self.string(name)
+                && wanted.iter().any(|(of, _)| of.as_bytes() == name)
+            {
+                self.members(at + 12, vlen, info >> 31 != 0, name, wanted, &mut found);
+            }
+            at += 12 + extra;
+        }
+        found
+    }
+
+    fn members(
+        &self,
+        start: usize,
+        count: usize,
+        bit_sizes: bool,
+        of: &[u8],
+        wanted: &[(&'static str, &'static str)],
+        found: &mut BTreeMap<(&'static str, &'static str), u32>,
+    ) {
+        for i in 0..count {
+            let at = start + 12 * i;
+            let (Some(name), Some(offset)) =
+                (read_u32(self.types, at), read_u32(self.types, at + 8))
+            else {
+                return;
+            };
+            // With bit sizes the upper byte is the width, 0 for an ordinary member.
+            let bits = if bit_sizes { offset & 0xff_ffff } else { offset };
+            if bits % 8 != 0 || (bit_sizes && offset >> 24 != 0) {
+                continue;
+            }
+            let Some(name) = self.string(name) else { continue };
+            let wish = wanted.iter().find(|(s, m)| s.as_bytes() == of && m.as_bytes() == name);
+            if let Some(wish) = wish {
+                found.entry(*wish).or_insert(bits / 8);
+            }
+        }
+    }
+
+    fn string(&self, offset: u32) -> Option<&'a [u8]> {
+        let own = (offset as usize).checked_sub(self.base_strings)?;
+        let rest = self.strings.get(own..)?;
+        rest.split(|&b| b == 0).next()
+    }
+}
+
+/// Bytes after a type's three words, or `None` for a kind that is not known: from there on
+/// nothing can be read.
+fn trailing(kind: u32, vlen: usize) -> Option<usize> {
+    Some(match kind {
+        1 | 14 | 17 => 4,
+        3 => 12,
+        4 | 5 | 15 | 19 => 12 * vlen,
+        6 | 13 => 8 * vlen,
+        2 | 7..=12 | 16 | 18 => 0,
+        _ => return None,
+    })
+}
+
+fn read_u32(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(bytes.get(at..at.checked_add(4)?)?.try_into().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A BTF with one integer and `struct s { int a; int b; }`.
+    fn sample(base: u32) -> Vec<u8> {
+        let strings = b"\0s\0a\0b\0int\0";
+        let mut types = Vec::new();
+        let mut put = |words: &[u32]| words.iter().for_each(|w| types.extend(w.to_le_bytes()));
+        put(&[base + 7, 1 << 24, 4, 32]);
+        put(&[base + 1, 4 << 24 | 2, 8, base + 3, 1, 0, base + 5, 1, 32]);
+        let mut out = MAGIC.to_le_bytes().to_vec();
+        out.extend([1, 0]);
+        for word in [24, 0, types.len() as u32, types.len() as u32, strings.len() as u32] {
+            out.extend(word.to_le_bytes());
+        }
+        out.extend(types);
+        out.extend(strings);
+        out
+    }
+
+    #[test]
+    fn finds_members() {
+        let bytes = sample(0);
+        let btf = Btf::new(&bytes, 0).expect("is BTF");
+        let found = btf.offsets(&[("s", "b"), ("s", "gone"), ("t", "b")]);
+        assert_eq!(found, BTreeMap::from([(("s", "b"), 4)]));
+    }
+
+    #[test]
+    fn a_modules_strings_continue_the_kernels() {
+        let bytes = sample(1000);
+        let btf = Btf::new(&bytes, 1000).expect("is BTF");
+        assert_eq!(btf.offsets(&[("s", "a")]).get(&("s", "a")), Some(&0));
+        let alone = Btf::new(&bytes, 0).expect("is BTF");
+        assert!(alone.offsets(&[("s", "a")]).is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_is_survived(mut bytes in proptest::collection::vec(any::<u8>(), 0..200), whole in any::<bool>()) {
+            if whole && bytes.len() >= 2 {
+                bytes[..2].copy_from_slice(&MAGIC.to_le_bytes());
+            }
+            if let Some(btf) = Btf::new(&bytes, 0) {
+                btf.offsets(&[("a", "b")]);
+            }
+        }
+    }
+}

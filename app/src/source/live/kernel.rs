@@ -1,0 +1,121 @@
+//! Facts about the running kernel that decide which probes are used and with what offsets.
+//!
+//! [`gather`] is the thin impure part; [`super::plan`] decides from what it finds.
+
+use super::btf::Btf;
+use crate::trace::{self, format::Format};
+use std::{collections::BTreeMap, path::Path};
+
+/// (struct, member).
+pub type Member = (&'static str, &'static str);
+
+/// Members of vmlinux's structs that probes read.
+const VMLINUX: [Member; 6] = [
+    ("task_struct", "pid"),
+    ("task_struct", "__state"),
+    ("task_struct", "state"),
+    ("task_struct", "group_leader"),
+    ("task_struct", "start_boottime"),
+    ("task_struct", "comm"),
+];
+
+/// Members of KVM's structs that probes read.
+const KVM: [Member; 2] = [("kvm_vcpu", "kvm"), ("kvm_vcpu", "vcpu_id")];
+
+/// What the plan is made from.
+#[derive(Clone, Debug)]
+pub struct Kernel {
+    /// (major, minor) of the release; (0, 0) when it cannot be read.
+    pub version: (u32, u32),
+    /// Layout of the `kvm_exit` record, or why it cannot be had.
+    pub kvm_exit: Result<Format, String>,
+    /// Layout of `kvm_userspace_exit`, for the names of its reasons.
+    pub kvm_userspace_exit: Result<Format, String>,
+    /// Layout of `sched_switch`.
+    pub sched_switch: Result<Format, String>,
+    /// Member offsets in bytes, of those that BTF has.
+    pub offsets: BTreeMap<Member, u32>,
+    /// Whether the kernel has BTF at all (`tp_btf` programs need it).
+    pub btf: bool,
+    /// Upper bound of thread ids (`kernel.pid_max`).
+    pub pid_max: u32,
+    /// CPUs that may come online.
+    pub cpus: u32,
+    /// vCPUs that exist now.
+    pub vcpus: u32,
+}
+
+/// Reads the facts. Never fails: what cannot be read is missing, with its reason where one matters.
+pub fn gather(vcpus: u32) -> Kernel {
+    let format = |system: &str, event: &str| -> Result<Format, String> {
+        let tracefs = trace::find().map_err(|e| e.to_string())?;
+        trace::read_format(&tracefs, system, event).map_err(|e| e.to_string())
+    };
+    let vmlinux = std::fs::read("/sys/kernel/btf/vmlinux").ok();
+    let mut offsets = BTreeMap::new();
+    if let Some(btf) = vmlinux.as_deref().and_then(|bytes| Btf::new(bytes, 0)) {
+        let both: Vec<Member> = VMLINUX.into_iter().chain(KVM).collect();
+        offsets = btf.offsets(&both);
+        let module = std::fs::read("/sys/kernel/btf/kvm").ok();
+        if let Some(kvm) = module.as_deref().and_then(|b| Btf::new(b, btf.strings_len())) {
+            offsets.extend(kvm.offsets(&KVM));
+        }
+    }
+    Kernel {
+        version: version(&read_line("/proc/sys/kernel/osrelease").unwrap_or_default()),
+        kvm_exit: format("kvm", "kvm_exit"),
+        kvm_userspace_exit: format("kvm", "kvm_userspace_exit"),
+        sched_switch: format("sched", "sched_switch"),
+        btf: vmlinux.is_some(),
+        offsets,
+        pid_max: read_line("/proc/sys/kernel/pid_max")
+            .and_then(|s| s.parse().ok())
+            .unwrap_or(1 << 22),
+        cpus: possible_cpus(&read_line("/sys/devices/system/cpu/possible").unwrap_or_default()),
+        vcpus,
+    }
+}
+
+/// One trimmed line of a small file.
+pub fn read_line(path: impl AsRef<Path>) -> Option<String> {
+    std::fs::read_to_string(path).ok().map(|s| s.trim().to_owned())
+}
+
+/// (major, minor) of a kernel release such as "6.12.117+deb13-cloud-amd64".
+pub fn version(release: &str) -> (u32, u32) {
+    let mut parts = release.split(|c: char| !c.is_ascii_digit()).map(|n| n.parse().unwrap_or(0));
+    (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
+}
+
+/// How many CPUs a list such as "0-3,8" names; at least 1.
+pub fn possible_cpus(list: &str) -> u32 {
+    let count = |range: &str| -> u32 {
+        let mut ends = range.split('-').map(|n| n.trim().parse::<u32>().ok());
+        match (ends.next().flatten(), ends.next().flatten()) {
+            (Some(a), Some(b)) => b.saturating_sub(a).saturating_add(1),
+            (Some(_), None) => 1,
+            _ => 0,
+        }
+    };
+    list.split(',').map(count).fold(0u32, u32::saturating_add).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_are_read() {
+        assert_eq!(version("6.12.117+deb13-cloud-amd64"), (6, 12));
+        assert_eq!(version("5.10.0-46-cloud-amd64"), (5, 10));
+        assert_eq!(version(""), (0, 0));
+    }
+
+    #[test]
+    fn cpu_lists_are_counted() {
+        assert_eq!(possible_cpus("0-3"), 4);
+        assert_eq!(possible_cpus("0,2-3"), 3);
+        assert_eq!(possible_cpus("0"), 1);
+        assert_eq!(possible_cpus(""), 1);
+    }
+}

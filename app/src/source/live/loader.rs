@@ -1,0 +1,318 @@
+//! Loads the object, attaches and detaches programs: the only module that touches aya.
+
+use super::{
+    memory::Maps,
+    missed::{ProgramStats, program_stats},
+    plan::{How, Plan, Probe},
+};
+use crate::model::session::ProbeStatus;
+use aya::{
+    Btf, Ebpf, EbpfError, EbpfLoader,
+    maps::{HashMap, MapData, MapError, Queue},
+    programs::{BtfTracePoint, Program, ProgramError, RawTracePoint, TracePoint},
+};
+use std::io;
+
+/// The built probe object; `probes/build` makes it.
+static OBJECT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/../assets/kvmscope.bpf.o"));
+
+/// Why nothing could be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The kernel does not let this process load programs.
+    #[error(
+        "no right to load eBPF programs ({0}). Run as root, or give the binary the capabilities \
+         that `kvmscope doctor` prints"
+    )]
+    NotAllowed(String),
+    /// The maps could not be made.
+    #[error("the probes' maps could not be made: {0}")]
+    Maps(String),
+}
+
+/// A probe and what became of it.
+struct Attached {
+    probe: Probe,
+    /// The program in use, when one is attached.
+    program: Option<(&'static str, How)>,
+    why: Option<String>,
+}
+
+/// The loaded object. Dropping it detaches everything and frees the maps; nothing is pinned.
+pub struct Loaded {
+    ebpf: Ebpf,
+    probes: Vec<Attached>,
+    free_slots: Queue<MapData, u32>,
+    free_chunks: Queue<MapData, u32>,
+    unknown: HashMap<MapData, u64, u32>,
+    /// What the kernel had counted as missed for programs that were detached since.
+    missed_before: u64,
+}
+
+impl Loaded {
+    /// Makes the maps, fills the free lists, tells the probes whom to watch. Attaches nothing yet.
+    pub fn load(plan: &Plan, pids: &[u32]) -> Result<(Self, Maps), LoadError> {
+        raise_memlock();
+        let sizes = plan.sizes;
+        let mut loader = EbpfLoader::new();
+        loader
+            .map_max_entries("SLOTS", sizes.slots)
+            .map_max_entries("CELLS", sizes.cells())
+            .map_max_entries("KNOWN", sizes.known_words)
+            .map_max_entries("THREADS", sizes.slots * 2)
+            .map_max_entries("FREE_SLOTS", sizes.slots)
+            .map_max_entries("FREE_CHUNKS", sizes.pool_chunks);
+        for (name, value) in &plan.globals {
+            loader.override_global(name, value, true);
+        }
+        let mut ebpf = loader.load(OBJECT).map_err(explain_load)?;
+        let mut free_slots = Queue::try_from(take(&mut ebpf, "FREE_SLOTS")?).map_err(maps_error)?;
+        let mut free_chunks =
+            Queue::try_from(take(&mut ebpf, "FREE_CHUNKS")?).map_err(maps_error)?;
+        let unknown = HashMap::try_from(take(&mut ebpf, "UNKNOWN")?).map_err(maps_error)?;
+        for slot in 1..sizes.slots {
+            free_slots.push(slot, 0).map_err(maps_error)?;
+        }
+        for chunk in sizes.chunks() {
+            free_chunks.push(chunk, 0).map_err(maps_error)?;
+        }
+        let mut maps = Maps::new(
+            data(&ebpf, "CONTROL")?.fd(),
+            (data(&ebpf, "SLOTS")?.fd(), sizes.slots),
+            (data(&ebpf, "CELLS")?.fd(), sizes.cells()),
+        )
+        .map_err(|e| LoadError::Maps(e.to_string()))?;
+        maps.set_filter(pids);
+        let probes = plan
+            .probes
+            .iter()
+            .map(|probe| Attached { probe: probe.clone(), program: None, why: None })
+            .collect();
+        let loaded = Self { ebpf, probes, free_slots, free_chunks, unknown, missed_before: 0 };
+        Ok((loaded, maps))
+    }
+
+    /// Attaches every probe that is not attached; one that cannot is a reason, not an error.
+    /// `kvm` is whether the kvm module is there.
+    pub fn attach(&mut self, kvm: bool) {
+        let Self { ebpf, probes, .. } = self;
+        for entry in probes.iter_mut().filter(|entry| entry.program.is_none()) {
+            if entry.probe.is_kvm() && !kvm {
+                entry.why = Some(
+                    "the kvm module is not loaded; this is attached as soon as it is".to_owned(),
+                );
+                continue;
+            }
+            entry.why = entry.probe.hopeless.clone();
+            if entry.why.is_some() {
+                continue;
+            }
+            for &(name, how) in &entry.probe.ways {
+                match attach_one(ebpf, name, how, &entry.probe) {
+                    Ok(()) => {
+                        entry.program = Some((name, how));
+                        entry.why = None;
+                        break;
+                    }
+                    Err(why) => entry.why = Some(why),
+                }
+            }
+        }
+    }
+
+    /// Detaches what pins the kvm module.
+    pub fn detach_kvm(&mut self) {
+        self.missed_before = self.missed();
+        let Self { ebpf, probes, .. } = self;
+        for entry in probes.iter_mut().filter(|entry| entry.probe.is_kvm()) {
+            let Some((name, _)) = entry.program.take() else { continue };
+            if let Some(program) = ebpf.program_mut(name) {
+                // Unloading takes the links with it.
+                let _ = unload(program);
+            }
+        }
+    }
+
+    /// What became of each probe.
+    pub fn statuses(&self) -> Vec<ProbeStatus> {
+        let status = |entry: &Attached| ProbeStatus {
+            name: entry.probe.hook(),
+            family: entry.probe.family.name().to_owned(),
+            attached: entry.program.is_some(),
+            why: match (&entry.program, &entry.why) {
+                (Some(_), _) => None,
+                (None, why) => Some(format!(
+                    "{}; {}",
+                    why.as_deref().unwrap_or("not attached"),
+                    entry.probe.family.costs()
+                )),
+            },
+            how: entry.program.map_or("", |(_, how)| how.text()).to_owned(),
+        };
+        self.probes.iter().map(status).collect()
+    }
+
+    /// Whether a tracepoint is being watched.
+    pub fn watches(&self, event: &str) -> bool {
+        self.probes.iter().any(|entry| entry.probe.event == event && entry.program.is_some())
+    }
+
+    /// Runs of our programs that the kernel skipped since the start.
+    pub fn missed(&self) -> u64 {
+        self.missed_before + self.stats().missed
+    }
+
+    /// Statistics of all attached programs together.
+    pub fn stats(&self) -> ProgramStats {
+        let mut sum = ProgramStats::default();
+        for (name, _) in self.probes.iter().filter_map(|entry| entry.program) {
+            let fd = self.ebpf.program(name).and_then(|program| program.fd().ok());
+            if let Some(stats) = fd.and_then(program_stats) {
+                sum.missed += stats.missed;
+                sum.run_ns += stats.run_ns;
+                sum.runs += stats.runs;
+            }
+        }
+        sum
+    }
+
+    /// Gives a slot back, after it was read and cleared.
+    pub fn free_slot(&mut self, slot: u32) {
+        // Fails only when the queue is full, which it cannot be: a slot is in it once.
+        let _ = self.free_slots.push(slot, 0);
+    }
+
+    /// Gives a pool chunk back.
+    pub fn free_chunk(&mut self, first_cell: u32) {
+        let _ = self.free_chunks.push(first_cell, 0);
+    }
+
+    /// Forgets the cell of a code without a column.
+    pub fn forget_unknown(&mut self, key: u64) {
+        let _ = self.unknown.remove(&key);
+    }
+}
+
+/// Before 5.11 maps are charged to RLIMIT_MEMLOCK. Where this is refused (no CAP_SYS_RESOURCE) the
+/// kernel is new enough, or making the maps will say so.
+fn raise_memlock() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    let _ = setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None });
+}
+
+fn take(ebpf: &mut Ebpf, name: &str) -> Result<aya::maps::Map, LoadError> {
+    ebpf.take_map(name).ok_or_else(|| LoadError::Maps(format!("{name} is not in the object")))
+}
+
+fn data<'a>(ebpf: &'a Ebpf, name: &str) -> Result<&'a MapData, LoadError> {
+    match ebpf.map(name) {
+        Some(aya::maps::Map::Array(data)) => Ok(data),
+        _ => Err(LoadError::Maps(format!("{name} is not in the object"))),
+    }
+}
+
+fn maps_error(error: MapError) -> LoadError {
+    LoadError::Maps(chain(&error))
+}
+
+fn explain_load(error: EbpfError) -> LoadError {
+    let text = chain(&error);
+    match refused(&error) {
+        Some(io::ErrorKind::PermissionDenied) => LoadError::NotAllowed(text),
+        _ => LoadError::Maps(text),
+    }
+}
+
+/// The kind of the first I/O error in a chain of causes.
+fn refused(error: &(dyn std::error::Error + 'static)) -> Option<io::ErrorKind> {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(io) = error.downcast_ref::<io::Error>() {
+            return Some(io.kind());
+        }
+        cause = error.source();
+    }
+    None
+}
+
+/// An error and its causes in one line, without repeating what a cause already says.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let part = error.to_string();
+        if !text.contains(&part) {
+            text = format!("{text}: {part}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+fn attach_one(ebpf: &mut Ebpf, name: &str, how: How, probe: &Probe) -> Result<(), String> {
+    let program =
+        ebpf.program_mut(name).ok_or_else(|| format!("the object has no program {name}"))?;
+    load_and_attach(program, how, probe).map_err(|error| {
+        // A refused program must not stay half loaded: the next try starts afresh.
+        let _ = unload(program);
+        explain_attach(&error, probe)
+    })
+}
+
+fn load_and_attach(program: &mut Program, how: How, probe: &Probe) -> Result<(), ProgramError> {
+    match how {
+        How::Tracepoint => {
+            let program: &mut TracePoint = program.try_into()?;
+            program.load()?;
+            program.attach(probe.system, probe.event)?;
+        }
+        How::Raw => {
+            let program: &mut RawTracePoint = program.try_into()?;
+            program.load()?;
+            program.attach(probe.event)?;
+        }
+        How::Btf => {
+            let program: &mut BtfTracePoint = program.try_into()?;
+            program.load(probe.event, &Btf::from_sys_fs()?)?;
+            program.attach()?;
+        }
+    }
+    Ok(())
+}
+
+fn unload(program: &mut Program) -> Result<(), ProgramError> {
+    match program {
+        Program::TracePoint(program) => program.unload(),
+        Program::RawTracePoint(program) => program.unload(),
+        Program::BtfTracePoint(program) => program.unload(),
+        _ => Ok(()),
+    }
+}
+
+/// Why a probe could not be had, in a sentence.
+fn explain_attach(error: &ProgramError, probe: &Probe) -> String {
+    let hook = probe.hook();
+    match error {
+        ProgramError::LoadError { verifier_log, io_error } => {
+            let log = verifier_log.to_string();
+            match log
+                .lines()
+                .rev()
+                .find(|line| !line.trim().is_empty() && !line.starts_with("processed"))
+            {
+                Some(line) => {
+                    format!("the kernel's verifier refused the program for {hook}: {}", line.trim())
+                }
+                None => format!("the kernel refused the program for {hook}: {io_error}"),
+            }
+        }
+        error => match refused(error) {
+            Some(io::ErrorKind::NotFound) => format!("this kernel has no tracepoint {hook}"),
+            Some(io::ErrorKind::PermissionDenied) => {
+                format!("no right to attach to {hook}: {}", chain(error))
+            }
+            _ => format!("{hook}: {}", chain(error)),
+        },
+    }
+}

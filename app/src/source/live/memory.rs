@@ -1,0 +1,164 @@
+//! The probes' maps as this program sees them: mapped, read without system calls.
+//!
+//! `unsafe` lives here and nowhere else in the live source, but for one `bpf(2)` call in
+//! [`super::missed`]. Invariants: a mapping is as long as its array and lives as long as the
+//! value; elements are integers, valid whatever their bits; the kernel writes them meanwhile, so
+//! they are read with volatile loads and a reader must expect fields of different moments.
+#![allow(unsafe_code)]
+
+use kvmscope_shared::{
+    cell::Cell,
+    conf::{Control, MAX_FILTER},
+    slot::{Slot, SlotEntry},
+};
+use memmap2::{MmapOptions, MmapRaw};
+use std::{io, marker::PhantomData, os::fd::AsFd, os::fd::AsRawFd};
+
+/// What the reader needs of the maps; the tests and benchmarks have one of plain memory.
+pub trait Memory {
+    /// Slots, slot 0 included.
+    fn slots(&self) -> u32;
+    /// Cells.
+    fn cells(&self) -> u32;
+    /// A slot's head, fields possibly of different moments; see [`Slot::events`].
+    fn slot(&self, index: u32) -> Slot;
+    /// `life` of a slot.
+    fn life(&self, index: u32) -> u32;
+    /// `events` of a slot.
+    fn events(&self, index: u32) -> u64;
+    /// A cell.
+    fn cell(&self, index: u32) -> Cell;
+    /// Which slot and generation a cell belongs to.
+    fn cell_owner(&self, index: u32) -> (u32, u32);
+    /// The control page.
+    fn control(&self) -> Control;
+    /// Starts a new epoch.
+    fn set_epoch(&mut self, epoch: u64);
+    /// Clears a retired slot for reuse; its generation stays.
+    fn clear_slot(&mut self, index: u32);
+    /// Clears a cell of a retired slot.
+    fn clear_cell(&mut self, index: u32);
+}
+
+/// A mapped BPF array.
+struct Mapped<T> {
+    map: MmapRaw,
+    len: u32,
+    of: PhantomData<T>,
+}
+
+impl<T: Copy> Mapped<T> {
+    fn new(fd: impl AsFd, len: u32) -> io::Result<Self> {
+        let bytes = size_of::<T>() * len as usize;
+        let map = MmapOptions::new().len(bytes).map_raw(&fd.as_fd().as_raw_fd())?;
+        Ok(Self { map, len, of: PhantomData })
+    }
+
+    fn at(&self, index: u32) -> *mut T {
+        assert!(index < self.len, "index {index} of {}", self.len);
+        // SAFETY: inside the mapping, by the assertion; BPF arrays are contiguous, and elements of
+        // a size that eight divides have no padding between them.
+        unsafe { self.map.as_mut_ptr().cast::<T>().add(index as usize) }
+    }
+
+    fn read(&self, index: u32) -> T {
+        // SAFETY: `at` is in bounds and aligned; any bits are a value of these types.
+        unsafe { self.at(index).read_volatile() }
+    }
+}
+
+/// The maps of the loaded object.
+pub struct Maps {
+    control: Mapped<Control>,
+    slots: Mapped<SlotEntry>,
+    cells: Mapped<Cell>,
+}
+
+impl Maps {
+    /// Maps the three arrays. Fails with the kernel's error.
+    pub fn new(
+        control: impl AsFd,
+        (slots, slot_count): (impl AsFd, u32),
+        (cells, cell_count): (impl AsFd, u32),
+    ) -> io::Result<Self> {
+        Ok(Self {
+            control: Mapped::new(control, 1)?,
+            slots: Mapped::new(slots, slot_count)?,
+            cells: Mapped::new(cells, cell_count)?,
+        })
+    }
+
+    /// Tells the probes which thread groups to watch; none is all. Before they are attached.
+    /// More than [`MAX_FILTER`] are cut off.
+    pub fn set_filter(&mut self, pids: &[u32]) {
+        let control = self.control.at(0);
+        let count = pids.len().min(MAX_FILTER);
+        // SAFETY: in bounds; user space alone writes these fields.
+        unsafe {
+            for (i, pid) in pids.iter().take(count).enumerate() {
+                (&raw mut (*control).filter[i]).write_volatile(*pid);
+            }
+            (&raw mut (*control).filters).write_volatile(count as u32);
+        }
+    }
+}
+
+macro_rules! field {
+    ($array:expr, $index:expr, $($field:tt)+) => {
+        // SAFETY: `at` is in bounds; one aligned integer of the element.
+        unsafe { (&raw const (*$array.at($index)).$($field)+).read_volatile() }
+    };
+}
+
+impl Memory for Maps {
+    fn slots(&self) -> u32 {
+        self.slots.len
+    }
+
+    fn cells(&self) -> u32 {
+        self.cells.len
+    }
+
+    fn slot(&self, index: u32) -> Slot {
+        field!(self.slots, index, head)
+    }
+
+    fn life(&self, index: u32) -> u32 {
+        field!(self.slots, index, head.life)
+    }
+
+    fn events(&self, index: u32) -> u64 {
+        field!(self.slots, index, head.events)
+    }
+
+    fn cell(&self, index: u32) -> Cell {
+        self.cells.read(index)
+    }
+
+    fn cell_owner(&self, index: u32) -> (u32, u32) {
+        (field!(self.cells, index, slot), field!(self.cells, index, generation))
+    }
+
+    fn control(&self) -> Control {
+        self.control.read(0)
+    }
+
+    fn set_epoch(&mut self, epoch: u64) {
+        // SAFETY: in bounds; user space alone writes this field.
+        unsafe { (&raw mut (*self.control.at(0)).epoch).write_volatile(epoch) }
+    }
+
+    fn clear_slot(&mut self, index: u32) {
+        let cleared = SlotEntry {
+            head: Slot { generation: self.slot(index).generation, ..Slot::default() },
+            columns: [0; kvmscope_shared::column::COLUMNS],
+        };
+        // SAFETY: in bounds; no probe writes a slot that no thread owns.
+        unsafe { self.slots.at(index).write_volatile(cleared) }
+    }
+
+    fn clear_cell(&mut self, index: u32) {
+        // SAFETY: in bounds; no probe writes a cell of such a slot.
+        unsafe { self.cells.at(index).write_volatile(Cell::default()) }
+    }
+}

@@ -1,0 +1,353 @@
+//! Which programs to load on this kernel, how, with what offsets and map sizes. Pure.
+
+use super::kernel::{Kernel, Member};
+use kvmscope_shared::cell::CELLS_PER_CHUNK;
+
+/// How a program is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// A classic tracepoint: the record's fields, through perf.
+    Tracepoint,
+    /// A raw tracepoint: its arguments.
+    Raw,
+    /// A BTF-typed raw tracepoint of vmlinux.
+    Btf,
+}
+
+impl How {
+    /// In words.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Tracepoint => "tracepoint",
+            Self::Raw => "raw tracepoint",
+            Self::Btf => "tp_btf",
+        }
+    }
+}
+
+/// Families of probes that can be asked for (`--probes`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Family {
+    /// Kernel exits: `kvm_exit`, `kvm_entry`.
+    Exit,
+    /// Userspace exits and KVM_RUN: `kvm_userspace_exit`, `kvm_fpu`.
+    Userspace,
+    /// When a vCPU is off the CPU: `sched_switch`.
+    Sched,
+    /// What every other family needs: `sched_process_exit`.
+    Base,
+}
+
+impl Family {
+    /// Every family that can be asked for, in order.
+    pub const ASKABLE: [Self; 3] = [Self::Exit, Self::Userspace, Self::Sched];
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Exit => "exit",
+            Self::Userspace => "userspace",
+            Self::Sched => "sched",
+            Self::Base => "base",
+        }
+    }
+
+    /// What cannot be shown without it.
+    pub fn costs(self) -> &'static str {
+        match self {
+            Self::Exit => "kernel exits are not shown",
+            Self::Userspace => "userspace exits and VMM time are not shown",
+            Self::Sched => "time off the CPU is counted as handling time",
+            Self::Base => "ended threads are noticed late",
+        }
+    }
+}
+
+/// One probe: the ways to have it, best first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// Tracepoint group.
+    pub system: &'static str,
+    /// Tracepoint.
+    pub event: &'static str,
+    /// Its family.
+    pub family: Family,
+    /// (program in the object, how), best first; the first that attaches is used.
+    pub ways: Vec<(&'static str, How)>,
+    /// Why it cannot work, when that is known before trying.
+    pub hopeless: Option<String>,
+}
+
+impl Probe {
+    /// The hook as the kernel names it.
+    pub fn hook(&self) -> String {
+        format!("{}:{}", self.system, self.event)
+    }
+
+    /// Whether it belongs to the kvm module and goes with it.
+    pub fn is_kvm(&self) -> bool {
+        self.system == "kvm"
+    }
+}
+
+/// Map sizes, in entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// Slots, the unused slot 0 included.
+    pub slots: u32,
+    /// Chunks in the cell pool.
+    pub pool_chunks: u32,
+    /// Words of the bitmap of known threads.
+    pub known_words: u32,
+}
+
+impl Sizes {
+    /// From how many vCPUs and CPUs there are: room for twice the vCPUs of now, and for a churn of
+    /// short-lived threads between two ticks.
+    pub fn for_host(cpus: u32, vcpus: u32, pid_max: u32) -> Self {
+        let slots =
+            vcpus.saturating_mul(2).saturating_add(cpus.saturating_mul(8)).saturating_add(256);
+        let slots = slots.clamp(512, 16_384);
+        Self { slots, pool_chunks: slots / 4, known_words: pid_max / 64 + 1 }
+    }
+
+    /// Cells: a chunk for each slot, then the pool.
+    pub fn cells(&self) -> u32 {
+        (self.slots + self.pool_chunks) * CELLS_PER_CHUNK
+    }
+
+    /// First cells of the pool's chunks.
+    pub fn chunks(&self) -> impl Iterator<Item = u32> + use<> {
+        let (first, count) = (self.slots, self.pool_chunks);
+        (first..first + count).map(|chunk| chunk * CELLS_PER_CHUNK)
+    }
+}
+
+/// What to load.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The probes, in the order in which they are attached: what opens a measurement after what
+    /// closes it, so that nothing is measured by half at the start.
+    pub probes: Vec<Probe>,
+    /// Values of the object's globals (`probes/src/facts.rs`).
+    pub globals: Vec<(&'static str, u32)>,
+    /// Map sizes.
+    pub sizes: Sizes,
+}
+
+/// The usual offsets of the `kvm_exit` record since 5.10 (`probes/src/exit.rs` reads these directly).
+const EXIT_FIELDS: [(&str, &str, u32); 6] = [
+    ("exit_reason", "EXIT_REASON", 8),
+    ("guest_rip", "EXIT_RIP", 16),
+    ("isa", "EXIT_ISA", 24),
+    ("info1", "EXIT_INFO1", 32),
+    ("info2", "EXIT_INFO2", 40),
+    ("vcpu_id", "EXIT_VCPU_ID", 56),
+];
+
+/// The same of `sched_switch`.
+const SWITCH_FIELDS: [(&str, &str, u32); 2] =
+    [("prev_state", "SWITCH_PREV_STATE", 32), ("next_pid", "SWITCH_NEXT_PID", 56)];
+
+/// Makes the plan for the families asked for.
+pub fn plan(kernel: &Kernel, families: &[Family]) -> Plan {
+    let mut globals = Vec::new();
+    let exit = fields(&kernel.kvm_exit, "kvm:kvm_exit", &EXIT_FIELDS, "EXIT_USUAL", &mut globals);
+    let switch = fields(
+        &kernel.sched_switch,
+        "sched:sched_switch",
+        &SWITCH_FIELDS,
+        "SWITCH_USUAL",
+        &mut globals,
+    );
+    let task_btf = task_globals(kernel, &mut globals);
+    let at = |member: Member| kernel.offsets.get(&member).copied().unwrap_or(0);
+    globals.push(("VCPU_KVM", at(("kvm_vcpu", "kvm"))));
+    globals.push(("VCPU_ID", at(("kvm_vcpu", "vcpu_id"))));
+
+    let probe =
+        |system, event, family, ways, hopeless| Probe { system, event, family, ways, hopeless };
+    let raw = |event| vec![(event, How::Raw)];
+    let mut switch_ways = Vec::new();
+    if kernel.btf && task_btf {
+        switch_ways.push(("sched_switch_btf", How::Btf));
+    }
+    if switch.is_none() {
+        switch_ways.push(("sched_switch", How::Tracepoint));
+    }
+    let switch = if switch_ways.is_empty() { switch } else { None };
+    let all = [
+        probe("sched", "sched_process_exit", Family::Base, raw("sched_process_exit"), None),
+        probe("sched", "sched_switch", Family::Sched, switch_ways, switch),
+        probe("kvm", "kvm_userspace_exit", Family::Userspace, raw("kvm_userspace_exit"), None),
+        probe("kvm", "kvm_fpu", Family::Userspace, raw("kvm_fpu"), None),
+        probe("kvm", "kvm_entry", Family::Exit, raw("kvm_entry"), None),
+        probe("kvm", "kvm_exit", Family::Exit, vec![("kvm_exit", How::Tracepoint)], exit),
+    ];
+    // An exit's VMM time, and where a vCPU is at all, come from the userspace family.
+    let wanted = |family: Family| {
+        family == Family::Base
+            || families.contains(&family)
+            || (family == Family::Userspace && families.contains(&Family::Exit))
+    };
+    Plan {
+        probes: all.into_iter().filter(|p| wanted(p.family)).collect(),
+        globals,
+        sizes: Sizes::for_host(kernel.cpus, kernel.vcpus, kernel.pid_max),
+    }
+}
+
+/// Adds the offsets of a record's fields; answers with why it cannot be read, if so.
+fn fields(
+    format: &Result<crate::trace::format::Format, String>,
+    hook: &str,
+    wanted: &[(&str, &'static str, u32)],
+    usual_name: &'static str,
+    globals: &mut Vec<(&'static str, u32)>,
+) -> Option<String> {
+    let format = match format {
+        Ok(format) => format,
+        Err(why) => return Some(why.clone()),
+    };
+    let mut usual = true;
+    for &(field, global, at) in wanted {
+        let Some(found) = format.field(field) else {
+            return Some(format!("the record of {hook} has no field {field} on this kernel"));
+        };
+        usual &= found.offset == at;
+        globals.push((global, found.offset));
+    }
+    globals.push((usual_name, u32::from(usual)));
+    None
+}
+
+/// Adds the offsets into `task_struct`; whether all that `tp_btf` needs are known.
+fn task_globals(kernel: &Kernel, globals: &mut Vec<(&'static str, u32)>) -> bool {
+    let at = |member| kernel.offsets.get(&("task_struct", member)).copied();
+    let state = at("__state").or(at("state"));
+    if let (Some(leader), Some(start), Some(comm)) =
+        (at("group_leader"), at("start_boottime"), at("comm"))
+    {
+        globals.extend([
+            ("TASK_LEADER", leader),
+            ("TASK_START", start),
+            ("TASK_COMM", comm),
+            ("TASK_KNOWN", 1),
+        ]);
+    }
+    // The fourth argument came in 5.18; before, the state is read from the task.
+    globals.push(("SWITCH_STATE_ARG", u32::from(kernel.version >= (5, 18))));
+    match (at("pid"), state) {
+        (Some(pid), Some(state)) => {
+            globals.extend([("TASK_PID", pid), ("TASK_STATE", state)]);
+            true
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trace::testdata;
+    use std::collections::BTreeMap;
+
+    fn kernel(release: &str, version: (u32, u32)) -> Kernel {
+        Kernel {
+            version,
+            kvm_exit: Ok(testdata::format(release, "kvm_exit")),
+            kvm_userspace_exit: Ok(testdata::format(release, "kvm_userspace_exit")),
+            sched_switch: Err("tracefs is not mounted".to_owned()),
+            offsets: BTreeMap::from([(("task_struct", "pid"), 1), (("task_struct", "state"), 2)]),
+            btf: true,
+            pid_max: 32_768,
+            cpus: 4,
+            vcpus: 8,
+        }
+    }
+
+    fn global(plan: &Plan, name: &str) -> Option<u32> {
+        plan.globals.iter().find(|(n, _)| *n == name).map(|(_, v)| *v)
+    }
+
+    #[test]
+    fn records_since_5_10_are_read_directly() {
+        for release in testdata::KERNELS {
+            let plan = plan(&kernel(release, (6, 1)), &Family::ASKABLE);
+            assert_eq!(global(&plan, "EXIT_USUAL"), Some(1), "{release}");
+            assert!(plan.probes.iter().all(|p| p.hopeless.is_none()), "{release}");
+        }
+    }
+
+    #[test]
+    fn a_moved_field_is_read_where_it_is() {
+        let mut kernel = kernel(testdata::LINUX_6_12, (6, 12));
+        let format = kernel.kvm_exit.as_mut().expect("a format");
+        format.fields.iter_mut().find(|f| f.name == "vcpu_id").expect("a field").offset = 48;
+        let plan = plan(&kernel, &Family::ASKABLE);
+        assert_eq!(global(&plan, "EXIT_USUAL"), Some(0));
+        assert_eq!(global(&plan, "EXIT_VCPU_ID"), Some(48));
+    }
+
+    #[test]
+    fn a_missing_field_is_a_reason_not_a_failure() {
+        let mut kernel = kernel(testdata::LINUX_6_12, (6, 12));
+        kernel.kvm_exit.as_mut().expect("a format").fields.retain(|f| f.name != "isa");
+        let plan = plan(&kernel, &Family::ASKABLE);
+        let exit = plan.probes.iter().find(|p| p.event == "kvm_exit").expect("planned");
+        let why = exit.hopeless.as_deref().expect("a reason");
+        assert!(why.contains("isa"), "{why}");
+        assert!(plan.probes.iter().filter(|p| p.event != "kvm_exit").all(|p| p.hopeless.is_none()));
+    }
+
+    #[test]
+    fn sched_switch_falls_back_to_the_record() {
+        let mut kernel = kernel(testdata::LINUX_6_12, (6, 12));
+        let ways = |kernel: &Kernel| {
+            let plan = plan(kernel, &Family::ASKABLE);
+            plan.probes.into_iter().find(|p| p.event == "sched_switch").expect("planned")
+        };
+        assert_eq!(ways(&kernel).ways, [("sched_switch_btf", How::Btf)]);
+        kernel.btf = false;
+        let hopeless = ways(&kernel);
+        assert!(hopeless.ways.is_empty() && hopeless.hopeless.is_some());
+    }
+
+    #[test]
+    fn the_state_comes_with_the_event_from_5_18_on() {
+        let arg = |version| {
+            global(
+                &plan(&kernel(testdata::LINUX_6_1, version), &Family::ASKABLE),
+                "SWITCH_STATE_ARG",
+            )
+        };
+        assert_eq!(arg((5, 17)), Some(0));
+        assert_eq!(arg((5, 18)), Some(1));
+        assert_eq!(arg((6, 1)), Some(1));
+    }
+
+    #[test]
+    fn only_what_is_asked_for_and_what_it_needs() {
+        let kernel = kernel(testdata::LINUX_6_12, (6, 12));
+        let events = |families: &[Family]| -> Vec<&str> {
+            plan(&kernel, families).probes.iter().map(|p| p.event).collect()
+        };
+        assert_eq!(
+            events(&[Family::Userspace]),
+            ["sched_process_exit", "kvm_userspace_exit", "kvm_fpu"]
+        );
+        assert!(events(&[Family::Exit]).contains(&"kvm_fpu"));
+        assert!(!events(&[Family::Exit]).contains(&"sched_switch"));
+    }
+
+    #[test]
+    fn maps_follow_the_host() {
+        let small = Sizes::for_host(2, 0, 32_768);
+        let large = Sizes::for_host(256, 4_000, 4_194_304);
+        assert_eq!(small.slots, 512);
+        assert!(large.slots >= 8_000 && large.slots <= 16_384);
+        assert_eq!(large.known_words, 65_537);
+        assert_eq!(small.chunks().count() as u32, small.pool_chunks);
+        assert_eq!(small.chunks().last().map(|c| c + CELLS_PER_CHUNK), Some(small.cells()));
+    }
+}

@@ -1,0 +1,62 @@
+//! What the loader found out about this kernel. Read-only data: the verifier sees constants and
+//! drops the branches that do not apply.
+
+use core::ptr::read_volatile;
+
+macro_rules! facts {
+    ($($(#[$doc:meta])* $static_name:ident: $ty:ty, $getter:ident;)*) => {$(
+        $(#[$doc])*
+        #[unsafe(no_mangle)]
+        pub static $static_name: $ty = 0;
+
+        $(#[$doc])*
+        #[inline(always)]
+        pub fn $getter() -> $ty {
+            // SAFETY: a static of this program. Volatile, because the loader changes the value
+            // after the compiler has seen the zero.
+            unsafe { read_volatile(&raw const $static_name) }
+        }
+    )*};
+}
+
+facts! {
+    /// 1 when every field of `kvm_exit` is where it has been since 5.10, so that the record can be
+    /// read directly; a load at a variable offset of the context is refused by the verifier.
+    EXIT_USUAL: u32, exit_usual;
+    /// Offset of `exit_reason` in the `kvm_exit` record; the others follow.
+    EXIT_REASON: u32, exit_reason;
+    /// Offset of `guest_rip`.
+    EXIT_RIP: u32, exit_rip;
+    /// Offset of `isa`.
+    EXIT_ISA: u32, exit_isa;
+    /// Offset of `info1`.
+    EXIT_INFO1: u32, exit_info1;
+    /// Offset of `info2`.
+    EXIT_INFO2: u32, exit_info2;
+    /// Offset of `vcpu_id`.
+    EXIT_VCPU_ID: u32, exit_vcpu_id;
+    /// 1 when the `sched_switch` record has its usual layout.
+    SWITCH_USUAL: u32, switch_usual;
+    /// Offset of `prev_state` in the `sched_switch` record.
+    SWITCH_PREV_STATE: u32, switch_prev_state;
+    /// Offset of `next_pid`.
+    SWITCH_NEXT_PID: u32, switch_next_pid;
+    /// 1 when `sched_switch` passes `prev_state` as its fourth argument (5.18 and later).
+    SWITCH_STATE_ARG: u32, switch_state_arg;
+    /// 1 when the offsets into `task_struct` below are known.
+    TASK_KNOWN: u32, task_known;
+    /// Offset of `task_struct.pid`.
+    TASK_PID: u32, task_pid;
+    /// Offset of `task_struct.__state` (`state` before 5.14).
+    TASK_STATE: u32, task_state;
+    /// Offset of `task_struct.group_leader`.
+    TASK_LEADER: u32, task_leader;
+    /// Offset of `task_struct.start_boottime`.
+    TASK_START: u32, task_start;
+    /// Offset of `task_struct.comm`.
+    TASK_COMM: u32, task_comm;
+    /// Offset of `kvm_vcpu.kvm`; its first member in every kernel from 5.4 to 7.3.
+    VCPU_KVM: u32, vcpu_kvm;
+    /// Offset of `kvm_vcpu.vcpu_id`, 0 when unknown (no BTF for kvm): then `kvm_exit` tells.
+    VCPU_ID: u32, vcpu_id;
+}

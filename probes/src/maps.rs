@@ -1,0 +1,49 @@
+//! The maps. Their sizes are set by the loader from the host's; the numbers here are the least.
+//!
+//! Slots, cells and the control page are mapped by the program and read without system calls:
+//! reading a map by `bpf(2)` makes the kernel skip classic tracepoint programs on that CPU
+//! meanwhile, which loses events without a trace.
+
+use aya_ebpf::{
+    bindings::BPF_F_MMAPABLE,
+    macros::map,
+    maps::{Array, HashMap, PerCpuArray, Queue},
+};
+use kvmscope_shared::{cell::Cell, conf::Control, slot::SlotEntry};
+
+/// The control page.
+#[map]
+pub static CONTROL: Array<Control> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// One vCPU thread each. Slot 0 is never handed out: 0 means "none".
+#[map]
+pub static SLOTS: Array<SlotEntry> = Array::with_max_entries(2, BPF_F_MMAPABLE);
+
+/// `CELLS_PER_CHUNK` for each slot, then the pool.
+#[map]
+pub static CELLS: Array<Cell> = Array::with_max_entries(32, BPF_F_MMAPABLE);
+
+/// One bit for each thread id of the host that has an entry in `THREADS`: what a context switch
+/// of any other thread costs is two bit tests.
+#[map]
+pub static KNOWN: Array<u64> = Array::with_max_entries(1, 0);
+
+/// The slot of the thread that was last seen on this CPU; verified by the slot's owner.
+#[map]
+pub static CACHE: PerCpuArray<u32> = PerCpuArray::with_max_entries(1, 0);
+
+/// Thread id to slot, or to `IGNORED`.
+#[map]
+pub static THREADS: HashMap<u32, u32> = HashMap::with_max_entries(2, 0);
+
+/// Slots that nobody uses. Filled by the loader and whenever it has read a retired slot.
+#[map]
+pub static FREE_SLOTS: Queue<u32> = Queue::with_max_entries(2, 0);
+
+/// First cells of pool chunks that nobody uses.
+#[map]
+pub static FREE_CHUNKS: Queue<u32> = Queue::with_max_entries(2, 0);
+
+/// (slot, kind, code) to cell, for codes without a column.
+#[map]
+pub static UNKNOWN: HashMap<u64, u32> = HashMap::with_max_entries(256, 0);

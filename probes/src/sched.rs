@@ -1,0 +1,99 @@
+//! `sched_switch` and `sched_process_exit`: what costs every thread of the host something, so
+//! for one that is no vCPU it is two tests of a bit.
+
+use crate::{clock, facts, slots, state};
+use aya_ebpf::{
+    EbpfContext,
+    helpers::bpf_get_current_pid_tgid,
+    macros::{btf_tracepoint, raw_tracepoint, tracepoint},
+    programs::{BtfTracePointContext, RawTracePointContext, TracePointContext},
+};
+
+/// The bits of a recorded `prev_state` that are a state; above them is "was preempted".
+const STATE_BITS: u32 = 0xff;
+
+/// `sched_switch` where the kernel has BTF: fields are read directly.
+#[btf_tracepoint(function = "sched_switch")]
+pub fn sched_switch_btf(ctx: BtfTracePointContext) -> i32 {
+    let next: *const u8 = ctx.arg(2);
+    if next.is_null() {
+        return 0;
+    }
+    // SAFETY: the verifier checks the type and the offset.
+    let next_tid: u32 = unsafe { *next.add(facts::task_pid() as usize).cast() };
+    // `current` is still the thread that leaves.
+    let tid = bpf_get_current_pid_tgid() as u32;
+    if slots::known(tid) {
+        let preempted: u64 = ctx.arg(0);
+        let state: u32 = if facts::switch_state_arg() == 1 {
+            ctx.arg(3)
+        } else {
+            let prev: *const u8 = ctx.arg(1);
+            // SAFETY: as above.
+            unsafe { *prev.add(facts::task_state() as usize).cast() }
+        };
+        out(tid, preempted & 1 != 0 || state == 0);
+    }
+    if slots::known(next_tid) {
+        back(next_tid);
+    }
+    0
+}
+
+/// `sched_switch` elsewhere: fields are read from the record.
+#[tracepoint]
+pub fn sched_switch(ctx: TracePointContext) -> u32 {
+    let (state, next_tid): (u32, u32) = if facts::switch_usual() == 1 {
+        let record = ctx.as_ptr().cast::<u8>();
+        // SAFETY: the verifier knows the record's size.
+        unsafe { (*record.add(32).cast(), *record.add(56).cast()) }
+    } else {
+        // SAFETY: probe reads, checked by the helper.
+        unsafe {
+            match (
+                ctx.read_at(facts::switch_prev_state() as usize),
+                ctx.read_at(facts::switch_next_pid() as usize),
+            ) {
+                (Ok(state), Ok(tid)) => (state, tid),
+                _ => return 0,
+            }
+        }
+    };
+    let tid = bpf_get_current_pid_tgid() as u32;
+    if slots::known(tid) {
+        out(tid, state & STATE_BITS == 0);
+    }
+    if slots::known(next_tid) {
+        back(next_tid);
+    }
+    0
+}
+
+#[inline(always)]
+fn out(tid: u32, runnable: bool) {
+    if let Some((_, slot)) = slots::of_thread(tid) {
+        state::switch_out(slot, runnable);
+    }
+}
+
+#[inline(always)]
+fn back(tid: u32) {
+    if let Some((index, slot)) = slots::of_thread(tid) {
+        state::switch_in(slot);
+        slots::switched_in(index, slot);
+    }
+}
+
+/// `sched_process_exit`: a thread ends. Its id may be another's in a moment.
+#[raw_tracepoint(tracepoint = "sched_process_exit")]
+pub fn sched_process_exit(_ctx: RawTracePointContext) -> i32 {
+    let tid = bpf_get_current_pid_tgid() as u32;
+    if !slots::known(tid) {
+        return 0;
+    }
+    if let Some((_, slot)) = slots::of_thread(tid) {
+        slots::retire(slot, clock());
+    }
+    slots::forget(tid);
+    0
+}
