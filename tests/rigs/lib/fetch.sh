@@ -21,22 +21,38 @@ archive_of() {
             ($1 ~ /-security$/ ? "yes" : "no") == security { print $2; exit }'
 }
 
-# apt_in SUITE EMPTY|SYSTEM COMMAND ARGS...: an apt command that knows the given suites (joined by commas) only, and
-# as installed packages either none or those of this machine.
+# apt_in SUITES EMPTY|SYSTEM COMMAND ARGS...: an apt command that knows these suites (joined by commas) only, and as
+# installed packages either none or those of this machine.
 apt_in() {
-    local suites=$1 installed=$2 command=$3
+    local dir=$cache/apt/$1 installed=$2 command=$3
+    local status=/var/lib/dpkg/status
     shift 3
-    local dir=$cache/apt/$suites status=/var/lib/dpkg/status
     [ "$installed" = SYSTEM ] || status=$dir/status
-    "$command" -qq \
-        -o Dir::Etc::sourcelist="$dir/sources.list" -o Dir::Etc::sourceparts="$dir/empty" \
-        -o Dir::Etc::preferencesparts="$dir/empty" -o Dir::State::lists="$dir/lists" -o Dir::State::status="$status" \
-        -o Dir::Cache="$dir/cache" -o Dir::Cache::pkgcache=pkgcache.bin -o Dir::Cache::srcpkgcache= \
-        -o Acquire::Languages=none -o Acquire::Retries=3 -o APT::Sandbox::User=root -o Debug::NoLocking=1 \
-        -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false \
-        -o Acquire::IndexTargets::deb::CNF::DefaultEnabled=false \
-        -o Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled=false \
-        "$@"
+    "$command" -qq -c "$dir/apt.conf" -o Dir::State::status="$status" "$@"
+}
+
+# apt_configuration DIR: own lists and cache; what this machine sets about proxies and the like stays in force, what it
+# does after a command (to its own cache) does not.
+apt_configuration() {
+    cat <<CONF
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;
+#clear DPkg::Post-Invoke;
+Dir::Etc::sourcelist "$1/sources.list";
+Dir::Etc::sourceparts "$1/empty";
+Dir::Etc::preferencesparts "$1/empty";
+Dir::State::lists "$1/lists";
+Dir::Cache "$1/cache";
+Dir::Cache::pkgcache "pkgcache.bin";
+Dir::Cache::srcpkgcache "";
+Acquire::Languages "none";
+Acquire::Retries "3";
+Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
+Acquire::IndexTargets::deb::CNF::DefaultEnabled "false";
+Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled "false";
+APT::Sandbox::User "root";
+Debug::NoLocking "true";
+CONF
 }
 
 # apt_ready SUITES: the package lists of the suites (joined by commas), downloaded if they are an hour old.
@@ -46,6 +62,7 @@ apt_ready() {
     [ -z "$(find "$dir/ready" -mmin -60 2>/dev/null)" ] || return 0
     mkdir -p "$dir/empty" "$dir/lists/partial" "$dir/cache/archives/partial"
     : >"$dir/status"
+    apt_configuration "$dir" >"$dir/apt.conf"
     : >"$dir/sources.list"
     for suite in ${suites//,/ }; do
         uri=$(archive_of "$suite")

@@ -3,13 +3,14 @@
 # ensure_vmx: sets $bochs_root, the directory that holds what is not installed here.
 ensure_vmx() {
     bochs_root=$cache/bochs
+    # Any of its front ends satisfies the package; the terminal's brings the fewest libraries.
     [ -e "$bochs_root/ready" ] || locked fetch_bochs || die "cannot fetch Bochs and the tools for its boot disk"
     [ -x "$(e9_program)" ] || die "cannot build the output helper $here/e9.c (gcc and libc6-dev are needed)"
 }
 
 fetch_bochs() {
     [ ! -e "$bochs_root/ready" ] || return 0
-    unpack_tool "$(own_suites)" "$bochs_root" bochs bochsbios vgabios isolinux syslinux-common xorriso || return 1
+    unpack_tool "$(own_suites)" "$bochs_root" bochs bochs-term bochsbios vgabios isolinux syslinux-common xorriso || return 1
     touch "$bochs_root/ready"
 }
 
@@ -51,6 +52,8 @@ boot: cdrom
 com1: enabled=1, mode=file, dev=$out/console.log
 port_e9_hack: enabled=1
 clock: sync=none, time0=1700000000
+sound: waveoutdrv=dummy, waveindrv=dummy, midioutdrv=dummy
+speaker: enabled=0
 display_library: rfb, options="timeout=0"
 log: $work/bochs.log
 panic: action=fatal
