@@ -3,6 +3,7 @@
 //! Data flows one way: a [`source`] reads the probes' maps once per tick and sends a
 //! [`model::tick::Tick`]; state applies it; the screen draws state; exporters read it.
 
+pub mod cli;
 pub mod config;
 pub mod doctor;
 pub mod export;

@@ -1,7 +1,7 @@
 //! `kvm_exit`, `kvm_entry`, `kvm_userspace_exit` and `kvm_fpu`: all in the vCPU's own thread.
 
 use crate::{
-    clock, facts, slots,
+    clock, element, facts, slots,
     state::{self, Account},
 };
 use aya_ebpf::{
@@ -11,7 +11,7 @@ use aya_ebpf::{
     programs::{RawTracePointContext, TracePointContext},
 };
 use kvmscope_shared::{
-    column::{COLUMNS, column_of, split_reason},
+    column::{column_of, split_reason},
     slot::{KIND_EXIT, KIND_USERSPACE, NO_VCPU_ID, Slot, SlotEntry, phase},
 };
 
@@ -107,9 +107,9 @@ fn on_exit(exit: &Exit) -> Option<()> {
 
 /// The cell of a reason, taken at its first use; 0 when there is none left.
 #[inline(always)]
-fn cell_of(slot: &SlotEntry, index: u32, kind: u32, isa: u32, code: u32) -> u32 {
+fn cell_of(slot: &mut SlotEntry, index: u32, kind: u32, isa: u32, code: u32) -> u32 {
     if let Some(column) = column_of(kind, code) {
-        let number = slot.columns[column as usize & (COLUMNS - 1)];
+        let number = *element(&mut slot.columns, u64::from(column));
         if number != 0 {
             return number;
         }

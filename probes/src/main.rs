@@ -14,12 +14,27 @@ mod slots;
 mod state;
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
+use core::arch::asm;
 
 /// The probes' clock: CLOCK_MONOTONIC, ns.
 #[inline(always)]
 fn clock() -> u64 {
     // SAFETY: a helper without arguments.
     unsafe { bpf_ktime_get_ns() }
+}
+
+/// The element at `index`, for an array of a power-of-two length. The mask keeps it in bounds
+/// for the verifier; it is written as an instruction because the compiler would prove it redundant
+/// and drop it, and the verifier of some kernels cannot follow the proof.
+#[inline(always)]
+fn element<T, const LEN: usize>(array: &mut [T; LEN], index: u64) -> &mut T {
+    const { assert!(LEN.is_power_of_two()) };
+    let mut index = index;
+    // SAFETY: one instruction on a register, then an index below the length.
+    unsafe {
+        asm!("{0} &= {1}", inout(reg) index, const LEN - 1, options(pure, nomem, nostack));
+        array.get_unchecked_mut(index as usize)
+    }
 }
 
 #[panic_handler]

@@ -4,7 +4,7 @@
 //! it; `owner` is the thread's id exactly while the slot is live; a thread has its bit in `KNOWN`
 //! exactly while it has an entry in `THREADS`.
 
-use crate::{clock, facts, maps::*, state::Account};
+use crate::{clock, element, facts, maps::*, state::Account};
 use aya_ebpf::helpers::{
     bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_smp_processor_id,
     bpf_probe_read_kernel,
@@ -12,7 +12,6 @@ use aya_ebpf::helpers::{
 use core::arch::asm;
 use kvmscope_shared::{
     cell::{CELLS_PER_CHUNK, Cell},
-    column::COLUMNS,
     conf::{Control, MAX_FILTER},
     slot::{NO_VCPU_ID, Slot, SlotEntry, life},
 };
@@ -277,8 +276,8 @@ fn take_cell(index: u32, kind: u32, isa: u32, code: u32) -> u32 {
     };
     let Some(cell) = cell_at(number) else { return 0 };
     match column {
-        Some(column) if (column as usize) < COLUMNS => slot.columns[column as usize] = number,
-        _ => {
+        Some(column) => *element(&mut slot.columns, u64::from(column)) = number,
+        None => {
             if UNKNOWN.insert(key, number, 0).is_err() {
                 return 0;
             }

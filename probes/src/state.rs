@@ -1,9 +1,9 @@
 //! The thread's state machine and the end of an exit, as methods of slot and cell.
 
-use crate::{clock, slots};
+use crate::{clock, element, slots};
 use kvmscope_shared::{
     cell::Cell,
-    hist::{HIST_LEN, bucket_of},
+    hist::bucket_of,
     slot::{Slot, phase},
 };
 
@@ -17,8 +17,7 @@ impl Account for Slot {
     #[inline(always)]
     fn account(&mut self, now: u64) -> u64 {
         let spent = now.wrapping_sub(self.since_ns);
-        // Eight phases, and a mask that the verifier understands.
-        self.phase_ns[self.phase as usize & (phase::COUNT - 1)] += spent;
+        *element(&mut self.phase_ns, u64::from(self.phase)) += spent;
         self.since_ns = now;
         spent
     }
@@ -28,9 +27,9 @@ impl Account for Slot {
 #[inline(always)]
 pub fn time(cell: &mut Cell, ns: u64) {
     cell.total_ns += ns;
-    cell.hist[bucket_of(ns) & (HIST_LEN - 1)] += 1;
+    *element(&mut cell.hist, bucket_of(ns) as u64) += 1;
     let epoch = slots::epoch();
-    let bank = &mut cell.extremes[epoch as usize & 1];
+    let bank = element(&mut cell.extremes, epoch);
     if bank.epoch != epoch {
         bank.min_ns = ns;
         bank.max_ns = ns;

@@ -58,16 +58,19 @@ pub struct Host {
     /// KVM remembers in the EPT which pages have no memory, so that only the first access
     /// to one is an EPT violation.
     pub mmio_caching: bool,
+    /// The processor can intercept idle HLTs under a code of their own (AMD, IDLE_HLT), which
+    /// newer kernels do.
+    pub idle_hlt: bool,
 }
 
 impl Host {
     /// Finds out from `/sys/module` and `/proc/cpuinfo`.
     pub fn detect() -> Self {
-        Self::detect_in(Path::new("/"))
+        Self::detect_in(Path::new("/"), has_idle_hlt())
     }
 
     /// The same below another root folder.
-    fn detect_in(root: &Path) -> Self {
+    fn detect_in(root: &Path, idle_hlt: bool) -> Self {
         let module = |name: &str| root.join("sys/module").join(name);
         let cpuinfo = std::fs::read_to_string(root.join("proc/cpuinfo")).unwrap_or_default();
         let flag = |name: &str| {
@@ -104,8 +107,17 @@ impl Host {
                 _ => false,
             },
             mmio_caching: on("kvm", "mmio_caching"),
+            idle_hlt,
         }
     }
+}
+
+/// CPUID 8000000AH, EDX bit 30: IDLE_HLT intercept (AMD APM volume 2, 15.9). `/proc/cpuinfo`
+/// does not list it.
+fn has_idle_hlt() -> bool {
+    use std::arch::x86_64::__cpuid;
+    const SVM_LEAF: u32 = 0x8000_000a;
+    __cpuid(0x8000_0000).eax >= SVM_LEAF && __cpuid(SVM_LEAF).edx >> 30 & 1 == 1
 }
 
 #[cfg(test)]
@@ -126,7 +138,7 @@ mod tests {
                 put(format!("sys/module/{module}/parameters/{name}"), value);
             }
         }
-        Host::detect_in(root.path())
+        Host::detect_in(root.path(), false)
     }
 
     #[test]

@@ -3,8 +3,12 @@
 //! One flat 32-bit program without paging, stack, descriptor tables or interrupts: nothing
 //! in it can exit by accident. The VMM writes how many of each kind a *round* makes; the
 //! guest makes them, counting each in memory just before it happens, and ends the round
-//! with HLT. Interrupts are enabled (none ever comes: there is no interrupt controller), so
-//! that a host that masks its own while a guest runs with IF=0 is never kept waiting.
+//! with HLT.
+//!
+//! Interrupts stay disabled: there is no interrupt controller that could bring one, and an
+//! emulated processor (QEMU's TCG with SVM) was seen to deliver the *host's* interrupt into
+//! a guest with IF=1. Loops exit in every turn, because another (Bochs) keeps the host's
+//! interrupts masked while a guest runs with IF=0; only [`spin`] does not, so it is short.
 
 use super::asm::{Asm, UnplacedLabel};
 use super::op::{Counts, Op};

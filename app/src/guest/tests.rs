@@ -1,1 +1,119 @@
+//! The guest on this machine's KVM. The counts of real hardware exits are compared in the
+//! rigs; here it is whether the guest makes what it is asked for and says so.
 
+use clap::Parser;
+
+use super::*;
+
+#[derive(Parser)]
+struct Cli {
+    #[command(flatten)]
+    options: Options,
+}
+
+fn options(line: &str) -> Options {
+    let words = ["guest"].into_iter().chain(line.split_whitespace());
+    Cli::try_parse_from(words).expect("the options are accepted").options
+}
+
+/// Runs the guest; `None` (and a line that says why) where this machine has no KVM to use.
+/// In continuous integration that is a failure.
+fn outcome_of(line: &str) -> Option<Result<Outcome, Error>> {
+    if let Err(error) = vm::open_kvm() {
+        assert!(std::env::var_os("KVMSCOPE_CI").is_none(), "not tested: {error}");
+        eprintln!("skipped: {error}");
+        return None;
+    }
+    Some(make(&options(line)))
+}
+
+/// The vCPUs of a run that must succeed.
+fn vcpus_of(line: &str) -> Option<Vec<VcpuOutcome>> {
+    let outcome = outcome_of(line)?.expect("the guest ends well");
+    Some(outcome.vms.into_iter().flat_map(|vm| vm.vcpus).collect())
+}
+
+#[test]
+fn every_vcpu_makes_exactly_what_is_asked_for() {
+    let line = "--vms 2 --vcpus 2 --out 3 --in 4 --mmio-read 5 --mmio-write 6 --cpuid 7 \
+                --rdmsr 8 --wrmsr 9 --hlt 10 --touch 11";
+    let Some(vcpus) = vcpus_of(line) else { return };
+    assert_eq!(vcpus.len(), 4);
+    for vcpu in vcpus {
+        assert_eq!(vcpu.made, options(line).counts());
+        assert_eq!(vcpu.userspace, vcpu.expect.userspace_exits, "the VMM saw them all");
+        assert_eq!((vcpu.userspace["IO"], vcpu.userspace["MMIO"]), (7, 11));
+        assert_eq!(vcpu.userspace["HLT"], 10 + vcpu.control);
+        assert_eq!(vcpu.control, 2, "the boot and one round");
+        assert_eq!((vcpu.runs, vcpu.ended.as_str()), (7 + 11 + 12, "done"));
+    }
+}
+
+#[test]
+fn pages_can_be_touched_more_often_than_there_are_pages() {
+    let Some(vcpus) = vcpus_of("--vcpus 2 --touch 2000") else { return };
+    for vcpu in vcpus {
+        assert_eq!((vcpu.made.touch, vcpu.control), (2000, 1 + 4));
+    }
+}
+
+#[test]
+fn a_vcpu_that_moves_has_two_threads_and_loses_nothing() {
+    let Some(vcpus) = vcpus_of("--out 11 --cpuid 5 --touch 3 --move-thread") else { return };
+    let [vcpu] = vcpus.as_slice() else { panic!("one vCPU") };
+    assert_eq!((vcpu.made.out, vcpu.made.cpuid, vcpu.made.touch), (11, 5, 3));
+    assert_eq!(vcpu.tids.len(), 2);
+    assert_ne!(vcpu.tids[0], vcpu.tids[1]);
+    assert_eq!(vcpu.tid, vcpu.tids[1]);
+}
+
+#[test]
+fn a_vcpu_that_dies_says_how_far_it_came() {
+    let Some(vcpus) = vcpus_of("--out 10 --in 10 --die") else { return };
+    let [vcpu] = vcpus.as_slice() else { panic!("one vCPU") };
+    assert_eq!(vcpu.ended, "died");
+    assert_eq!((vcpu.made.out, vcpu.made.input, vcpu.control), (10, 0, 1));
+    assert_eq!(vcpu.userspace, vcpu.expect.userspace_exits);
+}
+
+#[test]
+fn rounds_are_paced() {
+    let Some(vcpus) = vcpus_of("--out 6 --rdmsr 3 --rate 200") else { return };
+    let [vcpu] = vcpus.as_slice() else { panic!("one vCPU") };
+    assert_eq!((vcpu.made.out, vcpu.made.rdmsr, vcpu.control), (6, 3, 1 + 6));
+    assert!(vcpu.elapsed_ns >= 25_000_000, "the sixth round is due after 25 ms");
+}
+
+#[test]
+fn the_deadline_ends_a_guest_that_is_not_done() {
+    let Some(result) = outcome_of("--out 5 --rate 0.01 --deadline 1") else { return };
+    let error = result.expect_err("five rounds need 400 seconds");
+    assert_eq!(error.exit_status(), 1);
+    assert!(error.to_string().contains("not done after 1 s: vCPU 0 of VM 0"), "{error}");
+}
+
+#[test]
+fn a_death_needs_a_userspace_exit_to_happen_in() {
+    let error = make(&options("--cpuid 5 --die")).expect_err("refused");
+    assert_eq!(error.exit_status(), 2);
+}
+
+#[test]
+fn what_cannot_be_made_is_left_out_with_a_reason() {
+    let asked = Counts { hypercall: 5, out: 1, ..Counts::default() };
+    let (counts, skipped) = possible(asked, Backend::Pvm);
+    assert_eq!((counts.hypercall, counts.out), (0, 1));
+    assert_eq!((skipped.len(), skipped[0].kind.as_str()), (1, "hypercall"));
+    assert_eq!(possible(asked, Backend::Svm), (asked, Vec::new()));
+}
+
+#[test]
+fn the_output_has_the_documented_shape() {
+    let Some(result) = outcome_of("--all 2") else { return };
+    let json = serde_json::to_value(result.expect("ends well")).expect("serialises");
+    assert_eq!(json["schema"], 1);
+    let vcpu = &json["vms"][0]["vcpus"][0];
+    assert_eq!((&vcpu["made"]["in"], &vcpu["made"]["mmio_read"]), (&2.into(), &2.into()));
+    assert_eq!(vcpu["expect"]["userspace_exits"]["MMIO"], 4);
+    assert_eq!(vcpu["tids"][0], vcpu["tid"]);
+}

@@ -116,7 +116,7 @@ fn give_memory(vm: &VmFd, id: u32, program: &[u8]) -> io::Result<Memory> {
     Ok(memory)
 }
 
-/// Flat 32-bit protected mode without paging, interrupts enabled, at the program's start.
+/// Flat 32-bit protected mode without paging or interrupts, at the program's start.
 fn set_start(vcpu: &VcpuFd, region: u64) -> Result<(), Error> {
     let refused = |error: kvm_ioctls::Error| {
         Error::setup("set the registers a vCPU starts with", error.errno())
@@ -131,7 +131,7 @@ fn set_start(vcpu: &VcpuFd, region: u64) -> Result<(), Error> {
     regs.rip = region + code::CODE;
     regs.rbp = region + code::DATA;
     regs.rsi = region + code::MMIO;
-    regs.rflags = 0x202; // IF, and the bit that is always set
+    regs.rflags = 0x2; // no interrupts; the bit that is always set
     vcpu.set_regs(&regs).map_err(refused)
 }
 

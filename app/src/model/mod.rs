@@ -2,6 +2,13 @@
 //!
 //! Nothing here does I/O, reads a clock or knows where the data comes from.
 
+pub mod codec;
+pub mod hist;
+pub mod history;
 pub mod ids;
 pub mod session;
+pub mod stats;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod tick;
+pub mod totals;

@@ -1,1 +1,59 @@
-//! Drawing: reads state, changes nothing.
+//! Drawing: reads state, changes nothing but where things are on the screen ([`View`]).
+
+pub mod format;
+pub mod frame;
+pub mod glyph;
+pub mod help;
+pub mod input;
+pub mod keymap;
+pub mod paint;
+mod panes;
+pub mod theme;
+pub mod view;
+pub mod widgets;
+
+#[cfg(test)]
+mod tests;
+
+pub use view::{Hit, View};
+
+use crate::state::{Mode, State};
+use ratatui::{buffer::Buffer, layout::Rect};
+
+/// The smallest terminal that everything fits into: columns and rows.
+pub const LEAST: (u16, u16) = (60, 16);
+
+/// Draws the whole screen. `view` remembers where things are.
+pub fn draw(buf: &mut Buffer, state: &State, view: &mut View) {
+    let area = buf.area;
+    view.begin();
+    if area.width < LEAST.0 || area.height < LEAST.1 {
+        too_small(buf, view);
+        return;
+    }
+    let top = frame::top(buf, area, state, view);
+    let body = Rect { height: area.height.saturating_sub(top + 1), ..paint::below(area, top) };
+    panes::draw(buf, body, state, view);
+    frame::footer(buf, Rect { y: area.bottom() - 1, height: 1, ..area }, state, view);
+    if *state.mode() == Mode::Help {
+        help::draw(buf, body, state, view);
+    }
+}
+
+/// How many reason columns the heat map has room for in a terminal of this size ("other" not
+/// counted), which the state wants to know before it is drawn.
+pub fn reason_columns(width: u16, height: u16, state: &State) -> usize {
+    panes::reason_columns(Rect::new(0, 0, width, height), state)
+}
+
+fn too_small(buf: &mut Buffer, view: &View) {
+    let area = buf.area;
+    let text = format!(
+        "kvmscope needs {} columns and {} rows; this terminal has {} and {}. q quits.",
+        LEAST.0, LEAST.1, area.width, area.height
+    );
+    let lines = format::wrap(&text, usize::from(area.width), view.look.glyphs.ellipsis);
+    for (y, line) in (0..area.height).zip(&lines) {
+        paint::put(buf, area, 0, y, line, view.look.theme.warn);
+    }
+}

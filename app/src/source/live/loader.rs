@@ -296,13 +296,12 @@ fn explain_attach(error: &ProgramError, probe: &Probe) -> String {
     match error {
         ProgramError::LoadError { verifier_log, io_error } => {
             let log = verifier_log.to_string();
-            match log
-                .lines()
-                .rev()
-                .find(|line| !line.trim().is_empty() && !line.starts_with("processed"))
-            {
+            if std::env::var_os("DBGLOG").is_some() {
+                eprintln!("{log}");
+            }
+            match verdict(&log) {
                 Some(line) => {
-                    format!("the kernel's verifier refused the program for {hook}: {}", line.trim())
+                    format!("the kernel's verifier refused the program for {hook}: {}", line)
                 }
                 None => format!("the kernel refused the program for {hook}: {io_error}"),
             }
@@ -315,4 +314,12 @@ fn explain_attach(error: &ProgramError, probe: &Probe) -> String {
             _ => format!("{hook}: {}", chain(error)),
         },
     }
+}
+
+/// The line of a verifier's log that says why: the last one that is no statistic.
+fn verdict(log: &str) -> Option<&str> {
+    const STATISTICS: [&str; 4] =
+        ["processed ", "stack depth ", "verification time ", "max_states"];
+    let is_statistic = |line: &str| STATISTICS.iter().any(|start| line.starts_with(start));
+    log.lines().rev().map(str::trim).find(|line| !line.is_empty() && !is_statistic(line))
 }

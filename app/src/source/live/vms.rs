@@ -13,6 +13,6 @@ mod threads;
 
 pub use describe::{Description, MAX_NAME, describe};
 pub use facts::{ProcFacts, read_facts};
-pub use scan::{KvmProcess, Scan, kvm_vm_pids};
+pub use scan::{KvmProcess, Scan, kvm_vm_pids, why_no_vm};
 pub use start::{read_start_unix_ns, same_start};
 pub use threads::vcpu_from_thread_name;

@@ -1,5 +1,6 @@
 //! Which processes hold VMs: a scan of `/proc/*/fd`.
 
+use super::facts::ProcFacts;
 use rustix::fs::{Dir, Mode, OFlags, open, openat, readlinkat};
 use rustix::io::Errno;
 use std::ffi::CStr;
@@ -41,6 +42,32 @@ impl Scan {
     pub fn of(&self, pid: u32) -> Option<&KvmProcess> {
         self.processes.iter().find(|process| process.pid == pid)
     }
+}
+
+/// Why a process cannot be watched as a VM's, in a sentence; `None` when it can, or when that
+/// cannot be known because processes were refused to the scan.
+///
+/// `facts` are those of `pid`, `None` when there is no such process.
+pub fn why_no_vm(pid: u32, facts: Option<&ProcFacts>, scan: &Scan) -> Option<String> {
+    let Some(facts) = facts else {
+        return Some(format!("there is no process {pid}; {}", others(scan)));
+    };
+    if scan.of(pid).is_some() || scan.refused > 0 {
+        return None;
+    }
+    // A name may hold anything; the sentence goes to a terminal.
+    let comm: String = facts.comm.chars().filter(|c| !c.is_control()).collect();
+    Some(format!("process {pid} ({comm}) holds no VM; {}", others(scan)))
+}
+
+/// What could be meant instead.
+fn others(scan: &Scan) -> String {
+    if scan.processes.is_empty() {
+        return "no process does now (`kvmscope demo` starts a VM)".to_owned();
+    }
+    let pids: Vec<String> = scan.processes.iter().take(8).map(|p| p.pid.to_string()).collect();
+    let more = if scan.processes.len() > pids.len() { ", …" } else { "" };
+    format!("these do: {}{more}", pids.join(", "))
 }
 
 /// Scans every process. Takes some milliseconds per thousand descriptors; processes that end
@@ -156,6 +183,22 @@ mod tests {
         assert_eq!(scan.processes, expected);
         assert_eq!((scan.vcpus(), scan.refused), (2, 0));
         assert!(scan.of(7).is_some() && scan.of(12).is_none());
+    }
+
+    #[test]
+    fn a_process_without_a_vm_is_told_what_has_one() {
+        let facts = ProcFacts { comm: "ba\u{1b}sh".into(), ..ProcFacts::default() };
+        let mut scan = Scan::default();
+        let none = why_no_vm(7, Some(&facts), &scan).expect("a sentence");
+        assert!(none.starts_with("process 7 (bash) holds no VM; no process does now"), "{none}");
+        assert!(why_no_vm(7, None, &scan).expect("a sentence").contains("there is no process 7"));
+
+        scan.processes = (1..=9).map(|pid| KvmProcess { pid, vms: 1, vcpus: 1 }).collect();
+        let some = why_no_vm(77, Some(&facts), &scan).expect("a sentence");
+        assert!(some.ends_with("these do: 1, 2, 3, 4, 5, 6, 7, 8, …"), "{some}");
+        assert_eq!(why_no_vm(7, Some(&facts), &scan), None);
+        scan.refused = 1;
+        assert_eq!(why_no_vm(77, Some(&facts), &scan), None, "not known");
     }
 
     #[test]

@@ -1,0 +1,330 @@
+//! A tick as bytes: what history keeps and recordings hold.
+//!
+//! ```text
+//! version        1 byte, 1
+//! head           seq, end_ns, dur_ns, lost, host, life      (postcard)
+//! vCPUs          number, then each: vm, vcpu, length, body
+//!   body         cpu, phase, since, open, time, number of cells, then each cell:
+//!     cell       kind and isa (1 byte), code, length, flags, count, total, off, vmm, min,
+//!                max - min, [(bucket, exits)]
+//! ```
+//!
+//! Numbers are postcard's varints, so that small differences are short; moments are kept as their
+//! distance to the end of the tick. vCPUs and cells carry their length, so that one VM, one vCPU
+//! or one reason is read without looking at the others ([`decode_part`]). Keys ascend.
+//!
+//! Decoding never panics, whatever the bytes, and allocates in proportion to their number. A
+//! prefix of a tick is an error, as are bytes after it.
+
+use super::ids::{Isa, Kind, Reason, VcpuKey, VmId};
+use super::tick::{CellTick, HostTick, Life, Lost, OpenExit, Phase, PhaseTimes, Tick, VcpuTick};
+use kvmscope_shared::hist::BUCKETS;
+use serde::{Serialize, de::DeserializeOwned};
+
+/// The first byte of an encoded tick.
+pub const VERSION: u8 = 1;
+
+/// Why bytes are not a tick.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CodecError {
+    /// It was written by another version of the program.
+    #[error(
+        "the tick has format {0}, this program reads format {VERSION}: use the version that wrote it, or a newer one"
+    )]
+    Version(u8),
+    /// It ends in the middle, or a part of it is longer than it says.
+    #[error("the tick is cut off or damaged: its {0} cannot be read")]
+    Damaged(&'static str),
+    /// Two keys are not in ascending order.
+    #[error("the tick is damaged: its {0} are not in order")]
+    Order(&'static str),
+    /// It does not fit into memory as it is (never with postcard's growable output).
+    #[error("the tick cannot be encoded")]
+    Encode,
+}
+
+/// Which part of a tick is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    /// The first vCPU.
+    pub first: VcpuKey,
+    /// The last vCPU.
+    pub last: VcpuKey,
+    /// One reason, or all.
+    pub reason: Option<Reason>,
+}
+
+impl Part {
+    /// All vCPUs of a VM.
+    pub fn vm(vm: VmId, reason: Option<Reason>) -> Self {
+        Self { first: VcpuKey { vm, vcpu: 0 }, last: VcpuKey { vm, vcpu: u32::MAX }, reason }
+    }
+
+    /// One vCPU.
+    pub fn vcpu(key: VcpuKey, reason: Option<Reason>) -> Self {
+        Self { first: key, last: key, reason }
+    }
+
+    /// Everything.
+    pub const ALL: Self = Self {
+        first: VcpuKey { vm: VmId(0), vcpu: 0 },
+        last: VcpuKey { vm: VmId(u32::MAX), vcpu: u32::MAX },
+        reason: None,
+    };
+}
+
+type Head = (u64, u64, u64, Lost, HostTick, Vec<Life>);
+type VcpuBody = (u32, Phase, i64, Option<OpenBody>, PhaseTimes);
+type OpenBody = (u8, u32, i64, u64, u64, u64);
+type CellBody = (u32, u64, u64, u64, u64, u64, u64, Vec<(u8, u32)>);
+
+/// Appends a tick's bytes.
+pub fn encode(tick: &Tick, out: &mut Vec<u8>) -> Result<(), CodecError> {
+    out.push(VERSION);
+    put(&(tick.seq, tick.end_ns, tick.dur_ns, tick.lost, tick.host, &tick.life), out)?;
+    put(&tick.vcpus.len(), out)?;
+    let (mut body, mut cell_body) = (Vec::new(), Vec::new());
+    for vcpu in &tick.vcpus {
+        body.clear();
+        put_vcpu(vcpu, tick.end_ns, &mut body, &mut cell_body)?;
+        put(&(vcpu.key.vm.0, vcpu.key.vcpu, body.len()), out)?;
+        out.extend_from_slice(&body);
+    }
+    Ok(())
+}
+
+fn put_vcpu(
+    vcpu: &VcpuTick,
+    end_ns: u64,
+    out: &mut Vec<u8>,
+    scratch: &mut Vec<u8>,
+) -> Result<(), CodecError> {
+    let open = vcpu.open.map(|open| {
+        let begun = end_ns.wrapping_sub(open.begun_ns) as i64;
+        (tag(open.reason), open.reason.code, begun, open.rip, open.info1, open.info2)
+    });
+    let since = end_ns.wrapping_sub(vcpu.since_ns) as i64;
+    put(&(vcpu.cpu, vcpu.phase, since, open, vcpu.time), out)?;
+    put(&vcpu.cells.len(), out)?;
+    for cell in &vcpu.cells {
+        scratch.clear();
+        let spread = cell.max_ns.wrapping_sub(cell.min_ns);
+        let CellTick { flags, count, total_ns, off_ns, vmm_ns, min_ns, .. } = *cell;
+        put(&(flags, count, total_ns, off_ns, vmm_ns, min_ns, spread, &cell.hist), scratch)?;
+        put(&(tag(cell.reason), cell.reason.code, scratch.len()), out)?;
+        out.extend_from_slice(scratch);
+    }
+    Ok(())
+}
+
+/// Reads a tick.
+pub fn decode(bytes: &[u8]) -> Result<Tick, CodecError> {
+    let (tick, rest) = read(bytes, Part::ALL)?;
+    if rest.is_empty() { Ok(tick) } else { Err(CodecError::Damaged("end")) }
+}
+
+/// Reads a part of a tick: its head, and of its vCPUs and cells those that are wanted. Does not
+/// look at the others, so damage there goes unseen.
+pub fn decode_part(bytes: &[u8], part: Part) -> Result<Tick, CodecError> {
+    read(bytes, part).map(|(tick, _)| tick)
+}
+
+fn read(bytes: &[u8], part: Part) -> Result<(Tick, &[u8]), CodecError> {
+    let (&version, bytes) = bytes.split_first().ok_or(CodecError::Damaged("version"))?;
+    if version != VERSION {
+        return Err(CodecError::Version(version));
+    }
+    let ((seq, end_ns, dur_ns, lost, host, life), bytes): (Head, _) = take(bytes, "head")?;
+    let mut tick = Tick { seq, end_ns, dur_ns, lost, life, vcpus: Vec::new(), host };
+    let (number, mut rest): (usize, _) = take(bytes, "number of vCPUs")?;
+    let mut last = None;
+    for _ in 0..number {
+        let ((vm, vcpu, length), after): ((u32, u32, usize), _) = take(rest, "list of vCPUs")?;
+        let key = VcpuKey { vm: VmId(vm), vcpu };
+        if last.replace(key).is_some_and(|last| last >= key) {
+            return Err(CodecError::Order("vCPUs"));
+        }
+        if key > part.last {
+            break;
+        }
+        let (body, after) = after.split_at_checked(length).ok_or(CodecError::Damaged("vCPU"))?;
+        rest = after;
+        if key >= part.first {
+            tick.vcpus.push(read_vcpu(key, end_ns, body, part.reason)?);
+        }
+    }
+    Ok((tick, rest))
+}
+
+fn read_vcpu(
+    key: VcpuKey,
+    end_ns: u64,
+    body: &[u8],
+    wanted: Option<Reason>,
+) -> Result<VcpuTick, CodecError> {
+    let ((cpu, phase, since, open, time), rest): (VcpuBody, _) = take(body, "vCPU")?;
+    let open = match open {
+        Some((tag, code, begun, rip, info1, info2)) => Some(OpenExit {
+            reason: untag(tag, code)?,
+            begun_ns: end_ns.wrapping_sub(begun as u64),
+            rip,
+            info1,
+            info2,
+        }),
+        None => None,
+    };
+    let since_ns = end_ns.wrapping_sub(since as u64);
+    let (number, mut rest): (usize, _) = take(rest, "number of cells")?;
+    let mut cells = Vec::new();
+    let mut last = None;
+    for _ in 0..number {
+        let ((tag, code, length), after): ((u8, u32, usize), _) = take(rest, "list of cells")?;
+        let reason = untag(tag, code)?;
+        if last.replace(reason).is_some_and(|last| last >= reason) {
+            return Err(CodecError::Order("reasons"));
+        }
+        let (body, after) = after.split_at_checked(length).ok_or(CodecError::Damaged("cell"))?;
+        rest = after;
+        if wanted.is_none_or(|wanted| wanted == reason) {
+            cells.push(read_cell(reason, body)?);
+        }
+    }
+    if !rest.is_empty() {
+        return Err(CodecError::Damaged("vCPU"));
+    }
+    Ok(VcpuTick { key, cpu, phase, since_ns, open, time, cells })
+}
+
+fn read_cell(reason: Reason, body: &[u8]) -> Result<CellTick, CodecError> {
+    let ((flags, count, total_ns, off_ns, vmm_ns, min_ns, spread, hist), rest): (CellBody, _) =
+        take(body, "cell")?;
+    let ascending = hist.windows(2).all(|pair| pair[0].0 < pair[1].0);
+    if !rest.is_empty() || hist.iter().any(|&(bucket, n)| usize::from(bucket) >= BUCKETS || n == 0)
+    {
+        return Err(CodecError::Damaged("histogram"));
+    }
+    if !ascending {
+        return Err(CodecError::Order("histogram's buckets"));
+    }
+    let max_ns = min_ns.wrapping_add(spread);
+    Ok(CellTick { reason, flags, count, total_ns, off_ns, vmm_ns, min_ns, max_ns, hist })
+}
+
+/// Kind and isa in a byte.
+fn tag(reason: Reason) -> u8 {
+    (reason.kind as u8) << 4 | reason.isa as u8
+}
+
+fn untag(tag: u8, code: u32) -> Result<Reason, CodecError> {
+    let kind = match tag >> 4 {
+        0 => Kind::Exit,
+        1 => Kind::Userspace,
+        _ => return Err(CodecError::Damaged("reason")),
+    };
+    let isa = match tag & 0xf {
+        0 => Isa::None,
+        1 => Isa::Vmx,
+        2 => Isa::Svm,
+        _ => return Err(CodecError::Damaged("reason")),
+    };
+    Ok(Reason { kind, isa, code })
+}
+
+fn put<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
+    postcard::to_io(value, &mut *out).map(|_| ()).map_err(|_| CodecError::Encode)
+}
+
+fn take<'a, T: DeserializeOwned>(
+    bytes: &'a [u8],
+    what: &'static str,
+) -> Result<(T, &'a [u8]), CodecError> {
+    postcard::take_from_bytes(bytes).map_err(|_| CodecError::Damaged(what))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::testing::{any_tick, sample_tick};
+    use proptest::prelude::*;
+
+    fn bytes(tick: &Tick) -> Vec<u8> {
+        let mut out = Vec::new();
+        encode(tick, &mut out).expect("encodes");
+        out
+    }
+
+    /// The format is kept on disk: when this fails, make a new version instead.
+    #[test]
+    fn the_format_has_not_changed() {
+        let hex: String = bytes(&sample_tick()).iter().map(|byte| format!("{byte:02x}")).collect();
+        insta::assert_snapshot!(hex);
+    }
+
+    #[test]
+    fn a_part_is_what_the_whole_has() {
+        let tick = sample_tick();
+        let encoded = bytes(&tick);
+        for vcpu in &tick.vcpus {
+            let part = decode_part(&encoded, Part::vcpu(vcpu.key, None)).expect("decodes");
+            assert_eq!(part.vcpus, std::slice::from_ref(vcpu));
+            assert_eq!((part.seq, part.life), (tick.seq, tick.life.clone()));
+            for cell in &vcpu.cells {
+                let part = Part::vm(vcpu.key.vm, Some(cell.reason));
+                let part = decode_part(&encoded, part).expect("decodes");
+                let found = part.vcpus.iter().find(|found| found.key == vcpu.key);
+                assert_eq!(found.expect("the vCPU").cells, std::slice::from_ref(cell));
+            }
+        }
+    }
+
+    #[test]
+    fn another_version_is_refused() {
+        let mut encoded = bytes(&Tick::default());
+        encoded[0] = 2;
+        assert_eq!(decode(&encoded), Err(CodecError::Version(2)));
+    }
+
+    #[test]
+    fn lengths_that_lie_do_not_allocate() {
+        let mut encoded = vec![VERSION];
+        put(&(0u64, 0u64, 0u64, Lost::default(), HostTick::default()), &mut encoded).unwrap();
+        let head = encoded.len();
+        put(&usize::MAX, &mut encoded).unwrap();
+        assert_eq!(decode(&encoded), Err(CodecError::Damaged("head")));
+        encoded.truncate(head);
+        put(&(0usize, usize::MAX), &mut encoded).unwrap();
+        assert_eq!(decode(&encoded), Err(CodecError::Damaged("list of vCPUs")));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn what_is_encoded_is_decoded(tick in any_tick()) {
+            prop_assert_eq!(decode(&bytes(&tick)), Ok(tick));
+        }
+
+        #[test]
+        fn a_prefix_is_an_error(tick in any_tick(), at in any::<prop::sample::Index>()) {
+            let encoded = bytes(&tick);
+            prop_assert!(decode(&encoded[..at.index(encoded.len())]).is_err());
+        }
+
+        #[test]
+        fn a_changed_byte_never_panics(
+            tick in any_tick(), at in any::<prop::sample::Index>(), change in 1u8..,
+        ) {
+            let mut encoded = bytes(&tick);
+            let at = at.index(encoded.len());
+            encoded[at] ^= change;
+            let _ = decode(&encoded);
+            let _ = decode_part(&encoded, Part::vm(VmId(1), None));
+        }
+
+        #[test]
+        fn any_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+            let _ = decode(&bytes);
+            let _ = decode(&[&[VERSION], &bytes[..]].concat());
+        }
+    }
+}

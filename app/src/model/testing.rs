@@ -1,0 +1,149 @@
+//! Ticks for tests.
+
+use super::ids::{Isa, Kind, Reason, VcpuKey, VmId};
+use super::tick::{
+    CellTick, HostTick, Life, Lost, OpenExit, Phase, PhaseTimes, Tick, VcpuInfo, VcpuTick, VmInfo,
+};
+use kvmscope_shared::hist::{BUCKETS, bucket_of};
+use proptest::collection::{btree_map, vec};
+use proptest::prelude::*;
+
+/// A cell in which exits of these handling times ended (and began).
+pub fn cell(reason: Reason, times: &[u64]) -> CellTick {
+    let mut counts = std::collections::BTreeMap::new();
+    for &ns in times {
+        *counts.entry(bucket_of(ns) as u8).or_insert(0) += 1;
+    }
+    CellTick {
+        reason,
+        count: times.len() as u64,
+        total_ns: times.iter().sum(),
+        min_ns: times.iter().copied().min().unwrap_or(0),
+        max_ns: times.iter().copied().max().unwrap_or(0),
+        hist: counts.into_iter().collect(),
+        ..CellTick::default()
+    }
+}
+
+/// A vCPU with these cells that spent `dur_ns` in the guest.
+pub fn vcpu(vm: u32, vcpu: u32, dur_ns: u64, cells: Vec<CellTick>) -> VcpuTick {
+    let mut time = PhaseTimes::default();
+    time.0[Phase::Guest as usize] = dur_ns;
+    let key = VcpuKey { vm: VmId(vm), vcpu };
+    VcpuTick { key, phase: Phase::Guest, time, cells, ..VcpuTick::default() }
+}
+
+/// A small tick with something of everything.
+pub fn sample_tick() -> Tick {
+    let key = VcpuKey { vm: VmId(1), vcpu: 0 };
+    let mut first =
+        vcpu(1, 0, 1_000_000_000, vec![cell(Reason::exit(Isa::Vmx, 32), &[900, 1200, 88_000])]);
+    first.cells.push(cell(Reason::userspace(2), &[40_000]));
+    first.cpu = 3;
+    first.since_ns = 9_999_000_000;
+    first.open = Some(OpenExit {
+        reason: Reason::exit(Isa::Vmx, 12),
+        begun_ns: 9_500_000_000,
+        rip: 0xffff_ffff_8100_0000,
+        info1: 1,
+        info2: 0,
+    });
+    Tick {
+        seq: 7,
+        end_ns: 10_000_000_000,
+        dur_ns: 1_000_000_000,
+        lost: Lost { missed_runs: 1, ring: 0, pool_full: 2, slots_full: 0 },
+        life: vec![
+            Life::Vm(VmInfo { id: VmId(1), pid: 4711, name: "web-7".into(), ..VmInfo::default() }),
+            Life::Vcpu(VcpuInfo { key, tid: 4712, guessed: false }),
+            Life::VmGone(VmId(9), 9_000_000_000),
+        ],
+        vcpus: vec![first, vcpu(2, 5, 500, vec![cell(Reason::exit(Isa::Svm, 0x400), &[70])])],
+        host: HostTick { steal_ns: 5, own_cpu_ns: 600, probes: Some((1000, 12)) },
+    }
+}
+
+fn any_reason() -> impl Strategy<Value = Reason> {
+    let kind = prop_oneof![Just(Kind::Exit), Just(Kind::Userspace)];
+    let isa = prop_oneof![Just(Isa::None), Just(Isa::Vmx), Just(Isa::Svm)];
+    (kind, isa, prop_oneof![0u32..100, any::<u32>()]).prop_map(|(kind, isa, code)| Reason {
+        kind,
+        isa,
+        code,
+    })
+}
+
+prop_compose! {
+    fn any_cell()(
+        flags in any::<u32>(),
+        count in any::<u64>(),
+        times in any::<[u64; 5]>(),
+        hist in btree_map(0..BUCKETS as u8, 1u32.., 0..12),
+    ) -> CellTick {
+        let [total_ns, off_ns, vmm_ns, min_ns, max_ns] = times;
+        let hist = hist.into_iter().collect();
+        CellTick { reason: Reason::default(), flags, count, total_ns, off_ns, vmm_ns, min_ns, max_ns, hist }
+    }
+}
+
+prop_compose! {
+    fn any_vcpu()(
+        cpu in any::<u32>(),
+        phase in 0u32..7,
+        moments in any::<[u64; 5]>(),
+        open in prop::option::of(any_reason()),
+        time in any::<[u64; 7]>(),
+        cells in btree_map(any_reason(), any_cell(), 0..5),
+    ) -> VcpuTick {
+        let [since_ns, begun_ns, rip, info1, info2] = moments;
+        VcpuTick {
+            key: VcpuKey::default(),
+            cpu,
+            phase: Phase::from_slot(phase),
+            since_ns,
+            open: open.map(|reason| OpenExit { reason, begun_ns, rip, info1, info2 }),
+            time: PhaseTimes(time),
+            cells: cells.into_iter().map(|(reason, cell)| CellTick { reason, ..cell }).collect(),
+        }
+    }
+}
+
+fn any_life() -> impl Strategy<Value = Life> {
+    let key = |(vm, vcpu)| VcpuKey { vm: VmId(vm), vcpu };
+    prop_oneof![
+        (any::<[u32; 3]>(), "\\PC{0,9}", "\\PC{0,5}", any::<u64>()).prop_map(
+            |([id, pid, nth], name, vmm, started_unix_ns)| {
+                Life::Vm(VmInfo { id: VmId(id), pid, name, vmm, started_unix_ns, nth })
+            }
+        ),
+        (any::<(u32, u32)>(), any::<u32>(), any::<bool>()).prop_map(move |(k, tid, guessed)| {
+            Life::Vcpu(VcpuInfo { key: key(k), tid, guessed })
+        }),
+        (any::<(u32, u32)>(), any::<u64>()).prop_map(move |(k, at)| Life::VcpuGone(key(k), at)),
+        (any::<u32>(), any::<u64>()).prop_map(|(vm, at)| Life::VmGone(VmId(vm), at)),
+    ]
+}
+
+prop_compose! {
+    /// Any tick that keeps the rules of its type (keys ascend, no zeros).
+    pub fn any_tick()(
+        head in any::<[u64; 3]>(),
+        lost in any::<[u64; 4]>(),
+        host in any::<(u64, u64, Option<(u64, u64)>)>(),
+        life in vec(any_life(), 0..4),
+        vcpus in btree_map((0u32..4, any::<u32>()), any_vcpu(), 0..5),
+    ) -> Tick {
+        let [seq, end_ns, dur_ns] = head;
+        let [missed_runs, ring, pool_full, slots_full] = lost;
+        let (steal_ns, own_cpu_ns, probes) = host;
+        Tick {
+            seq, end_ns, dur_ns, life,
+            lost: Lost { missed_runs, ring, pool_full, slots_full },
+            vcpus: vcpus
+                .into_iter()
+                .map(|((vm, vcpu), tick)| VcpuTick { key: VcpuKey { vm: VmId(vm), vcpu }, ..tick })
+                .collect(),
+            host: HostTick { steal_ns, own_cpu_ns, probes },
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! What the person wants ([`Action`]) and what the state asks of the outside ([`Effect`]).
+
+use std::time::Duration;
+
+/// What the person wants. (What a source says is a [`crate::source::Msg`].)
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Opens what the cursor is on: a VM, a vCPU, a reason, or a cell of the heat map.
+    Open,
+    /// Back to the level above; closes the help first.
+    Back,
+    /// One row up.
+    Up,
+    /// One row down.
+    Down,
+    /// One column left, in a heat map.
+    Left,
+    /// One column right, in a heat map.
+    Right,
+    /// This many rows up.
+    PageUp(usize),
+    /// This many rows down.
+    PageDown(usize),
+    /// To the first row.
+    Top,
+    /// To the last row.
+    Bottom,
+    /// The cursor to the row with this index in the rows as shown.
+    Select(usize),
+    /// The cursor to this row and column of the heat map, as shown.
+    SelectCell(usize, usize),
+    /// Sorts by the next field.
+    SortNext,
+    /// Sorts the other way round.
+    SortReverse,
+    /// Sorts by the field with this key ([`super::fields`]); a second time reverses.
+    SortBy(String),
+    /// The filter being typed is now this text; begins typing when it has not begun.
+    FilterEdit(String),
+    /// Keeps the filter as typed. Stays in typing as long as it cannot be read.
+    FilterAccept,
+    /// Forgets what was typed; the filter from before is back.
+    FilterCancel,
+    /// The next meaning of the heat map's colour.
+    ColourNext,
+    /// Freezes what is shown; live again when it is frozen already. Collection goes on.
+    Pause,
+    /// This many ticks back in time; freezes.
+    StepBack(usize),
+    /// This many ticks forward, to the latest at most; stays frozen.
+    StepForward(usize),
+    /// Shows the latest tick and follows.
+    GoLive,
+    /// The next pane of this level.
+    NextPane,
+    /// The pane alone on the screen, or not any more.
+    ZoomPane,
+    /// Forgets the VMs that are gone.
+    ClearGone,
+    /// Shows the help, or not any more.
+    Help,
+    /// Copies the selected row as text.
+    Copy,
+    /// Saves the rows of this level.
+    SaveView,
+    /// How many reason columns the heat map has room for ("other" not counted). The screen says
+    /// so when its layout changes.
+    Fit(usize),
+    /// Asks the source for another interval between ticks.
+    Interval(Duration),
+    /// Ends the program.
+    Quit,
+}
+
+/// What the state asks of the outside; the only way from it to the world.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// End the program.
+    Quit,
+    /// Put this text on the clipboard.
+    Copy(String),
+    /// Write this to a file.
+    SaveView(SavedView),
+    /// Ask the source for this interval.
+    SetInterval(Duration),
+}
+
+/// The rows of a level, for a file.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct SavedView {
+    /// A short name made of letters, digits and dashes, for a file name.
+    pub name: String,
+    /// As an aligned table, after a line that says what and when.
+    pub text: String,
+    /// As CSV with a header line; times in ns, rates per second, shares as fractions.
+    pub csv: String,
+}

@@ -1,0 +1,248 @@
+//! What the person does: moving, opening, sorting, filtering, time.
+
+use super::action::{Action, Effect, SavedView};
+use super::filter::Filter;
+use super::nav::{ColumnId, Pane, RowId, Scope, Sort, Who};
+use super::{Mode, State, save};
+
+impl State {
+    /// Does it; the cached views are dropped afterwards.
+    pub(super) fn perform(&mut self, action: Action) -> Vec<Effect> {
+        match action {
+            Action::Quit => return vec![Effect::Quit],
+            Action::Interval(interval) => return vec![Effect::SetInterval(interval)],
+            Action::Copy => return self.copied().map(Effect::Copy).into_iter().collect(),
+            Action::SaveView => return self.saved().map(Effect::SaveView).into_iter().collect(),
+            Action::Open => self.open(),
+            Action::Back => self.back(),
+            Action::Up => self.move_row(-1),
+            Action::Down => self.move_row(1),
+            Action::PageUp(rows) => self.move_row(-to_i64(rows)),
+            Action::PageDown(rows) => self.move_row(to_i64(rows)),
+            Action::Top => self.select(0),
+            Action::Bottom => self.select(usize::MAX),
+            Action::Left => self.move_column(-1),
+            Action::Right => self.move_column(1),
+            Action::Select(row) => self.select(row),
+            Action::SelectCell(row, column) => self.select_cell(row, column),
+            Action::SortNext => self.sort_next(),
+            Action::SortReverse => {
+                let sort = &mut self.nav.level_mut().sort;
+                sort.descending = !sort.descending;
+            }
+            Action::SortBy(key) => self.sort_by(&key),
+            Action::FilterEdit(text) => self.filter_edit(text),
+            Action::FilterAccept => self.filter_accept(),
+            Action::FilterCancel => self.filter_cancel(),
+            Action::ColourNext => self.colour = self.colour.next(),
+            Action::Pause if self.moments.live() => self.moments.freeze(),
+            Action::Pause | Action::GoLive => self.moments.go_live(),
+            Action::StepBack(ticks) => self.moments.step(-to_i64(ticks)),
+            Action::StepForward(ticks) => self.moments.step(to_i64(ticks)),
+            Action::NextPane => self.next_pane(),
+            Action::ZoomPane => {
+                let level = self.nav.level_mut();
+                level.zoomed = !level.zoomed && level.scope.panes().len() > 1;
+            }
+            Action::ClearGone => self.clear_gone(),
+            Action::Help => {
+                self.filter_cancel();
+                self.mode = if self.mode == Mode::Help { Mode::Normal } else { Mode::Help };
+            }
+            Action::Fit(columns) => self.fit = columns,
+        }
+        Vec::new()
+    }
+
+    /// Opens what the cursor is on.
+    fn open(&mut self) {
+        self.filter_accept();
+        self.mode = Mode::Normal;
+        let Some(row) = self.selected_row() else { return };
+        let reason = match self.level().pane {
+            Pane::Heat => self.cursor_reason(),
+            Pane::Table | Pane::Detail => None,
+        };
+        let scope = match (row, reason) {
+            (RowId::Vm(vm), None) => Scope::Vm(vm),
+            (RowId::Vm(vm) | RowId::All(vm), Some(reason)) => Scope::Reason(Who::Vm(vm), reason),
+            (RowId::All(vm), None) => Scope::Reasons(Who::Vm(vm)),
+            (RowId::Vcpu(key), Some(reason)) => Scope::Reason(Who::Vcpu(key), reason),
+            (RowId::Vcpu(key), None) => Scope::Reasons(Who::Vcpu(key)),
+            (RowId::Reason(reason), _) => match self.level().scope {
+                Scope::Reasons(who) => Scope::Reason(who, reason),
+                _ => return,
+            },
+        };
+        self.nav.open(scope);
+    }
+
+    /// Back by one: out of the help, the typing, the zoom, the level; at the host out of its filter.
+    fn back(&mut self) {
+        match self.mode {
+            Mode::Help => self.mode = Mode::Normal,
+            Mode::Filter { .. } => self.filter_cancel(),
+            Mode::Normal if self.level().zoomed => self.nav.level_mut().zoomed = false,
+            Mode::Normal => {
+                if !self.nav.back() {
+                    self.nav.level_mut().filter = Filter::default();
+                }
+            }
+        }
+    }
+
+    fn move_row(&mut self, by: i64) {
+        let at = to_i64(self.cursor().unwrap_or(0)).saturating_add(by).max(0);
+        self.select(usize::try_from(at).unwrap_or(usize::MAX));
+    }
+
+    fn select(&mut self, row: usize) {
+        let last = self.row_count().saturating_sub(1);
+        let row = row.min(last);
+        let id = self.row_id(row);
+        let level = self.nav.level_mut();
+        level.selected = id;
+        level.last_index = row;
+    }
+
+    fn move_column(&mut self, by: i64) {
+        if self.level().pane != Pane::Heat {
+            return;
+        }
+        let map = self.heatmap();
+        let at = map.cursor.map_or(0, |(_, column)| column);
+        let last = map.columns.len().saturating_sub(1);
+        let at = at.saturating_add_signed(by as isize).min(last);
+        let column = map.columns.get(at).map(|column| column.id);
+        self.nav.level_mut().column = column;
+    }
+
+    fn select_cell(&mut self, row: usize, column: usize) {
+        let id = self.heatmap().columns.get(column).map(|column| column.id);
+        if self.level().scope.panes().contains(&Pane::Heat) && id.is_some() {
+            let level = self.nav.level_mut();
+            level.pane = Pane::Heat;
+            level.column = id;
+        }
+        self.select(row);
+    }
+
+    /// The reason of the heat map's column that the cursor is on.
+    pub(super) fn cursor_reason(&self) -> Option<crate::model::ids::Reason> {
+        let map = self.heatmap();
+        let (_, column) = map.cursor?;
+        match map.columns.get(column)?.id {
+            ColumnId::Reason(reason) => Some(reason),
+            ColumnId::Other => None,
+        }
+    }
+
+    fn sort_next(&mut self) {
+        let fields = self.fields();
+        let now = self.level().sort.key;
+        let at = fields.iter().position(|field| field.key == now);
+        let next = at.map_or(0, |at| at + 1).checked_rem(fields.len());
+        if let Some(field) = next.and_then(|at| fields.get(at)) {
+            self.nav.level_mut().sort = Sort { key: field.key, descending: field.numeric };
+        }
+    }
+
+    fn sort_by(&mut self, key: &str) {
+        let fields = self.fields();
+        let Some(field) = fields.iter().find(|field| field.key == key) else { return };
+        let sort = &mut self.nav.level_mut().sort;
+        *sort = if sort.key == field.key {
+            Sort { descending: !sort.descending, ..*sort }
+        } else {
+            Sort { key: field.key, descending: field.numeric }
+        };
+    }
+
+    fn filter_edit(&mut self, text: String) {
+        if !matches!(self.mode, Mode::Filter { .. }) {
+            self.filter_before = self.level().filter.clone();
+        }
+        let error = match Filter::parse(&text, &self.fields()) {
+            Ok(filter) => {
+                self.nav.level_mut().filter = filter;
+                None
+            }
+            Err(error) => Some(error),
+        };
+        self.mode = Mode::Filter { text, error };
+    }
+
+    fn filter_accept(&mut self) {
+        if matches!(&self.mode, Mode::Filter { error: None, .. }) {
+            self.mode = Mode::Normal;
+        }
+    }
+
+    fn filter_cancel(&mut self) {
+        if matches!(self.mode, Mode::Filter { .. }) {
+            self.nav.level_mut().filter = std::mem::take(&mut self.filter_before);
+            self.mode = Mode::Normal;
+        }
+    }
+
+    fn next_pane(&mut self) {
+        let level = self.nav.level_mut();
+        let panes = level.scope.panes();
+        let at = panes.iter().position(|&pane| pane == level.pane).map_or(0, |at| at + 1);
+        if let Some(&pane) = panes.get(at % panes.len().max(1)) {
+            level.pane = pane;
+        }
+    }
+
+    fn clear_gone(&mut self) {
+        let Some(shown) = self.moments.shown() else { return };
+        let now = shown.tick.end_ns;
+        self.entities.clear_gone(now);
+        let entities = &self.entities;
+        let there = |vm| entities.vms.get(&vm).is_some_and(|vm| vm.span.ended_at(now).is_none());
+        self.nav.retain(there);
+    }
+
+    /// The selected row as text.
+    fn copied(&self) -> Option<String> {
+        let at = self.cursor();
+        match self.level().scope {
+            Scope::Host => self.vm_rows().get(at?).map(save::line),
+            Scope::Vm(_) => self.vcpu_rows().get(at?).map(save::line),
+            Scope::Reasons(_) => self.reason_rows().get(at?).map(save::line),
+            Scope::Reason(..) => {
+                let detail = self.reason_detail()?;
+                Some(format!("{}  {}", save::clean(&detail.label), save::line(&detail.row)))
+            }
+        }
+    }
+
+    /// The level's rows for a file.
+    fn saved(&self) -> Option<SavedView> {
+        let crumbs = self.breadcrumb();
+        let labels: Vec<&str> = crumbs.iter().map(|crumb| crumb.label.as_str()).collect();
+        let position = self.header().position;
+        let name = save::file_name(&labels);
+        let title = format!(
+            "{} at {:.3} (seconds since the Unix epoch), tick {} of {}",
+            labels.join(" > "),
+            position.end_unix_ns as f64 / 1e9,
+            position.seq,
+            super::value::duration(position.dur_ns),
+        );
+        match self.level().scope {
+            Scope::Host => Some(save::view(name, &title, self.vm_rows())),
+            Scope::Vm(_) => Some(save::view(name, &title, self.vcpu_rows())),
+            Scope::Reasons(_) => Some(save::view(name, &title, self.reason_rows())),
+            Scope::Reason(..) => {
+                let detail = self.reason_detail()?;
+                Some(save::view(name, &title, std::slice::from_ref(&detail.row)))
+            }
+        }
+    }
+}
+
+/// A number of rows or ticks; more than there can be is the same as all.
+fn to_i64(n: usize) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}

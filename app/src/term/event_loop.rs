@@ -1,0 +1,327 @@
+//! The event loop: terminal events, messages of the source, signals, and a pace for drawing. What
+//! it does to the outside goes through [`Outside`], so that tests drive it without a terminal.
+
+use super::pace::Pace;
+use crate::{
+    source::{Msg, Request},
+    state::{Action, Effect, SavedView, State},
+    ui::{
+        self, View,
+        glyph::Glyphs,
+        input::{Input, input},
+        keymap::Keymap,
+        paint::Look,
+        theme::{Theme, ThemeName},
+    },
+};
+use futures_util::{Stream, StreamExt as _};
+use ratatui::{Terminal, backend::Backend, crossterm::event::Event};
+use std::{
+    io,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+use tokio::sync::mpsc;
+
+/// How the screen is to look and behave.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Colours.
+    pub theme: ThemeName,
+    /// Characters.
+    pub glyphs: Glyphs,
+    /// Keys.
+    pub keymap: Keymap,
+    /// Whether to take the mouse.
+    pub mouse: bool,
+    /// Columns to leave out, by title.
+    pub hide: Vec<String>,
+    /// Where views are saved.
+    pub directory: PathBuf,
+    /// Quits by itself after this long.
+    pub duration: Option<Duration>,
+}
+
+impl Options {
+    /// From the configuration, and the environment where the configuration says nothing.
+    pub fn new(config: &crate::config::Config, get: impl Fn(&str) -> Option<String>) -> Self {
+        let glyphs = match config.ascii {
+            Some(true) => ui::glyph::ASCII,
+            Some(false) => ui::glyph::UNICODE,
+            None => Glyphs::for_environment(&get),
+        };
+        Self {
+            theme: config.theme.unwrap_or_else(|| ui::theme::for_environment(&get)),
+            glyphs,
+            keymap: config.keys.clone(),
+            mouse: config.mouse.unwrap_or(true),
+            hide: config.hide.clone(),
+            directory: PathBuf::from("."),
+            duration: None,
+        }
+    }
+
+    /// The view that these options make.
+    pub fn view(&self) -> View {
+        let look = Look { theme: Theme::new(self.theme), glyphs: self.glyphs };
+        let mut view = View::new(look, self.keymap.clone());
+        view.hide = self.hide.clone();
+        view
+    }
+}
+
+/// Why the screen ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The person quit, or the time was over.
+    Quit,
+    /// A signal asked for it.
+    Signal,
+    /// There is no terminal any more.
+    TerminalGone,
+    /// A thread panicked; its message is on the terminal.
+    Panicked,
+}
+
+/// How it ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Why the screen ended.
+    pub end: End,
+    /// Why the source had ended by itself before that, if it had and said so.
+    pub source: Option<String>,
+}
+
+/// A signal, as far as the loop cares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// End now (SIGTERM, SIGINT, SIGHUP, SIGQUIT).
+    End,
+    /// Running again after a stop (SIGCONT).
+    Continued,
+}
+
+/// What the loop does to the outside.
+pub trait Outside {
+    /// Puts text on the clipboard; the answer is for the footer.
+    fn copy(&mut self, text: &str) -> String;
+    /// Saves a view; the answer is for the footer.
+    fn save(&mut self, view: &SavedView) -> String;
+    /// Gives the terminal back, stops, and takes the terminal again.
+    fn suspend(&mut self) -> anyhow::Result<()>;
+    /// Takes the terminal again after a stop that was not asked for.
+    fn continued(&mut self) -> anyhow::Result<()>;
+    /// Asks the source.
+    fn request(&mut self, request: Request);
+    /// Whether the terminal is still ours.
+    fn taken(&self) -> bool;
+}
+
+/// What the loop works with.
+pub struct Start<'a, B: Backend, E, S, O> {
+    /// Where it draws.
+    pub terminal: &'a mut Terminal<B>,
+    /// What the person does.
+    pub events: E,
+    /// What the source says.
+    pub messages: &'a mut mpsc::Receiver<Msg>,
+    /// Signals.
+    pub signals: S,
+    /// The rest of the world.
+    pub outside: O,
+    /// The state.
+    pub state: State,
+    /// What the screen remembers.
+    pub view: View,
+    /// Quits by itself after this long.
+    pub duration: Option<Duration>,
+}
+
+impl<B, E, S, O> Start<'_, B, E, S, O>
+where
+    B: Backend,
+    B::Error: Send + Sync + 'static,
+    E: Stream<Item = io::Result<Event>> + Unpin,
+    S: Stream<Item = Signal> + Unpin,
+    O: Outside,
+{
+    /// Runs to the end.
+    pub async fn run(mut self) -> anyhow::Result<Outcome> {
+        let end = self.until_end().await;
+        let source = self.state.header().ended.clone().flatten();
+        match end {
+            Ok(end) => Ok(Outcome { end, source }),
+            Err(Failure::Terminal(error)) if gone(&error) => {
+                Ok(Outcome { end: End::TerminalGone, source })
+            }
+            Err(Failure::Terminal(error)) => {
+                Err(anyhow::anyhow!("the terminal cannot be written to: {error}"))
+            }
+            Err(Failure::Other(error)) => Err(error),
+        }
+    }
+
+    async fn until_end(&mut self) -> Result<End, Failure> {
+        let mut pace = Pace::default();
+        let mut listening = true;
+        let mut signalling = true;
+        let deadline = self.duration.map(|d| tokio::time::Instant::now() + d);
+        pace.asked();
+        loop {
+            let wait = pace.wait(Instant::now());
+            if wait == Some(Duration::ZERO) {
+                self.draw()?;
+                pace.drawn(Instant::now());
+                continue;
+            }
+            tokio::select! {
+                biased;
+                signal = self.signals.next(), if signalling => match signal {
+                    Some(Signal::End) => return Ok(End::Signal),
+                    Some(Signal::Continued) => {
+                        self.outside.continued()?;
+                        self.anew()?;
+                        pace.asked();
+                    }
+                    None => signalling = false,
+                },
+                event = self.events.next() => {
+                    let Some(event) = event else { return Ok(End::TerminalGone) };
+                    if self.event(&event?, &mut pace)? {
+                        return Ok(End::Quit);
+                    }
+                }
+                message = self.messages.recv(), if listening => {
+                    pace.changed();
+                    listening = self.message(message);
+                }
+                () = sleep(wait) => {}
+                () = until(deadline) => return Ok(End::Quit),
+            }
+            if !self.outside.taken() {
+                return Ok(End::Panicked);
+            }
+        }
+    }
+
+    /// Takes a message and all that wait behind it; false when there will be no more.
+    fn message(&mut self, first: Option<Msg>) -> bool {
+        let Some(first) = first else {
+            if self.state.header().ended.is_none() {
+                self.state.apply(Msg::End(Some("it stopped without a word".to_owned())));
+            }
+            return false;
+        };
+        self.state.apply(first);
+        // A burst is drawn once; what comes while it is taken waits for the next turn.
+        for _ in 0..self.messages.len() {
+            match self.messages.try_recv() {
+                Ok(message) => self.state.apply(message),
+                Err(_) => break,
+            }
+        }
+        true
+    }
+
+    /// Does what an event asks for; true to quit.
+    fn event(&mut self, event: &Event, pace: &mut Pace) -> Result<bool, Failure> {
+        match input(event, &self.state, &mut self.view) {
+            Input::Ignore => return Ok(false),
+            Input::Draw => {}
+            Input::Redraw => self.anew()?,
+            Input::Suspend => {
+                self.outside.suspend()?;
+                self.anew()?;
+            }
+            Input::Act(actions) => {
+                for action in actions {
+                    for effect in self.state.act(action) {
+                        match effect {
+                            Effect::Quit => return Ok(true),
+                            Effect::Copy(text) => {
+                                self.view.message = Some(self.outside.copy(&text));
+                            }
+                            Effect::SaveView(view) => {
+                                self.view.message = Some(self.outside.save(&view));
+                            }
+                            Effect::SetInterval(interval) => {
+                                self.outside.request(Request::Interval(interval));
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        pace.asked();
+        Ok(false)
+    }
+
+    /// Forgets what is on the screen. (`Terminal::clear` would ask the terminal where its cursor
+    /// is, and wait for terminals that never answer.)
+    fn anew(&mut self) -> Result<(), Failure> {
+        let size = self.terminal.size().map_err(failed)?;
+        self.terminal.resize(size.into()).map_err(failed)
+    }
+
+    fn draw(&mut self) -> Result<(), Failure> {
+        let size = self.terminal.size().map_err(failed)?;
+        let columns = ui::reason_columns(size.width, size.height, &self.state);
+        self.state.act(Action::Fit(columns));
+        let (state, view) = (&self.state, &mut self.view);
+        self.terminal
+            .draw(|frame| ui::draw(frame.buffer_mut(), state, view))
+            .map(|_| ())
+            .map_err(failed)
+    }
+}
+
+enum Failure {
+    Terminal(io::Error),
+    Other(anyhow::Error),
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::Terminal(error)
+    }
+}
+
+/// A backend's error; an I/O error keeps its kind.
+fn failed(error: impl std::error::Error + Send + Sync + 'static) -> Failure {
+    let error: Box<dyn std::error::Error + Send + Sync> = Box::new(error);
+    Failure::Terminal(match error.downcast::<io::Error>() {
+        Ok(error) => *error,
+        Err(other) => io::Error::other(other),
+    })
+}
+
+/// Whether the terminal went away: its window was closed, or the connection broke.
+fn gone(error: &io::Error) -> bool {
+    let kind = error.kind();
+    let io = rustix::io::Errno::from_io_error(error) == Some(rustix::io::Errno::IO);
+    io || matches!(kind, io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof)
+}
+
+async fn sleep(wait: Option<Duration>) {
+    match wait {
+        Some(wait) => tokio::time::sleep(wait).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn until(deadline: Option<tokio::time::Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+#[path = "event_loop_tests.rs"]
+mod tests;

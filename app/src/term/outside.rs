@@ -1,0 +1,163 @@
+//! The loop on a real terminal, with real signals and a running source.
+
+use super::{
+    clipboard,
+    event_loop::{End, Options, Outcome, Outside, Signal, Start},
+    guard::Guard,
+    save,
+};
+use crate::{
+    source::{Feed, Request},
+    state::{SavedView, State},
+};
+use anyhow::{Context as _, anyhow};
+use futures_util::stream;
+use ratatui::{Terminal, backend::CrosstermBackend, crossterm::event::EventStream};
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    sync::mpsc::Sender,
+};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Shows the screen until the person quits, a signal comes or the terminal goes away, with the
+/// terminal restored on every way out. Then the source is asked to stop and has detached
+/// everything when this returns.
+///
+/// # Errors
+/// A sentence: no terminal, a terminal that cannot be set up or written to, a thread that panicked.
+pub fn run(state: State, mut feed: Feed, options: &Options) -> anyhow::Result<Outcome> {
+    let result = show(state, &mut feed, options);
+    feed.finish();
+    match result {
+        Ok(Outcome { end: End::Panicked, .. }) => Err(anyhow!(
+            "a thread of the program has failed; what it said about it is above, \
+             please report it"
+        )),
+        other => other,
+    }
+}
+
+fn show(state: State, feed: &mut Feed, options: &Options) -> anyhow::Result<Outcome> {
+    let guard = Guard::take(options.mouse)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("the event loop cannot be started")?;
+    runtime.block_on(async {
+        let backend = CrosstermBackend::new(Whole::default());
+        let mut terminal = Terminal::new(backend).context("the terminal tells no size")?;
+        let requests = feed.requests.clone();
+        let outside = Real { guard: &guard, requests, directory: options.directory.clone() };
+        let start = Start {
+            terminal: &mut terminal,
+            events: EventStream::new(),
+            messages: &mut feed.messages,
+            signals: signals()?,
+            outside,
+            state,
+            view: options.view(),
+            duration: options.duration,
+        };
+        start.run().await
+    })
+}
+
+/// The signals that the loop cares about.
+fn signals() -> anyhow::Result<impl stream::Stream<Item = Signal> + Unpin> {
+    let open = |kind| signal(kind).context("signals cannot be received");
+    let terminate = open(SignalKind::terminate())?;
+    let interrupt = open(SignalKind::interrupt())?;
+    let hangup = open(SignalKind::hangup())?;
+    let quit = open(SignalKind::quit())?;
+    let continued = open(SignalKind::from_raw(libc::SIGCONT))?;
+    let all = (terminate, interrupt, hangup, quit, continued);
+    Ok(Box::pin(stream::unfold(all, |mut all| async move {
+        let meaning = tokio::select! {
+            _ = all.0.recv() => Signal::End,
+            _ = all.1.recv() => Signal::End,
+            _ = all.2.recv() => Signal::End,
+            _ = all.3.recv() => Signal::End,
+            _ = all.4.recv() => Signal::Continued,
+        };
+        Some((meaning, all))
+    })))
+}
+
+struct Real<'a> {
+    guard: &'a Guard,
+    requests: Sender<Request>,
+    directory: PathBuf,
+}
+
+impl Outside for Real<'_> {
+    fn copy(&mut self, text: &str) -> String {
+        let Some(sequence) = clipboard::osc52(text) else {
+            return "too long for the terminal's clipboard".to_owned();
+        };
+        let mut out = io::stdout();
+        match out.write_all(sequence.as_bytes()).and_then(|()| out.flush()) {
+            Ok(()) => "copied".to_owned(),
+            Err(error) => format!("not copied: {error}"),
+        }
+    }
+
+    fn save(&mut self, view: &SavedView) -> String {
+        match save::save(view, &self.directory) {
+            Ok(path) => format!("saved as {}", path.display()),
+            Err(error) => format!("not saved in {}: {error}", self.directory.display()),
+        }
+    }
+
+    fn suspend(&mut self) -> anyhow::Result<()> {
+        self.guard.release();
+        // The whole group, as the terminal's driver does it for ctrl-z: a pipeline stops together.
+        // The kernel ignores it where no shell could continue us.
+        let stopped = rustix::process::kill_current_process_group(rustix::process::Signal::TSTP);
+        self.guard.enter()?;
+        stopped.context("the program cannot be stopped")
+    }
+
+    fn continued(&mut self) -> anyhow::Result<()> {
+        self.guard.enter()
+    }
+
+    fn request(&mut self, request: Request) {
+        // A source that has ended needs no request.
+        let _ = self.requests.send(request);
+    }
+
+    fn taken(&self) -> bool {
+        Guard::taken()
+    }
+}
+
+/// Standard output, written a whole frame at a time between the marks of a synchronised update,
+/// so that no terminal shows half a frame. Terminals without them ignore the marks.
+#[derive(Default)]
+struct Whole {
+    frame: Vec<u8>,
+}
+
+impl Write for Whole {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.frame.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.frame.is_empty() {
+            return Ok(());
+        }
+        let frame = std::mem::take(&mut self.frame);
+        let mut out = io::stdout().lock();
+        out.write_all(b"\x1b[?2026h")?;
+        out.write_all(&frame)?;
+        out.write_all(b"\x1b[?2026l")?;
+        out.flush()?;
+        // Keep the room for the next frame.
+        self.frame = frame;
+        self.frame.clear();
+        Ok(())
+    }
+}

@@ -1,0 +1,247 @@
+//! What is around the panes: header, breadcrumb, banner, footer.
+
+use super::{
+    format,
+    input::context,
+    keymap::Command,
+    paint::{self, Look, put, put_line, put_right, row},
+    view::{Hit, View},
+};
+use crate::{
+    model::session::Origin,
+    state::{Header, Mode, State, value},
+};
+use ratatui::{
+    buffer::Buffer,
+    layout::Rect,
+    style::Style,
+    text::{Line, Span},
+};
+
+/// Draws everything above the panes; returns its height.
+pub fn top(buf: &mut Buffer, area: Rect, state: &State, view: &mut View) -> u16 {
+    let header = state.header();
+    let line = header_line(header, area.width, &view.look);
+    put_line(buf, row(area, 0, 0, area.width), 0, 0, &line);
+    breadcrumb(buf, row(area, 1, 0, area.width), state, view);
+    let banner = banner(header, area, &view.look);
+    for (y, (text, style)) in (2..).zip(&banner) {
+        put(buf, area, 1, y, text, *style);
+    }
+    2 + banner.len() as u16
+}
+
+/// The facts of the header; what does not fit is left out, the least important first, but never
+/// what makes the numbers wrong.
+fn header_line(header: &Header, width: u16, look: &Look) -> Line<'static> {
+    let theme = &look.theme;
+    let mut facts: Vec<(u8, String, Style)> = vec![(6, "kvmscope".to_owned(), theme.strong)];
+    let mut fact = |rank: u8, text: String, style: Style| {
+        if !text.is_empty() {
+            facts.push((rank, text, style));
+        }
+    };
+    fact(4, look.name(&header.host), theme.text);
+    fact(7, linux(&look.name(&header.kernel)), theme.text);
+    fact(5, header.backend.to_uppercase(), theme.text);
+    let vms = count(header.vms, "VM", "VMs");
+    fact(2, format!("{vms} {}", count(header.vcpus, "vCPU", "vCPUs")), theme.text);
+    fact(1, format!("{} exits/s", value::rate(header.rate)), theme.strong);
+    let steal = if header.steal >= 0.01 { theme.warn } else { theme.text };
+    fact(3, format!("steal {}", value::share(header.steal)), steal);
+    let (lost, style) = lost(header, look);
+    fact(0, lost, style);
+    fact(3, cost(header), theme.text);
+    let (attached, all) = header.probes;
+    if attached < all {
+        fact(0, format!("{} of {all} probes not attached", all - attached), theme.warn);
+    }
+    let needed = |facts: &[(u8, String, Style)]| -> usize {
+        facts.iter().map(|(_, text, _)| usize::from(paint::width(text)) + 2).sum()
+    };
+    while needed(&facts) > usize::from(width) {
+        let Some(least) = facts.iter().map(|f| f.0).max().filter(|&rank| rank > 0) else { break };
+        if let Some(at) = facts.iter().rposition(|f| f.0 == least) {
+            facts.remove(at);
+        }
+    }
+    let mut spans = vec![Span::raw(" ")];
+    for (i, (_, text, style)) in facts.into_iter().enumerate() {
+        if i > 0 {
+            spans.push(Span::styled(format!(" {}", look.glyphs.separator), theme.dim));
+        }
+        spans.push(Span::styled(text, style));
+    }
+    Line::from(spans)
+}
+
+fn linux(kernel: &str) -> String {
+    if kernel.is_empty() { String::new() } else { format!("Linux {kernel}") }
+}
+
+fn count(n: usize, one: &str, many: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { many })
+}
+
+/// Losses by cause.
+fn lost(header: &Header, look: &Look) -> (String, Style) {
+    let lost = &header.lost;
+    let causes = [
+        (lost.missed_runs, "skipped by the kernel"),
+        (lost.ring, "ring full"),
+        (lost.pool_full, "no cell free"),
+        (lost.slots_full, "no slot free"),
+        (header.lost_ticks, "ticks"),
+    ];
+    let named: Vec<String> = causes
+        .iter()
+        .filter(|(n, _)| *n > 0)
+        .map(|(n, cause)| format!("{} {cause}", value::count(*n)))
+        .collect();
+    if named.is_empty() {
+        ("lost 0".to_owned(), look.theme.text)
+    } else {
+        (format!("LOST {}", named.join(", ")), look.theme.bad)
+    }
+}
+
+/// What watching costs: CPU of the program, and of the probes when that was sampled.
+fn cost(header: &Header) -> String {
+    let own = value::share(header.own_cpu);
+    match header.probe_cost {
+        Some((ns, share)) => {
+            format!("cost {own} CPU, probes {} {ns:.0}ns/run", value::share(share))
+        }
+        None => format!("cost {own} CPU"),
+    }
+}
+
+fn breadcrumb(buf: &mut Buffer, area: Rect, state: &State, view: &mut View) {
+    let look = view.look.clone();
+    let crumbs = state.breadcrumb();
+    let position = position(state.header(), &look);
+    // The last steps matter most; the first ones give way.
+    let room = area.width.saturating_sub(position.width() as u16 + 4);
+    let labels: Vec<String> = crumbs.iter().map(|crumb| look.name(&crumb.label)).collect();
+    let mut first = 0;
+    let length = |first: usize| labels[first..].iter().map(|l| paint::width(l) + 3).sum::<u16>();
+    while first + 1 < labels.len() && length(first) > room {
+        first += 1;
+    }
+    let mut x = 1;
+    for (i, label) in labels.iter().enumerate().skip(first) {
+        if i > 0 {
+            x = put(buf, area, x, 0, &format!("{} ", look.glyphs.step), look.theme.dim);
+        }
+        let last = i + 1 == labels.len();
+        let style = if last { look.theme.strong } else { look.theme.text };
+        let label = look.truncate(label, room);
+        let end = put(buf, area, x, 0, &label, style);
+        view.hit(row(area, 0, x, end.saturating_sub(x)), Hit::Up(labels.len() - 1 - i));
+        x = end + 1;
+    }
+    put_right(buf, area, 0, &position);
+}
+
+/// Which moment is shown.
+fn position(header: &Header, look: &Look) -> Line<'static> {
+    let p = &header.position;
+    let theme = &look.theme;
+    if p.seq == 0 {
+        return Line::from(Span::styled("waiting for the first tick ", theme.dim));
+    }
+    let interval = look.duration(Some(p.dur_ns));
+    if header.ended.is_some() && p.ahead == 0 {
+        let time = format::time_of_day(p.end_unix_ns);
+        return Line::from(Span::styled(format!("ENDED at {time} UTC "), theme.warn));
+    }
+    if p.live {
+        let text = format!("live, every {interval} ");
+        return Line::from(Span::styled(text, theme.dim));
+    }
+    let time = format::time_of_day(p.end_unix_ns);
+    let age = format::clock(p.age_ns);
+    let kept = format::clock(p.kept_ns);
+    Line::from(vec![
+        Span::styled(format!("PAUSED at {time} UTC, {age} ago"), theme.warn),
+        Span::styled(format!(" of {kept} kept "), theme.dim),
+    ])
+}
+
+/// Sentences that must be read: invented numbers, the end of the source, notices. At most a
+/// quarter of the screen.
+fn banner(header: &Header, area: Rect, look: &Look) -> Vec<(String, Style)> {
+    let mut texts = Vec::new();
+    if let Origin::Synthetic { why, command } = &header.origin {
+        let end = if why.ends_with('.') { "" } else { "." };
+        let text = format!("SYNTHETIC, invented numbers: {why}{end} The real thing: {command}");
+        texts.push((text, look.theme.warn));
+    }
+    if let Some(Some(why)) = &header.ended {
+        texts.push((format!("The source has ended: {why}"), look.theme.bad));
+    }
+    texts.extend(header.notices.iter().map(|notice| (notice.clone(), look.theme.warn)));
+    let width = usize::from(area.width.saturating_sub(2));
+    let mut lines = Vec::new();
+    for (text, style) in texts {
+        let text = look.name(&text);
+        let wrapped = format::wrap(&text, width, look.glyphs.ellipsis);
+        lines.extend(wrapped.into_iter().map(|line| (line, style)));
+    }
+    let most = usize::from(area.height / 8).max(2);
+    if lines.len() > most {
+        lines.truncate(most);
+        if let Some((last, _)) = lines.last_mut() {
+            *last = look.truncate(&format!("{last} {}", look.glyphs.ellipsis), width as u16);
+        }
+    }
+    lines
+}
+
+/// The keys that work here, a message, or the filter being typed.
+pub fn footer(buf: &mut Buffer, area: Rect, state: &State, view: &View) {
+    let look = &view.look;
+    let theme = &look.theme;
+    if let Mode::Filter { text, error } = state.mode() {
+        let x = put(buf, area, 1, 0, "/", theme.key);
+        let x = put(buf, area, x, 0, &look.name(text), theme.strong);
+        let x = put(buf, area, x, 0, " ", theme.cursor) + 2;
+        match error {
+            Some(error) => put(buf, area, x, 0, error, theme.bad),
+            None => put(buf, area, x, 0, "enter keeps it, esc forgets it", theme.dim),
+        };
+        return;
+    }
+    let right = match (&view.message, state.hidden()) {
+        (Some(message), _) => Line::from(Span::styled(format!("{message} "), theme.strong)),
+        (None, 0) => Line::default(),
+        (None, n) => {
+            let filter = look.name(state.level().filter.text());
+            Line::from(Span::styled(format!("{n} hidden by {filter} "), theme.warn))
+        }
+    };
+    let room = area.width.saturating_sub(right.width() as u16 + 1);
+    let mut keys: Vec<(Command, Line<'_>)> = Vec::new();
+    let context = context(state);
+    for (binding, reached) in view.keymap.working(&context) {
+        if let (false, Some(key)) = (binding.short.is_empty(), reached.first()) {
+            let line = Line::from(vec![
+                Span::styled(key.label(&look.glyphs), theme.key),
+                Span::styled(format!(" {}  ", binding.short), theme.text),
+            ]);
+            keys.push((binding.command, line));
+        }
+    }
+    // From the middle of the table outwards, but never how to find the rest and how to get out.
+    let length = |keys: &[(Command, Line<'_>)]| keys.iter().map(|(_, l)| l.width()).sum::<usize>();
+    while length(&keys) > usize::from(room) {
+        let droppable = |c: &Command| !matches!(c, Command::Help | Command::Quit | Command::Open);
+        let Some(at) = keys.iter().rposition(|(c, _)| droppable(c)) else { break };
+        keys.remove(at);
+    }
+    let mut x = 1;
+    for (_, line) in &keys {
+        x = put_line(buf, area, x, 0, line);
+    }
+    put_right(buf, area, 0, &right);
+}

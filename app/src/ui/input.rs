@@ -1,0 +1,200 @@
+//! What a key or the mouse means: pure, from the state and what is on the screen.
+
+use super::{
+    keymap::{Command, Context, Key},
+    view::{Hit, View},
+};
+use crate::state::{Action, Mode, Pane, Scope, State};
+use ratatui::crossterm::event::{
+    Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseButton, MouseEvent, MouseEventKind,
+};
+
+/// What is to be done about an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// Tell the state.
+    Act(Vec<Action>),
+    /// Draw everything anew.
+    Redraw,
+    /// Stop, as a shell's job.
+    Suspend,
+    /// Draw again, nothing else: the size changed, the help scrolled.
+    Draw,
+    /// Nothing.
+    Ignore,
+}
+
+/// What keys depend on, from the state.
+pub fn context(state: &State) -> Context {
+    let level = state.level();
+    let position = state.header().position;
+    let rows = state.row_count() > 0;
+    let heat = level.scope.panes().contains(&Pane::Heat);
+    Context {
+        can_open: rows && !matches!(level.scope, Scope::Reason(..)),
+        can_go_back: level.scope != Scope::Host,
+        rows,
+        cells: rows && level.pane == Pane::Heat,
+        sortable: rows && !matches!(level.scope, Scope::Reason(..)),
+        filterable: !matches!(level.scope, Scope::Reason(..)),
+        colours: heat,
+        panes: level.scope.panes().len() > 1,
+        history: position.behind > 0,
+        stepped: !position.live && position.seq > 0,
+        gone: level.scope == Scope::Host
+            && state.vm_rows().iter().any(|r| r.ended_unix_ns.is_some()),
+    }
+}
+
+/// What an event means.
+pub fn input(event: &Event, state: &State, view: &mut View) -> Input {
+    match event {
+        Event::Key(key) if key.kind != KeyEventKind::Release => {
+            view.message = None;
+            match state.mode() {
+                Mode::Filter { text, .. } => typing(*key, text),
+                Mode::Help => helping(*key, state, view),
+                Mode::Normal => pressed(Key::from_event(*key), state, view),
+            }
+        }
+        Event::Mouse(mouse) => clicked(*mouse, state, view),
+        Event::Paste(pasted) => match state.mode() {
+            Mode::Filter { text, .. } => {
+                let clean: String = pasted.chars().filter(|c| !c.is_control()).collect();
+                act(Action::FilterEdit(format!("{text}{clean}")))
+            }
+            _ => Input::Ignore,
+        },
+        Event::Resize(..) | Event::FocusGained => Input::Draw,
+        _ => Input::Ignore,
+    }
+}
+
+fn act(action: Action) -> Input {
+    Input::Act(vec![action])
+}
+
+/// Keys while a filter is typed.
+fn typing(key: KeyEvent, text: &str) -> Input {
+    let control = key.modifiers.contains(KeyModifiers::CONTROL);
+    match key.code {
+        KeyCode::Char('c') if control => act(Action::Quit),
+        KeyCode::Char('u') if control => act(Action::FilterEdit(String::new())),
+        KeyCode::Char('w') if control => {
+            let kept = text.trim_end().rfind(' ').map_or("", |at| &text[..=at]);
+            act(Action::FilterEdit(kept.to_owned()))
+        }
+        KeyCode::Char(c) if !control && !key.modifiers.contains(KeyModifiers::ALT) => {
+            act(Action::FilterEdit(format!("{text}{c}")))
+        }
+        KeyCode::Backspace if text.is_empty() => act(Action::FilterCancel),
+        KeyCode::Backspace => {
+            let mut text = text.to_owned();
+            text.pop();
+            act(Action::FilterEdit(text))
+        }
+        KeyCode::Enter => act(Action::FilterAccept),
+        KeyCode::Esc => act(Action::FilterCancel),
+        _ => Input::Ignore,
+    }
+}
+
+/// Keys while the help is open: it scrolls, and every key that closes something closes it.
+fn helping(key: KeyEvent, state: &State, view: &mut View) -> Input {
+    let everything = Context { rows: true, can_go_back: true, ..context(state) };
+    let page = view.page.max(1);
+    let from = view.help_from;
+    match view.keymap.command(Key::from_event(key), &everything) {
+        Some(Command::Quit) => act(Action::Quit),
+        Some(Command::Suspend) => Input::Suspend,
+        Some(Command::Redraw) => Input::Redraw,
+        Some(Command::Help) => act(Action::Help),
+        Some(Command::Back) => act(Action::Back),
+        Some(command) => {
+            view.help_from = match command {
+                Command::Up => from.saturating_sub(1),
+                Command::Down => from + 1,
+                Command::PageUp => from.saturating_sub(page),
+                Command::PageDown => from + page,
+                Command::Top => 0,
+                Command::Bottom => usize::MAX / 2,
+                _ => from,
+            };
+            Input::Draw
+        }
+        None => Input::Ignore,
+    }
+}
+
+fn pressed(key: Key, state: &State, view: &mut View) -> Input {
+    let Some(command) = view.keymap.command(key, &context(state)) else { return Input::Ignore };
+    let page = view.page.saturating_sub(1).max(1);
+    act(match command {
+        Command::Redraw => return Input::Redraw,
+        Command::Suspend => return Input::Suspend,
+        Command::Help => {
+            view.help_from = 0;
+            Action::Help
+        }
+        Command::Open => Action::Open,
+        Command::Back => Action::Back,
+        Command::Up => Action::Up,
+        Command::Down => Action::Down,
+        Command::CursorLeft => Action::Left,
+        Command::CursorRight => Action::Right,
+        Command::PageUp => Action::PageUp(page),
+        Command::PageDown => Action::PageDown(page),
+        Command::Top => Action::Top,
+        Command::Bottom => Action::Bottom,
+        Command::Sort => Action::SortNext,
+        Command::Reverse => Action::SortReverse,
+        Command::Filter => Action::FilterEdit(state.level().filter.text().to_owned()),
+        Command::Colour => Action::ColourNext,
+        Command::Pause => Action::Pause,
+        Command::Older => Action::StepBack(1),
+        Command::Newer => Action::StepForward(1),
+        Command::MuchOlder => Action::StepBack(10),
+        Command::MuchNewer => Action::StepForward(10),
+        Command::Live => Action::GoLive,
+        Command::NextPane => Action::NextPane,
+        Command::Zoom => Action::ZoomPane,
+        Command::ClearGone => Action::ClearGone,
+        Command::Copy => Action::Copy,
+        Command::Save => Action::SaveView,
+        Command::Quit => Action::Quit,
+    })
+}
+
+/// The mouse: a click selects, a click on what is selected opens it, a header sorts, a step of
+/// the breadcrumb goes there, the wheel moves the cursor.
+fn clicked(mouse: MouseEvent, state: &State, view: &mut View) -> Input {
+    if *state.mode() == Mode::Help {
+        view.help_from = match mouse.kind {
+            MouseEventKind::ScrollUp => view.help_from.saturating_sub(1),
+            MouseEventKind::ScrollDown => view.help_from + 1,
+            MouseEventKind::Down(MouseButton::Left) => return act(Action::Help),
+            _ => return Input::Ignore,
+        };
+        return Input::Draw;
+    }
+    let hit = view.at(mouse.column, mouse.row).cloned();
+    match mouse.kind {
+        MouseEventKind::ScrollUp => act(Action::Up),
+        MouseEventKind::ScrollDown => act(Action::Down),
+        MouseEventKind::ScrollLeft if context(state).cells => act(Action::Left),
+        MouseEventKind::ScrollRight if context(state).cells => act(Action::Right),
+        MouseEventKind::Down(MouseButton::Right) => act(Action::Back),
+        MouseEventKind::Down(MouseButton::Left) => match hit {
+            Some(Hit::Row(at)) if state.cursor() == Some(at) => act(Action::Open),
+            Some(Hit::Row(at)) => act(Action::Select(at)),
+            Some(Hit::Cell(y, x)) if state.heatmap().cursor == Some((y, x)) => act(Action::Open),
+            Some(Hit::Cell(y, x)) => act(Action::SelectCell(y, x)),
+            Some(Hit::Header(key)) => act(Action::SortBy(key.to_owned())),
+            Some(Hit::Up(0)) => Input::Ignore,
+            Some(Hit::Up(levels)) => Input::Act(vec![Action::Back; levels]),
+            Some(Hit::Pane(pane)) if state.level().pane != pane => act(Action::NextPane),
+            _ => Input::Ignore,
+        },
+        _ => Input::Ignore,
+    }
+}

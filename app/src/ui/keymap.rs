@@ -1,0 +1,559 @@
+//! The keys: one table that drives dispatch, footer, help and the configuration file.
+
+use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use std::fmt;
+
+/// A key with its modifiers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Key {
+    /// The key; an upper-case letter is its own key, without shift.
+    pub code: KeyCode,
+    /// Control, alt, and shift where the character does not tell.
+    pub modifiers: KeyModifiers,
+}
+
+impl Key {
+    const fn new(code: KeyCode, modifiers: KeyModifiers) -> Self {
+        Self { code, modifiers }
+    }
+
+    /// From a terminal event. Terminals differ in whether they report shift with an upper-case
+    /// letter or a sign; it is in the character already.
+    pub fn from_event(event: KeyEvent) -> Self {
+        let known = KeyModifiers::SHIFT | KeyModifiers::CONTROL | KeyModifiers::ALT;
+        let mut modifiers = event.modifiers & known;
+        if matches!(event.code, KeyCode::Char(_) | KeyCode::BackTab) {
+            modifiers -= KeyModifiers::SHIFT;
+        }
+        Self::new(event.code, modifiers)
+    }
+
+    /// Reads "q", "ctrl-l", "shift-left", "enter", "space", "f1".
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut modifiers = KeyModifiers::NONE;
+        let mut rest = text;
+        // "-" alone is a key, so at least one character stays.
+        while let Some((modifier, after)) = rest.split_once('-').filter(|(_, a)| !a.is_empty()) {
+            modifiers |= match modifier {
+                "ctrl" => KeyModifiers::CONTROL,
+                "alt" => KeyModifiers::ALT,
+                "shift" => KeyModifiers::SHIFT,
+                _ => return None,
+            };
+            rest = after;
+        }
+        let mut characters = rest.chars();
+        let code = match (characters.next(), characters.next()) {
+            (Some(c), None) if !c.is_control() => KeyCode::Char(c),
+            _ => match NAMED.iter().find(|(name, _)| *name == rest) {
+                Some(&(_, code)) => code,
+                None => KeyCode::F(
+                    rest.strip_prefix('f')?.parse().ok().filter(|n| (1..13).contains(n))?,
+                ),
+            },
+        };
+        if matches!(code, KeyCode::Char(_)) && modifiers.contains(KeyModifiers::SHIFT) {
+            return None;
+        }
+        Some(Self::new(code, modifiers))
+    }
+
+    /// For footer and help: arrows and enter as the glyphs have them.
+    pub fn label(self, glyphs: &super::glyph::Glyphs) -> String {
+        let text = self.to_string();
+        let mut out = text;
+        for (name, glyph) in [
+            ("left", glyphs.arrows[0]),
+            ("right", glyphs.arrows[1]),
+            ("up", glyphs.arrows[2]),
+            ("down", glyphs.arrows[3]),
+            ("enter", glyphs.enter),
+        ] {
+            if out == name || out.ends_with(&format!("-{name}")) {
+                out = out.replace(name, glyph);
+            }
+        }
+        out
+    }
+}
+
+impl fmt::Display for Key {
+    /// As [`Key::parse`] reads it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (modifier, name) in [
+            (KeyModifiers::CONTROL, "ctrl-"),
+            (KeyModifiers::ALT, "alt-"),
+            (KeyModifiers::SHIFT, "shift-"),
+        ] {
+            if self.modifiers.contains(modifier) {
+                f.write_str(name)?;
+            }
+        }
+        match self.code {
+            KeyCode::F(n) => write!(f, "f{n}"),
+            KeyCode::Char(' ') => f.write_str("space"),
+            KeyCode::Char(c) => write!(f, "{c}"),
+            code => {
+                let name = NAMED.iter().find(|(_, named)| *named == code).map(|(name, _)| *name);
+                f.write_str(name.unwrap_or("?"))
+            }
+        }
+    }
+}
+
+const NAMED: &[(&str, KeyCode)] = &[
+    ("enter", KeyCode::Enter),
+    ("esc", KeyCode::Esc),
+    ("space", KeyCode::Char(' ')),
+    ("tab", KeyCode::Tab),
+    ("backtab", KeyCode::BackTab),
+    ("backspace", KeyCode::Backspace),
+    ("left", KeyCode::Left),
+    ("right", KeyCode::Right),
+    ("up", KeyCode::Up),
+    ("down", KeyCode::Down),
+    ("pageup", KeyCode::PageUp),
+    ("pagedown", KeyCode::PageDown),
+    ("home", KeyCode::Home),
+    ("end", KeyCode::End),
+    ("delete", KeyCode::Delete),
+    ("insert", KeyCode::Insert),
+];
+
+/// What a key does. Its name in the configuration file is [`Binding::name`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[allow(missing_docs, reason = "the table beside it says what each does")]
+pub enum Command {
+    Open,
+    Back,
+    Up,
+    Down,
+    CursorLeft,
+    CursorRight,
+    PageUp,
+    PageDown,
+    Top,
+    Bottom,
+    Sort,
+    Reverse,
+    Filter,
+    Colour,
+    Pause,
+    Older,
+    Newer,
+    MuchOlder,
+    MuchNewer,
+    Live,
+    NextPane,
+    Zoom,
+    ClearGone,
+    Copy,
+    Save,
+    Redraw,
+    Suspend,
+    Help,
+    Quit,
+}
+
+/// What is on the screen, as far as keys depend on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Context {
+    /// There is something to open under the cursor.
+    pub can_open: bool,
+    /// There is a level above, a help to close, or a filter to clear.
+    pub can_go_back: bool,
+    /// Rows to move among.
+    pub rows: bool,
+    /// A cursor that moves sideways, in a heat map.
+    pub cells: bool,
+    /// A table that can be sorted.
+    pub sortable: bool,
+    /// A table that can be filtered.
+    pub filterable: bool,
+    /// A heat map whose colour has several meanings.
+    pub colours: bool,
+    /// More than one pane.
+    pub panes: bool,
+    /// Something older to step back to.
+    pub history: bool,
+    /// Not following the latest tick.
+    pub stepped: bool,
+    /// Rows of VMs that are gone.
+    pub gone: bool,
+}
+
+/// One line of the table.
+pub struct Binding {
+    /// What it does.
+    pub command: Command,
+    /// Its name in the configuration file.
+    pub name: &'static str,
+    /// Keys unless configured.
+    pub keys: &'static [&'static str],
+    /// Two words for the footer; empty keeps it out of there.
+    pub short: &'static str,
+    /// A sentence for the help.
+    pub help: &'static str,
+    /// Whether it does something now.
+    pub works: fn(&Context) -> bool,
+}
+
+fn always(_: &Context) -> bool {
+    true
+}
+
+/// Every key. Footer and help keep this order. Where two commands share a key, the first that
+/// works has it: the arrows move the cell cursor where there is one and step through time where
+/// there is none.
+pub const TABLE: &[Binding] = &[
+    Binding {
+        command: Command::Open,
+        name: "open",
+        keys: &["enter"],
+        short: "open",
+        help: "open what the cursor is on",
+        works: |c| c.can_open,
+    },
+    Binding {
+        command: Command::Back,
+        name: "back",
+        keys: &["esc", "backspace"],
+        short: "back",
+        help: "back to the level above; clears a filter first",
+        works: |c| c.can_go_back,
+    },
+    Binding {
+        command: Command::Up,
+        name: "up",
+        keys: &["up", "k"],
+        short: "",
+        help: "one row up",
+        works: |c| c.rows,
+    },
+    Binding {
+        command: Command::Down,
+        name: "down",
+        keys: &["down", "j"],
+        short: "",
+        help: "one row down",
+        works: |c| c.rows,
+    },
+    Binding {
+        command: Command::CursorLeft,
+        name: "cursor-left",
+        keys: &["left", "H"],
+        short: "",
+        help: "one cell left",
+        works: |c| c.cells,
+    },
+    Binding {
+        command: Command::CursorRight,
+        name: "cursor-right",
+        keys: &["right", "L"],
+        short: "",
+        help: "one cell right",
+        works: |c| c.cells,
+    },
+    Binding {
+        command: Command::PageUp,
+        name: "page-up",
+        keys: &["pageup", "ctrl-u", "ctrl-b"],
+        short: "",
+        help: "one page up",
+        works: |c| c.rows,
+    },
+    Binding {
+        command: Command::PageDown,
+        name: "page-down",
+        keys: &["pagedown", "ctrl-d", "ctrl-f"],
+        short: "",
+        help: "one page down",
+        works: |c| c.rows,
+    },
+    Binding {
+        command: Command::Top,
+        name: "top",
+        keys: &["home", "g"],
+        short: "",
+        help: "to the first row",
+        works: |c| c.rows,
+    },
+    Binding {
+        command: Command::Bottom,
+        name: "bottom",
+        keys: &["G"],
+        short: "",
+        help: "to the last row",
+        works: |c| c.rows,
+    },
+    Binding {
+        command: Command::Sort,
+        name: "sort",
+        keys: &["s"],
+        short: "sort",
+        help: "sort by the next column; a click on a header sorts by it",
+        works: |c| c.sortable,
+    },
+    Binding {
+        command: Command::Reverse,
+        name: "reverse",
+        keys: &["S"],
+        short: "",
+        help: "sort the other way round",
+        works: |c| c.sortable,
+    },
+    Binding {
+        command: Command::Filter,
+        name: "filter",
+        keys: &["/"],
+        short: "filter",
+        help: "show only some rows: exits>1000 & name~web",
+        works: |c| c.filterable,
+    },
+    Binding {
+        command: Command::Colour,
+        name: "colour",
+        keys: &["h"],
+        short: "colour",
+        help: "what the heat map's colour means",
+        works: |c| c.colours,
+    },
+    Binding {
+        command: Command::Pause,
+        name: "pause",
+        keys: &["space"],
+        short: "pause",
+        help: "freeze the screen, or let it go on; collection always goes on",
+        works: always,
+    },
+    Binding {
+        command: Command::Older,
+        name: "older",
+        keys: &["left", "["],
+        short: "older",
+        help: "one tick back in time",
+        works: |c| c.history,
+    },
+    Binding {
+        command: Command::Newer,
+        name: "newer",
+        keys: &["right", "]"],
+        short: "newer",
+        help: "one tick forward in time",
+        works: |c| c.stepped,
+    },
+    Binding {
+        command: Command::MuchOlder,
+        name: "much-older",
+        keys: &["shift-left", "{"],
+        short: "",
+        help: "ten ticks back in time",
+        works: |c| c.history,
+    },
+    Binding {
+        command: Command::MuchNewer,
+        name: "much-newer",
+        keys: &["shift-right", "}"],
+        short: "",
+        help: "ten ticks forward in time",
+        works: |c| c.stepped,
+    },
+    Binding {
+        command: Command::Live,
+        name: "live",
+        keys: &["end"],
+        short: "live",
+        help: "back to now",
+        works: |c| c.stepped,
+    },
+    Binding {
+        command: Command::NextPane,
+        name: "next-pane",
+        keys: &["tab"],
+        short: "pane",
+        help: "to the next pane",
+        works: |c| c.panes,
+    },
+    Binding {
+        command: Command::Zoom,
+        name: "zoom",
+        keys: &["z"],
+        short: "zoom",
+        help: "the pane alone on the screen, or all of them",
+        works: |c| c.panes,
+    },
+    Binding {
+        command: Command::ClearGone,
+        name: "clear-gone",
+        keys: &["x"],
+        short: "clear gone",
+        help: "forget the VMs that are gone",
+        works: |c| c.gone,
+    },
+    Binding {
+        command: Command::Copy,
+        name: "copy",
+        keys: &["y"],
+        short: "",
+        help: "copy the selected row as text, by the terminal's clipboard (OSC 52)",
+        works: |c| c.rows,
+    },
+    Binding {
+        command: Command::Save,
+        name: "save",
+        keys: &["w"],
+        short: "save",
+        help: "save what is shown as a text file in the current directory",
+        works: always,
+    },
+    Binding {
+        command: Command::Redraw,
+        name: "redraw",
+        keys: &["ctrl-l"],
+        short: "",
+        help: "draw everything anew",
+        works: always,
+    },
+    Binding {
+        command: Command::Suspend,
+        name: "suspend",
+        keys: &["ctrl-z"],
+        short: "",
+        help: "back to the shell for a while; fg returns",
+        works: always,
+    },
+    Binding {
+        command: Command::Help,
+        name: "help",
+        keys: &["?", "f1"],
+        short: "keys",
+        help: "this list",
+        works: always,
+    },
+    Binding {
+        command: Command::Quit,
+        name: "quit",
+        keys: &["q", "ctrl-c"],
+        short: "quit",
+        help: "quit, from everywhere",
+        works: always,
+    },
+];
+
+/// The table with the keys in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Keymap {
+    keys: Vec<(Command, Vec<Key>)>,
+}
+
+impl Default for Keymap {
+    fn default() -> Self {
+        let parse = |keys: &[&str]| keys.iter().filter_map(|key| Key::parse(key)).collect();
+        Self { keys: TABLE.iter().map(|b| (b.command, parse(b.keys))).collect() }
+    }
+}
+
+impl Keymap {
+    /// Gives a command other keys.
+    pub fn set(&mut self, command: Command, keys: Vec<Key>) {
+        if let Some(entry) = self.keys.iter_mut().find(|(c, _)| *c == command) {
+            entry.1 = keys;
+        }
+    }
+
+    /// The keys of a command.
+    pub fn keys(&self, command: Command) -> &[Key] {
+        self.keys.iter().find(|(c, _)| *c == command).map_or(&[], |(_, keys)| keys)
+    }
+
+    /// What a key does here, if anything.
+    pub fn command(&self, key: Key, context: &Context) -> Option<Command> {
+        self.working(context).find(|(_, keys)| keys.contains(&key)).map(|(b, _)| b.command)
+    }
+
+    /// The bindings that do something here, each with the keys that reach it.
+    pub fn working<'a>(
+        &'a self,
+        context: &'a Context,
+    ) -> impl Iterator<Item = (&'static Binding, Vec<Key>)> + 'a {
+        let mut taken: Vec<Key> = Vec::new();
+        TABLE.iter().filter(|b| (b.works)(context)).filter_map(move |binding| {
+            let mine = self.keys(binding.command).iter().copied();
+            let free: Vec<Key> = mine.filter(|key| !taken.contains(key)).collect();
+            taken.extend(&free);
+            (!free.is_empty()).then_some((binding, free))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(text: &str) -> Key {
+        Key::parse(text).expect(text)
+    }
+
+    #[test]
+    fn keys_are_read_as_they_are_written() {
+        for text in ["q", "S", "ctrl-l", "shift-left", "enter", "space", "f1", "-", "ctrl--", "/"] {
+            assert_eq!(key(text).to_string(), text);
+        }
+        for text in ["", "hyper-x", "shift-a", "f13", "entre", "\u{1b}"] {
+            assert_eq!(Key::parse(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn every_default_key_can_be_read_and_every_name_is_unique() {
+        for (i, binding) in TABLE.iter().enumerate() {
+            assert!(binding.keys.iter().all(|k| Key::parse(k).is_some()), "{}", binding.name);
+            assert!(
+                TABLE[..i].iter().all(|b| b.name != binding.name && b.command != binding.command)
+            );
+        }
+    }
+
+    #[test]
+    fn arrows_move_the_cursor_before_they_step_in_time() {
+        let map = Keymap::default();
+        let grid = Context { cells: true, history: true, ..Context::default() };
+        let list = Context { history: true, ..Context::default() };
+        assert_eq!(map.command(key("left"), &grid), Some(Command::CursorLeft));
+        assert_eq!(map.command(key("["), &grid), Some(Command::Older));
+        assert_eq!(map.command(key("left"), &list), Some(Command::Older));
+        assert_eq!(map.command(key("right"), &list), None);
+    }
+
+    #[test]
+    fn only_keys_that_reach_their_command_are_listed() {
+        let grid = Context { cells: true, history: true, ..Context::default() };
+        let map = Keymap::default();
+        let older = map.working(&grid).find(|(b, _)| b.command == Command::Older);
+        assert_eq!(older.map(|(_, keys)| keys), Some(vec![key("[")]));
+    }
+
+    #[test]
+    fn quitting_works_everywhere() {
+        let map = Keymap::default();
+        for key in ["q", "ctrl-c"].map(key) {
+            assert_eq!(map.command(key, &Context::default()), Some(Command::Quit));
+        }
+    }
+
+    #[test]
+    fn a_configured_key_replaces_the_default() {
+        let mut map = Keymap::default();
+        map.set(Command::Quit, vec![key("ctrl-q")]);
+        assert_eq!(map.command(key("q"), &Context::default()), None);
+        assert_eq!(map.command(key("ctrl-q"), &Context::default()), Some(Command::Quit));
+    }
+
+    #[test]
+    fn shift_is_in_the_character() {
+        let event = KeyEvent::new(KeyCode::Char('S'), KeyModifiers::SHIFT);
+        assert_eq!(Key::from_event(event), key("S"));
+        let event = KeyEvent::new(KeyCode::Left, KeyModifiers::SHIFT);
+        assert_eq!(Key::from_event(event), key("shift-left"));
+    }
+}

@@ -1,0 +1,41 @@
+//! The panes of the Exits tab, one module each, and where they are at each level.
+
+mod detail;
+mod empty;
+mod heat;
+mod host;
+mod reason;
+mod rows;
+mod vm;
+
+use super::view::View;
+use crate::state::{Level, Pane, Scope, State};
+use ratatui::{buffer::Buffer, layout::Rect};
+
+/// Draws what the level shows, or why it shows nothing.
+pub fn draw(buf: &mut Buffer, area: Rect, state: &State, view: &mut View) {
+    if empty::draw(buf, area, state, view) {
+        return;
+    }
+    match state.level().scope {
+        Scope::Host => host::draw(buf, area, state, view),
+        Scope::Vm(_) => vm::draw(buf, area, state, view),
+        Scope::Reasons(_) => rows::reasons(buf, area, state, view),
+        Scope::Reason(..) => reason::draw(buf, area, state, view),
+    }
+}
+
+/// How many reason columns fit into the level's heat map on a screen of this size.
+pub fn reason_columns(screen: Rect, state: &State) -> usize {
+    let level = state.level();
+    let width = match level.scope {
+        Scope::Vm(_) => vm::areas(screen, level, usize::MAX).heat.map_or(screen.width, |a| a.width),
+        _ => screen.width,
+    };
+    heat::reason_columns(width, level.scope)
+}
+
+/// Whether a pane has the screen alone.
+fn zoomed(level: &Level, pane: Pane) -> bool {
+    level.zoomed && level.pane == pane
+}

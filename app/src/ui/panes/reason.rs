@@ -1,0 +1,147 @@
+//! One reason: its facts, its rate over time, the latency heat map, numbers and histogram.
+
+use super::detail::{NUMBERS, block, graph_block, graphs, histogram_block, numbers};
+use crate::{
+    model::ids::{Isa, Kind},
+    state::{State, detail::Detail, rows::ReasonRow, value},
+    ui::{
+        format,
+        paint::{Look, below, put, put_line, put_right, row},
+        view::View,
+        widgets::latency::{self, Moment},
+    },
+};
+use ratatui::{
+    buffer::Buffer,
+    layout::Rect,
+    text::{Line, Span},
+};
+
+/// From this width on numbers and histogram stand beside the pictures over time.
+const BESIDE: u16 = 100;
+
+/// Draws it.
+pub fn draw(buf: &mut Buffer, area: Rect, state: &State, view: &View) {
+    let look = &view.look;
+    let Some(detail) = state.reason_detail() else {
+        put(
+            buf,
+            area,
+            1,
+            1,
+            "This reason has not occurred in the time that is kept.",
+            look.theme.dim,
+        );
+        return;
+    };
+    put_line(buf, row(area, 0, 1, area.width.saturating_sub(2)), 0, 0, &facts(&detail.row, look));
+    let area = Rect { x: area.x + 1, width: area.width.saturating_sub(2), ..below(area, 2) };
+    let lines = numbers(detail, state, look);
+    if area.width >= BESIDE {
+        let right = (area.width * 2 / 5).min(64);
+        let left = Rect { width: area.width - right - 2, ..area };
+        over_time(buf, left, detail, state, look);
+        let right = Rect { x: left.right() + 2, width: right, ..area };
+        block(buf, right, &lines);
+        histogram_block(buf, below(right, lines.len() as u16 + 1), detail, state, look);
+    } else {
+        let under = (lines.len() as u16).min(area.height * 3 / 5);
+        let top = Rect { height: area.height - under, ..area };
+        over_time(buf, top, detail, state, look);
+        let under = below(area, top.height);
+        block(buf, under, &lines);
+        let rest = Rect {
+            x: under.x + NUMBERS + 2,
+            width: under.width.saturating_sub(NUMBERS + 2),
+            ..under
+        };
+        histogram_block(buf, rest, detail, state, look);
+    }
+}
+
+/// What it is, and how much.
+fn facts(reason: &ReasonRow, look: &Look) -> Line<'static> {
+    let theme = &look.theme;
+    let what = match (reason.reason.kind, reason.reason.isa) {
+        (Kind::Userspace, _) => format!("exit to the VMM, KVM_EXIT {}", reason.reason.code),
+        (Kind::Exit, Isa::Vmx) => format!("kernel exit, VMX {}", reason.reason.code),
+        (Kind::Exit, Isa::Svm) => format!("kernel exit, SVM {:#x}", reason.reason.code),
+        (Kind::Exit, Isa::None) => format!("kernel exit, code {:#x}", reason.reason.code),
+    };
+    let mut spans = vec![
+        Span::styled(look.name(&reason.name), theme.strong),
+        Span::styled(format!("  {what}  "), theme.dim),
+        Span::styled(format!("{} exits/s", value::rate(reason.rate)), theme.strong),
+        Span::raw(format!(
+            "  {} of exits  {} of wall time",
+            value::share(reason.of_exits),
+            value::share(reason.of_time)
+        )),
+    ];
+    if reason.idle {
+        spans.insert(1, Span::styled("  idle, not work", theme.idle));
+    }
+    if let Some(age) = reason.open_ns {
+        spans.push(Span::styled(format!("  open for {}", look.duration(Some(age))), theme.warn));
+    }
+    if reason.flags != 0 {
+        spans.push(Span::styled(format!("  flags {:#x}", reason.flags), theme.warn));
+    }
+    Line::from(spans)
+}
+
+/// Rate and p99 where there is room, the latency heat map in any case.
+fn over_time(buf: &mut Buffer, area: Rect, detail: &Detail, state: &State, look: &Look) {
+    let graph = match area.height {
+        0..12 => 0,
+        12..20 => 4,
+        _ => (area.height / 4).min(8),
+    };
+    let mut y = 0;
+    if graph > 0 {
+        let both = area.height >= 20;
+        for picture in graphs(detail, look).iter().take(if both { 2 } else { 1 }) {
+            graph_block(buf, Rect { y: area.y + y, height: graph - 1, ..area }, picture, look);
+            y += graph;
+        }
+    }
+    let area = below(area, y);
+    if area.height < 3 {
+        return;
+    }
+    put(buf, area, 0, 0, "handling time over time, brightness is how many", look.theme.head);
+    let picture = Rect { height: area.height - 2, ..below(area, 1) };
+    let moments = moments(detail);
+    latency::draw(buf, picture, &moments, look);
+    axis(buf, row(area, area.height - 1, 0, area.width), detail, moments.len(), state, look);
+}
+
+fn moments(detail: &Detail) -> Vec<Moment> {
+    let gap = |missed: u64| (missed > 0).then_some(None);
+    detail
+        .points
+        .iter()
+        .flat_map(|p| {
+            let hist = p.hist.iter().map(|&(b, n)| (b, u64::from(n))).collect();
+            gap(p.missed).into_iter().chain([Some(hist)])
+        })
+        .collect()
+}
+
+/// Times under the picture: of its left edge and of its right one.
+fn axis(buf: &mut Buffer, area: Rect, detail: &Detail, moments: usize, state: &State, look: &Look) {
+    let width = usize::from(area.width.saturating_sub(latency::LABEL));
+    let shown = moments.min(width);
+    let first = &detail.points[detail.points.len().saturating_sub(shown)..];
+    let Some(first) = first.first() else { return };
+    let left = format::time_of_day(first.end_unix_ns);
+    let x = area.width - shown as u16;
+    let right = match (state.header().position.live, detail.points.last()) {
+        (false, Some(last)) => format::time_of_day(last.end_unix_ns),
+        _ => "now".to_owned(),
+    };
+    if usize::from(area.width.saturating_sub(x)) > left.len() + right.len() + 2 {
+        put(buf, area, x, 0, &left, look.theme.dim);
+    }
+    put_right(buf, area, 0, &Line::from(Span::styled(right, look.theme.dim)));
+}

@@ -1,0 +1,342 @@
+//! Tables of VMs, vCPUs and reasons: the fields of the state's own table, and pictures.
+
+use crate::{
+    state::{
+        Pane, State,
+        detail::Series,
+        fields::{Field, Row},
+        rows::{Load, Part, ReasonRow, Split, VcpuRow, VmRow},
+        value,
+    },
+    ui::{
+        format,
+        paint::{Look, below, put, put_line, row},
+        view::{Hit, View},
+        widgets::{
+            bars,
+            spark::{self, Scale},
+            table::{self, Align, Column, Place},
+        },
+    },
+};
+use ratatui::{
+    buffer::Buffer,
+    layout::Rect,
+    text::{Line, Span},
+};
+
+/// A row that can be drawn.
+pub trait Shown: Row {
+    /// When it ended, ns since the Unix epoch.
+    fn ended(&self) -> Option<u64> {
+        None
+    }
+
+    /// Idle: shown, but not work.
+    fn idle(&self) -> bool {
+        false
+    }
+
+    /// The numbers that VMs and vCPUs have.
+    fn load(&self) -> Option<&Load> {
+        None
+    }
+}
+
+impl Shown for VmRow {
+    fn ended(&self) -> Option<u64> {
+        self.ended_unix_ns
+    }
+
+    fn load(&self) -> Option<&Load> {
+        Some(&self.load)
+    }
+}
+
+impl Shown for VcpuRow {
+    fn ended(&self) -> Option<u64> {
+        self.ended_unix_ns
+    }
+
+    fn load(&self) -> Option<&Load> {
+        Some(&self.load)
+    }
+}
+
+impl Shown for ReasonRow {
+    fn idle(&self) -> bool {
+        self.idle
+    }
+}
+
+/// What a column shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    /// A field by key, as text.
+    Field(&'static str),
+    /// Rate over the window.
+    Rate,
+    /// p99 over the window.
+    P99,
+    /// Where wall time went.
+    Split,
+    /// The top reason and its share; of what is gone, when it ended.
+    Top,
+}
+
+/// What a column shows, its importance (0 most), and the width it can use at most.
+pub type Spec = (What, u8, u16);
+
+/// Columns of the VM table.
+pub const VMS: &[Spec] = &[
+    (What::Field("name"), 0, 28),
+    (What::Field("vmm"), 11, 12),
+    (What::Field("pid"), 14, 7),
+    (What::Field("vcpus"), 7, 4),
+    (What::Field("exits"), 1, 8),
+    (What::Rate, 8, 32),
+    (What::Field("user"), 12, 7),
+    (What::Field("p50"), 5, 5),
+    (What::Field("p99"), 2, 5),
+    (What::Field("max"), 6, 5),
+    (What::P99, 9, 32),
+    (What::Field("share"), 13, 5),
+    (What::Split, 4, 40),
+    (What::Top, 3, 28),
+];
+
+/// Columns of the vCPU table.
+pub const VCPUS: &[Spec] = &[
+    (What::Field("name"), 0, 10),
+    (What::Field("tid"), 15, 7),
+    (What::Field("cpu"), 7, 4),
+    (What::Field("state"), 4, 10),
+    (What::Field("since"), 12, 5),
+    (What::Field("exits"), 1, 8),
+    (What::Rate, 9, 32),
+    (What::Field("user"), 13, 7),
+    (What::Field("p50"), 6, 5),
+    (What::Field("p99"), 2, 5),
+    (What::Field("max"), 8, 5),
+    (What::P99, 10, 32),
+    (What::Field("share"), 14, 5),
+    (What::Split, 5, 40),
+    (What::Top, 3, 28),
+    (What::Field("open"), 11, 5),
+];
+
+/// Columns of the reason table.
+pub const REASONS: &[Spec] = &[
+    (What::Field("name"), 0, 30),
+    (What::Field("kind"), 2, 6),
+    (What::Field("exits"), 1, 8),
+    (What::Rate, 12, 40),
+    (What::Field("of_exits"), 8, 5),
+    (What::Field("share"), 3, 5),
+    (What::Field("count"), 13, 7),
+    (What::Field("total"), 9, 6),
+    (What::Field("mean"), 14, 5),
+    (What::Field("min"), 15, 5),
+    (What::Field("p50"), 5, 5),
+    (What::Field("p90"), 10, 5),
+    (What::Field("p99"), 4, 5),
+    (What::Field("p999"), 11, 5),
+    (What::Field("max"), 6, 5),
+    (What::P99, 17, 40),
+    (What::Field("off"), 7, 6),
+    (What::Field("invmm"), 7, 6),
+    (What::Field("open"), 16, 5),
+    (What::Field("code"), 18, 6),
+];
+
+fn field<R: Row>(key: &str) -> Option<&'static Field<R>> {
+    R::FIELDS.iter().find(|field| field.key == key)
+}
+
+/// The field that a click on the header sorts by.
+fn key(what: What) -> Option<&'static str> {
+    match what {
+        What::Field(key) => Some(key),
+        What::Rate => Some("exits"),
+        What::P99 => Some("p99"),
+        What::Top => Some("reason"),
+        What::Split => None,
+    }
+}
+
+fn columns<R: Row>(specs: &[Spec], state: &State, view: &View) -> (Vec<Column>, Vec<What>) {
+    let window = format::clock(state.header().position.window_ns);
+    let sort = state.level().sort;
+    let mut columns = Vec::new();
+    let mut whats = Vec::new();
+    for &(what, rank, most) in specs {
+        let mut column = match what {
+            What::Rate => Column::text(format!("exits/s {window}"), 10, most, rank),
+            What::P99 => Column::text(format!("p99 {window}"), 10, most, rank),
+            What::Split => Column::text("wall time", 10, most, rank),
+            What::Top => Column::text("top reason", 16, most, rank),
+            What::Field(key) => {
+                let Some(field) = field::<R>(key) else { continue };
+                if field.numeric {
+                    Column::number(field.title, most.max(5), rank)
+                } else {
+                    Column::text(field.title, field.width.min(most), most, rank)
+                }
+            }
+        };
+        if view.hide.iter().any(|title| *title == column.title || key(what) == Some(title)) {
+            continue;
+        }
+        let sorted = matches!(what, What::Field(_) | What::Top) && key(what) == Some(sort.key);
+        column.sorted = sorted.then_some(sort.descending);
+        columns.push(column);
+        whats.push(what);
+    }
+    (columns, whats)
+}
+
+/// Rows that a table needs with its header.
+pub fn height(rows: usize) -> u16 {
+    u16::try_from(rows + 1).unwrap_or(u16::MAX)
+}
+
+/// Draws a table.
+pub fn draw<R: Shown>(
+    buf: &mut Buffer,
+    area: Rect,
+    rows: &[R],
+    specs: &[Spec],
+    state: &State,
+    view: &mut View,
+) {
+    let look = view.look.clone();
+    let level = state.level();
+    let (columns, whats) = columns::<R>(specs, state, view);
+    let places = table::places(&columns, area.width);
+    table::header(buf, area, &columns, &places, &look);
+    for &(i, x, width) in &places {
+        if let Some(key) = key(whats[i]) {
+            view.hit(row(area, 0, x, width), Hit::Header(key));
+        }
+        if whats[i] == What::Split {
+            split_legend(buf, row(area, 0, x, width), &look);
+        }
+    }
+    let body = below(area, 1);
+    let cursor = state.cursor();
+    let from = view.scroll((level.scope, Pane::Table), cursor, rows.len(), body.height);
+    let focused = level.pane == Pane::Table;
+    if focused {
+        view.page = usize::from(body.height);
+    }
+    for (y, (at, shown)) in (0..body.height).zip(rows.iter().enumerate().skip(from)) {
+        let line = row(body, y, 0, body.width);
+        view.hit(line, Hit::Row(at));
+        draw_row(buf, line, shown, (&columns, &whats, &places), cursor == Some(at), state, &look);
+        if cursor == Some(at) && !focused {
+            put(buf, line, 0, 0, &look.glyphs.selected.to_string(), look.theme.dim);
+        }
+    }
+}
+
+fn draw_row<R: Shown>(
+    buf: &mut Buffer,
+    area: Rect,
+    shown: &R,
+    (columns, whats, places): (&[Column], &[What], &[Place]),
+    selected: bool,
+    state: &State,
+    look: &Look,
+) {
+    let theme = &look.theme;
+    let style = match (shown.ended(), shown.idle()) {
+        (Some(_), _) => theme.gone,
+        (None, true) => theme.idle,
+        (None, false) => theme.text,
+    };
+    let pictures = places.iter().any(|p| matches!(whats[p.0], What::Rate | What::P99));
+    let series = if pictures { state.series(shown.id()) } else { Series::default() };
+    table::line(buf, area, columns, places, selected, look, |i, width| match whats[i] {
+        What::Rate => {
+            let values: Vec<Option<f64>> = series.rate.iter().map(|&v| Some(v.into())).collect();
+            let text = spark::text(&values, width.into(), Scale::Linear, look);
+            table::plain(text, theme.spark.0)
+        }
+        What::P99 => {
+            let known = |&v: &f32| (v > 0.0).then_some(f64::from(v));
+            let values: Vec<Option<f64>> = series.p99.iter().map(known).collect();
+            let text = spark::text(&values, width.into(), Scale::Log, look);
+            table::plain(text, theme.spark.1)
+        }
+        What::Split => match shown.load() {
+            Some(load) if shown.ended().is_none() => split_bar(&load.split, width, look),
+            _ => Line::default(),
+        },
+        What::Top => top(shown, width, style, look),
+        What::Field(key) => {
+            let value = field::<R>(key).map(|field| (field.value)(shown));
+            let mut text = value.map(|v| look.value(&v)).unwrap_or_default();
+            if columns[i].align == Align::Left {
+                text = look.truncate(&look.name(&text), width);
+            }
+            let style = if key == "name" && style == theme.text { theme.strong } else { style };
+            table::plain(text, style)
+        }
+    });
+}
+
+/// The top reason with its share at the right edge.
+fn top<R: Shown>(
+    shown: &R,
+    width: u16,
+    style: ratatui::style::Style,
+    look: &Look,
+) -> Line<'static> {
+    if let Some(ended) = shown.ended() {
+        return table::plain(format!("ended {}", format::time_of_day(ended)), style);
+    }
+    let Some(top) = shown.load().and_then(|load| load.top.as_ref()) else {
+        return table::plain(look.glyphs.none.to_string(), look.theme.dim);
+    };
+    let share = value::share(top.share);
+    let room = usize::from(width).saturating_sub(share.len() + 1);
+    let name = format::reason_short(&look.name(&top.name), room, look.glyphs.ellipsis);
+    let text = format!("{name} {share}");
+    Line::from(Span::styled(text, style))
+}
+
+/// Wall time as a stacked bar.
+pub fn split_bar(split: &Split, width: u16, look: &Look) -> Line<'static> {
+    bars::stacked(Part::ALL.map(|part| (split.share(part) * 1e9) as u64), width.into(), look)
+}
+
+/// The parts of the bar in words, where there is room for them.
+fn split_legend(buf: &mut Buffer, area: Rect, look: &Look) {
+    let words = ["guest", "KVM", "VMM", "asleep", "halt", "wait"];
+    let spans: Vec<Span<'_>> = words
+        .iter()
+        .enumerate()
+        .map(|(i, word)| {
+            Span::styled(format!("{}{word} ", look.glyphs.parts[i]), look.theme.parts[i])
+        })
+        .collect();
+    let line = Line::from(spans);
+    if line.width() <= usize::from(area.width) + 1 {
+        put_line(buf, area, 0, 0, &line);
+    }
+}
+
+/// The vCPU scope: the reasons of a vCPU, kernel exits and exits to the VMM, over a picture of
+/// the one under the cursor.
+pub fn reasons(buf: &mut Buffer, area: Rect, state: &State, view: &mut View) {
+    let rows = state.reason_rows();
+    let needed = height(rows.len());
+    let rest = area.height.saturating_sub(needed);
+    let below_height = if rest >= 9 { rest.min(16) } else { 0 };
+    let table = Rect { height: area.height - below_height, ..area };
+    draw(buf, table, rows, REASONS, state, view);
+    if below_height > 0 {
+        let under = Rect { y: area.bottom() - below_height, height: below_height, ..area };
+        super::detail::across(buf, under, state, view);
+    }
+}

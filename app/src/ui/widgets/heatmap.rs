@@ -1,0 +1,184 @@
+//! A heat map of named rows and columns: density, number, and a drawn scale.
+
+use crate::ui::{
+    format,
+    paint::{Look, over, put, put_line, row},
+};
+use ratatui::{
+    buffer::Buffer,
+    layout::Rect,
+    text::{Line, Span},
+};
+
+/// What a heat map shows.
+pub struct HeatMap<'a> {
+    /// Rows: the text before the cells, and whether it is faint (a VM that is gone).
+    pub rows: Vec<HeatRow<'a>>,
+    /// Columns.
+    pub columns: Vec<HeatColumn>,
+    /// Header of the text before the cells.
+    pub label: Line<'a>,
+    /// Width of the text before the cells.
+    pub label_width: u16,
+    /// How values are ordered and written.
+    pub scale: Scale,
+}
+
+/// A row.
+pub struct HeatRow<'a> {
+    /// Before the cells.
+    pub label: Line<'a>,
+    /// A value per column; `None` where there is none.
+    pub values: Vec<Option<f64>>,
+    /// Whether the row is of something that is gone.
+    pub gone: bool,
+}
+
+/// A column.
+pub struct HeatColumn {
+    /// Its name, in full.
+    pub name: String,
+    /// Idle time: shown, and marked as not work.
+    pub idle: bool,
+}
+
+/// How values become levels and text.
+pub struct Scale {
+    /// What it is: "exits/s".
+    pub title: &'static str,
+    /// Lower limits of the levels 2 to 6; more than nothing is level 1. They never depend on the
+    /// data, so that a colour means the same everywhere.
+    pub limits: [f64; 5],
+    /// Text of a value, at most five columns.
+    pub text: Box<dyn Fn(f64) -> String>,
+}
+
+impl Scale {
+    /// 0 for nothing, up to 6.
+    pub fn level(&self, value: Option<f64>) -> usize {
+        match value {
+            Some(v) if v > 0.0 => 1 + self.limits.iter().filter(|&&limit| v >= limit).count(),
+            _ => 0,
+        }
+    }
+
+    /// The drawn scale: "exits/s  ··0  ░░>0  ▒░10  ▒▒100  ▓▒1k  ▓▓10k  ██100k".
+    pub fn legend(&self, look: &Look) -> Line<'static> {
+        let mut spans = vec![Span::styled(self.title, look.theme.strong)];
+        for (level, glyph) in look.glyphs.heat.iter().enumerate() {
+            let text = match level {
+                0 => "0".to_owned(),
+                1 => ">0".to_owned(),
+                // "10.0k" is "10k" in a legend.
+                _ => (self.text)(self.limits[level - 2]).replace(".0", ""),
+            };
+            spans.push(Span::raw("  "));
+            spans.push(Span::styled(*glyph, look.theme.heat[level]));
+            spans.push(Span::styled(text, look.theme.dim));
+        }
+        Line::from(spans)
+    }
+}
+
+/// Where the parts of a drawn heat map are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Drawn {
+    /// Cells: x of the first column's left edge, width of a cell with its gap.
+    pub x: u16,
+    /// Width of a cell with its gap.
+    pub pitch: u16,
+    /// First column shown.
+    pub first: usize,
+    /// Columns shown.
+    pub shown: usize,
+}
+
+impl Drawn {
+    /// How many columns are out of sight: "2 ← → 3", or nothing.
+    pub fn more(&self, columns: usize, look: &Look) -> String {
+        let (l, r) = (look.glyphs.arrows[0], look.glyphs.arrows[1]);
+        match (self.first, columns.saturating_sub(self.first + self.shown)) {
+            (0, 0) => String::new(),
+            (0, rest) => format!("{rest} more {r}"),
+            (first, 0) => format!("{l} {first} more"),
+            (first, rest) => format!("{l} {first} more, {rest} more {r}"),
+        }
+    }
+}
+
+/// Smallest cell: two columns of density, a space, five of number, a gap.
+const LEAST: u16 = 9;
+/// Cells do not grow beyond this.
+const MOST: u16 = 14;
+/// From this width on the density takes four columns.
+const WIDE: u16 = 12;
+
+impl HeatMap<'_> {
+    /// Width of a cell with its gap, and how many fit.
+    fn size(&self, width: u16) -> (u16, usize) {
+        let room = width.saturating_sub(self.label_width);
+        let columns = self.columns.len().max(1);
+        let pitch = (usize::from(room) / columns).clamp(LEAST.into(), MOST.into()) as u16;
+        (pitch, usize::from(room / pitch).min(self.columns.len()))
+    }
+
+    /// How many columns of the smallest cells fit beside a label.
+    pub fn room(width: u16, label_width: u16) -> usize {
+        usize::from(width.saturating_sub(label_width) / LEAST)
+    }
+
+    /// Draws header and rows from `first_row` on. `cursor` is (row, column); a cursor without a
+    /// column selects the row. Columns scroll so that the cursor's is shown.
+    pub fn draw(
+        &self,
+        buf: &mut Buffer,
+        area: Rect,
+        first_row: usize,
+        cursor: (Option<usize>, Option<usize>),
+        look: &Look,
+    ) -> Drawn {
+        let (pitch, shown) = self.size(area.width);
+        let first = cursor.1.map_or(0, |c| (c + 1).saturating_sub(shown));
+        let drawn = Drawn { x: self.label_width, pitch, first, shown };
+        let columns = || self.columns.iter().enumerate().skip(first).take(shown);
+        for (i, (index, column)) in columns().enumerate() {
+            let x = self.label_width + i as u16 * pitch;
+            let room = usize::from(pitch - 1);
+            let name = format::reason_short(&look.name(&column.name), room, look.glyphs.ellipsis);
+            let style = if column.idle { look.theme.idle } else { look.theme.head };
+            let end = put(buf, area, x, 0, &name, style);
+            if cursor.1 == Some(index) {
+                over(buf, row(area, 0, x, end.saturating_sub(x)), look.theme.sorted);
+            }
+        }
+        put_line(buf, row(area, 0, 0, self.label_width), 0, 0, &self.label);
+        for (y, (index, line)) in (1..area.height).zip(self.rows.iter().enumerate().skip(first_row))
+        {
+            put_line(buf, row(area, y, 0, self.label_width), 0, 0, &line.label);
+            for (i, (c, column)) in columns().enumerate() {
+                let x = self.label_width + i as u16 * pitch;
+                let value = line.values.get(c).copied().flatten();
+                self.cell(buf, row(area, y, x, pitch - 1), value, line.gone || column.idle, look);
+                if cursor == (Some(index), Some(c)) {
+                    over(buf, row(area, y, x, pitch - 1), look.theme.cursor);
+                }
+            }
+            if cursor.0 == Some(index) {
+                over(buf, row(area, y, 0, area.width), look.theme.selected);
+            }
+        }
+        drawn
+    }
+
+    fn cell(&self, buf: &mut Buffer, area: Rect, value: Option<f64>, faint: bool, look: &Look) {
+        let level = self.scale.level(value);
+        let style = if faint { look.theme.idle } else { look.theme.heat[level] };
+        let dense = if area.width + 1 >= WIDE { 4 } else { 2 };
+        let shade = look.glyphs.heat[level].repeat(usize::from(dense / 2));
+        put(buf, area, 0, 0, &shade, style);
+        if let Some(value) = value.filter(|&v| v > 0.0) {
+            let style = if faint { style } else { look.theme.text };
+            put(buf, area, dense + 1, 0, &format!("{:>5}", (self.scale.text)(value)), style);
+        }
+    }
+}

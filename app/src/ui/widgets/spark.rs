@@ -1,0 +1,138 @@
+//! Sparklines: the last values, newest at the right.
+
+use crate::ui::paint::{Look, put};
+use ratatui::{buffer::Buffer, layout::Rect, style::Style};
+
+/// How a value becomes a height.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scale {
+    /// Proportional to the largest value shown; for rates.
+    Linear,
+    /// Each level is a doubling and the lowest is the smallest value shown, unless all are within
+    /// a factor of two; for latencies.
+    Log,
+}
+
+/// The sparkline as text of exactly `width` columns; a missing value is a space, as is the time
+/// before the first one.
+pub fn text(values: &[Option<f64>], width: usize, scale: Scale, look: &Look) -> String {
+    let shown = &values[values.len().saturating_sub(width)..];
+    let levels = look.glyphs.spark.len();
+    let height = heights(shown, levels, scale);
+    let mut out = " ".repeat(width - shown.len());
+    out.extend(height.into_iter().map(|h| h.map_or(' ', |h| look.glyphs.spark[h])));
+    out
+}
+
+/// Heights below `levels`.
+fn heights(values: &[Option<f64>], levels: usize, scale: Scale) -> Vec<Option<usize>> {
+    let known = || values.iter().flatten().copied().filter(|v| v.is_finite());
+    let max = known().fold(0.0, f64::max);
+    let min = known().filter(|&v| v > 0.0).fold(f64::INFINITY, f64::min);
+    let top = levels.saturating_sub(1);
+    let height = |v: f64| match scale {
+        _ if v <= 0.0 || max <= 0.0 => 0,
+        Scale::Linear => (v / max * top as f64).round() as usize,
+        Scale::Log => {
+            // A wide range is squeezed, a narrow one is not blown up.
+            let octaves = (max / min).log2().max(top as f64);
+            ((v / min).log2() / octaves * top as f64).round() as usize
+        }
+    };
+    values.iter().map(|v| v.map(|v| height(v).min(top))).collect()
+}
+
+/// A graph of several rows with its largest value at the left: eight steps per row.
+pub fn graph(
+    buf: &mut Buffer,
+    area: Rect,
+    values: &[Option<f64>],
+    label: &dyn Fn(f64) -> String,
+    style: Style,
+    look: &Look,
+) {
+    const LABEL: u16 = 6;
+    if area.height == 0 || area.width <= LABEL + 2 {
+        return;
+    }
+    let width = usize::from(area.width - LABEL);
+    let shown = &values[values.len().saturating_sub(width)..];
+    let max = shown.iter().flatten().copied().fold(0.0, f64::max);
+    put(buf, area, 0, 0, &format!("{:>5}", label(max)), look.theme.dim);
+    if area.height > 1 {
+        put(buf, area, 0, area.height - 1, &format!("{:>5}", label(0.0)), look.theme.dim);
+    }
+    let steps = look.glyphs.spark.len();
+    let full = steps * usize::from(area.height);
+    let left = LABEL + (width - shown.len()) as u16;
+    for (x, value) in (left..).zip(shown) {
+        let Some(value) = value else { continue };
+        let height = if max > 0.0 { (value / max * full as f64).round() as usize } else { 0 };
+        // Something is never drawn as nothing.
+        let height = height.max(usize::from(*value > 0.0)).min(full);
+        for from_bottom in 0..area.height {
+            let filled = height.saturating_sub(usize::from(from_bottom) * steps).min(steps);
+            let (c, style) = match filled {
+                0 if from_bottom == 0 => (look.glyphs.spark[0], look.theme.dim),
+                0 => break,
+                _ => (look.glyphs.spark[filled - 1], style),
+            };
+            put(buf, area, x, area.height - 1 - from_bottom, c.encode_utf8(&mut [0; 4]), style);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ui::{glyph, theme::Theme};
+
+    fn look() -> Look {
+        Look { theme: Theme::new(Default::default()), glyphs: glyph::UNICODE }
+    }
+
+    fn some(values: &[f64]) -> Vec<Option<f64>> {
+        values.iter().copied().map(Some).collect()
+    }
+
+    #[test]
+    fn newest_is_at_the_right_and_gaps_stay() {
+        let values = [Some(1.0), None, Some(4.0), Some(8.0)];
+        assert_eq!(text(&values, 6, Scale::Linear, &look()), "  ▂ ▅█");
+        assert_eq!(text(&values, 2, Scale::Linear, &look()), "▅█");
+        assert_eq!(text(&[], 3, Scale::Linear, &look()), "   ");
+    }
+
+    #[test]
+    fn nothing_is_lowest() {
+        assert_eq!(text(&some(&[0.0, 0.0]), 2, Scale::Linear, &look()), "▁▁");
+    }
+
+    #[test]
+    fn a_log_scale_shows_an_outlier_and_does_not_blow_up_noise() {
+        assert_eq!(text(&some(&[10.0, 11.0, 10.0]), 3, Scale::Log, &look()), "▁▁▁");
+        assert_eq!(text(&some(&[1e3, 1e3, 1e6, 1e3]), 4, Scale::Log, &look()), "▁▁█▁");
+    }
+
+    #[test]
+    fn a_graph_stays_in_its_area() {
+        for (w, h) in [(0, 0), (1, 1), (9, 1), (12, 3)] {
+            let mut buf = Buffer::empty(Rect::new(0, 0, 14, 5));
+            let area = Rect::new(1, 1, w, h);
+            graph(
+                &mut buf,
+                area,
+                &some(&[1.0, 2.0, 3.0]),
+                &crate::state::value::rate,
+                Style::new(),
+                &look(),
+            );
+            for y in 0..5 {
+                for x in 0..14 {
+                    let inside = area.contains((x, y).into());
+                    assert!(inside || buf[(x, y)].symbol() == " ", "{w}x{h} at {x},{y}");
+                }
+            }
+        }
+    }
+}
