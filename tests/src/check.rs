@@ -2,9 +2,10 @@
 //! that one run of a rig shows all of it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
 
 use crate::format::{Cell, Guest, GuestVcpu, Lost, Report, Vcpu, Vm};
-use crate::hist::Hist;
+use crate::hist::{Hist, Traced};
 
 /// Sentences about what is wrong; none is good.
 pub type Problems = Vec<String>;
@@ -134,6 +135,17 @@ pub fn hist_agrees(report: &Report, hist: &Hist) -> Problems {
     differences("reason, vCPU", &seen, hist)
 }
 
+/// The same by name, where the kernel's account is a trace.
+pub fn trace_agrees(report: &Report, trace: &Traced) -> Problems {
+    let mut seen = Traced::new();
+    for (_, vcpu) in vcpus(report) {
+        for cell in &vcpu.exits {
+            *seen.entry((cell.reason.clone(), vcpu.vcpu)).or_default() += cell.count;
+        }
+    }
+    differences("reason, vCPU", &seen, trace)
+}
+
 /// The same for userspace exits, whose event has no vCPU: by reason.
 pub fn userspace_hist_agrees(report: &Report, hist: &Hist) -> Problems {
     let mut seen: BTreeMap<Vec<i64>, u64> = BTreeMap::new();
@@ -145,8 +157,12 @@ pub fn userspace_hist_agrees(report: &Report, hist: &Hist) -> Problems {
     differences("userspace reason", &seen, hist)
 }
 
-fn differences(what: &str, seen: &BTreeMap<Vec<i64>, u64>, hist: &Hist) -> Problems {
-    let keys: BTreeSet<&Vec<i64>> = seen.keys().chain(hist.keys()).collect();
+fn differences<K: Ord + Debug>(
+    what: &str,
+    seen: &BTreeMap<K, u64>,
+    hist: &BTreeMap<K, u64>,
+) -> Problems {
+    let keys: BTreeSet<&K> = seen.keys().chain(hist.keys()).collect();
     keys.into_iter()
         .map(|key| (key, seen.get(key).unwrap_or(&0), hist.get(key).unwrap_or(&0)))
         .filter(|(_, seen, kernel)| seen != kernel)

@@ -140,13 +140,23 @@ fn all_kinds(rig: &Rig) -> Result<Problems> {
     Ok(problems)
 }
 
-/// The kernel's own histograms and the report agree on every reason, interrupts included.
+/// The kernel's own account and the report agree on every reason, interrupts included.
 fn witness(rig: &Rig) -> Result<Problems> {
     let report = rig.report("all")?;
-    let exits = hist::parse(&rig.output.text("all.exit.hist")?)?;
-    let userspace = hist::parse(&rig.output.text("all.userspace.hist")?)?;
-    ensure!(!exits.is_empty() && !userspace.is_empty(), "the kernel's histograms are empty");
-    let mut problems = check::hist_agrees(&report, &exits);
+    let userspace;
+    let mut problems;
+    if let Ok(trace) = rig.output.text("all.trace") {
+        let (exits, traced) = hist::parse_trace(&trace)?;
+        ensure!(!exits.is_empty(), "the kernel's trace is empty");
+        problems = check::trace_agrees(&report, &exits);
+        userspace = traced;
+    } else {
+        let exits = hist::parse(&rig.output.text("all.exit.hist")?)?;
+        ensure!(!exits.is_empty(), "the kernel's histogram is empty");
+        problems = check::hist_agrees(&report, &exits);
+        userspace = hist::parse(&rig.output.text("all.userspace.hist")?)?;
+    }
+    ensure!(!userspace.is_empty(), "the kernel counted no userspace exits");
     problems.extend(check::userspace_hist_agrees(&report, &userspace));
     Ok(problems)
 }
