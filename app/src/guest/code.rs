@@ -5,10 +5,9 @@
 //! guest makes them, counting each in memory just before it happens, and ends the round
 //! with HLT.
 //!
-//! Interrupts stay disabled: there is no interrupt controller that could bring one, and an
-//! emulated processor (QEMU's TCG with SVM) was seen to deliver the *host's* interrupt into
-//! a guest with IF=1. Loops exit in every turn, because another (Bochs) keeps the host's
-//! interrupts masked while a guest runs with IF=0; only [`spin`] does not, so it is short.
+//! Interrupts stay disabled; there is no interrupt controller that could bring one. Loops
+//! exit in every turn, because some emulated processors (Bochs) keep the host's interrupts
+//! masked while a guest runs with IF=0; only the spin does not, so it is short.
 
 use super::asm::{Asm, UnplacedLabel};
 use super::op::{Counts, Op};

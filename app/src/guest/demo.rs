@@ -1,6 +1,6 @@
 //! The guest that `kvmscope demo` watches: steady work of many kinds, light on the host.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -112,6 +112,7 @@ pub fn run(options: &DemoOptions) -> Result<(), Error> {
     let host = Host::detect();
     let switches = Switches::default();
     let workers = workers(&host, &switches)?;
+    say_ready().map_err(prepared)?;
     let end = options.seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
     let finale = conduct(workers, &switches, None, || {
         sys::was_terminated()
@@ -147,6 +148,13 @@ fn workers(host: &Host, switches: &Switches) -> Result<Vec<Worker>, Error> {
         }
     }
     Ok(workers)
+}
+
+/// One line on standard output once the vCPUs exist: whoever started this waits for it.
+fn say_ready() -> std::io::Result<()> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(b"ready\n")?;
+    out.flush()
 }
 
 /// A thread that reads standard input to its end.

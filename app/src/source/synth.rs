@@ -1,1 +1,225 @@
 //! A source that invents a busy host: for the screen without KVM, for tests and benchmarks.
+//!
+//! The same seed and plan make the same ticks, whenever and wherever. Nothing that it says was
+//! measured, and its session says so ([`Origin::Synthetic`]).
+//!
+//! [`Origin::Synthetic`]: crate::model::session::Origin::Synthetic
+
+mod make;
+mod names;
+pub mod plan;
+mod rng;
+
+pub use make::Generator;
+pub use names::names;
+
+use super::{Msg, Request, Source};
+use crate::model::session::{Host, Origin, ProbeStatus, Session};
+use plan::Plan;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc::Sender;
+
+/// How ticks follow one another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// One per interval of real time, until asked to stop.
+    RealTime,
+    /// This many, one after the other without waiting.
+    AtOnce(u64),
+}
+
+/// The synthetic source.
+#[derive(Debug)]
+pub struct Synth {
+    generator: Generator,
+    session: Session,
+    interval: Duration,
+    pace: Pace,
+}
+
+impl Synth {
+    /// A source of what a plan says, told to begin at a moment: (ns of CLOCK_MONOTONIC, ns since
+    /// the Unix epoch). `why` and `command` go to the banner: why invented numbers are shown, and
+    /// what would show real ones.
+    pub fn new(plan: Plan, seed: u64, begin: (u64, u64), why: &str, command: &str) -> Self {
+        let session = session(begin, why, command);
+        let generator = Generator::new(plan, seed, &session);
+        Self { generator, session, interval: Duration::from_secs(1), pace: Pace::RealTime }
+    }
+
+    /// Another interval than a second.
+    pub fn interval(self, interval: Duration) -> Self {
+        Self { interval, ..self }
+    }
+
+    /// Another pace than real time.
+    pub fn pace(self, pace: Pace) -> Self {
+        Self { pace, ..self }
+    }
+
+    /// Waits for the end of an interval that began at `begin`; false when asked to stop.
+    fn wait(&mut self, begin: Instant, requests: &Receiver<Request>) -> bool {
+        loop {
+            let left = self.interval.saturating_sub(begin.elapsed());
+            match requests.recv_timeout(left) {
+                Ok(Request::Interval(interval)) => self.interval = interval,
+                Ok(Request::Stop) | Err(RecvTimeoutError::Disconnected) => return false,
+                Err(RecvTimeoutError::Timeout) => return true,
+            }
+        }
+    }
+
+    fn real_time(&mut self, out: &Sender<Msg>, requests: &Receiver<Request>) {
+        loop {
+            let begin = Instant::now();
+            let go_on = self.wait(begin, requests);
+            let tick = self.generator.tick(begin.elapsed());
+            if out.blocking_send(Msg::Tick(Box::new(tick))).is_err() || !go_on {
+                return;
+            }
+        }
+    }
+
+    fn at_once(&mut self, ticks: u64, out: &Sender<Msg>, requests: &Receiver<Request>) {
+        for _ in 0..ticks {
+            match requests.try_recv() {
+                Ok(Request::Stop) => return,
+                Ok(Request::Interval(interval)) => self.interval = interval,
+                Err(_) => {}
+            }
+            let tick = self.generator.tick(self.interval);
+            if out.blocking_send(Msg::Tick(Box::new(tick))).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+impl Source for Synth {
+    fn run(mut self: Box<Self>, out: Sender<Msg>, requests: Receiver<Request>) {
+        if out.blocking_send(Msg::Session(Box::new(self.session.clone()))).is_err() {
+            return;
+        }
+        match self.pace {
+            Pace::RealTime => self.real_time(&out, &requests),
+            Pace::AtOnce(ticks) => self.at_once(ticks, &out, &requests),
+        }
+        // Nobody may be listening any more, which is as good an end as any.
+        let _ = out.blocking_send(Msg::End(None));
+    }
+}
+
+/// The session of an invented host.
+fn session((started_ns, started_unix_ns): (u64, u64), why: &str, command: &str) -> Session {
+    let probe = |name: &str, family: &str| ProbeStatus {
+        name: name.to_owned(),
+        family: family.to_owned(),
+        attached: false,
+        why: Some("The numbers are invented, so no probe is needed.".to_owned()),
+        how: "none".to_owned(),
+    };
+    Session {
+        origin: Origin::Synthetic { why: why.to_owned(), command: command.to_owned() },
+        host: Host {
+            name: "invented".to_owned(),
+            kernel: "none".to_owned(),
+            backend: "vmx".to_owned(),
+            cpus: 48,
+        },
+        names: names(),
+        probes: vec![
+            probe("kvm:kvm_exit", "exit"),
+            probe("kvm:kvm_entry", "exit"),
+            probe("kvm:kvm_userspace_exit", "userspace"),
+            probe("sched:sched_switch", "sched"),
+        ],
+        notices: Vec::new(),
+        started_ns,
+        started_unix_ns,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::codec;
+    use crate::model::tick::Tick;
+    use crate::source::Feed;
+
+    fn synth(seed: u64) -> Synth {
+        Synth::new(Plan::noisy_host(), seed, (1_000_000_000, 1_700_000_000_000_000_000), "w", "c")
+    }
+
+    fn ticks(seed: u64, n: u64) -> Vec<Tick> {
+        let mut generator = synth(seed).generator;
+        (0..n).map(|_| generator.tick(Duration::from_secs(1))).collect()
+    }
+
+    #[test]
+    fn the_same_seed_makes_the_same_ticks() {
+        assert_eq!(ticks(7, 20), ticks(7, 20));
+        assert_ne!(ticks(7, 20), ticks(8, 20));
+    }
+
+    #[test]
+    fn ticks_keep_the_rules_of_their_type() {
+        for (n, tick) in ticks(1, 120).iter().enumerate() {
+            assert_eq!(tick.seq, n as u64 + 1);
+            assert!(tick.vcpus.is_sorted_by(|a, b| a.key < b.key));
+            let mut bytes = Vec::new();
+            codec::encode(tick, &mut bytes).expect("encodes");
+            assert_eq!(codec::decode(&bytes).as_ref(), Ok(tick));
+            for vcpu in &tick.vcpus {
+                assert_eq!(vcpu.time.sum(), tick.dur_ns, "{:?}", vcpu.key);
+                for cell in &vcpu.cells {
+                    let timed = cell.timed();
+                    let what = format!("{:?} {cell:?}", vcpu.key);
+                    assert!(cell.total_ns >= timed * cell.min_ns, "{what}");
+                    assert!(cell.total_ns <= timed * cell.max_ns, "{what}");
+                    assert!(cell.min_ns <= cell.max_ns, "{what}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn one_vm_comes_and_goes() {
+        use crate::model::tick::Life;
+        let life: Vec<_> = ticks(1, 150).into_iter().flat_map(|tick| tick.life).collect();
+        let came = life.iter().filter(|life| matches!(life, Life::Vm(_))).count();
+        let gone = life.iter().filter(|life| matches!(life, Life::VmGone(..))).count();
+        assert!(came > 5 && gone > 0, "{came} came, {gone} went");
+    }
+
+    #[test]
+    fn the_source_says_session_ticks_end() {
+        let source = synth(3).pace(Pace::AtOnce(4));
+        let mut feed = Feed::start(Box::new(source)).expect("a thread");
+        let mut said = Vec::new();
+        while let Some(msg) = feed.messages.blocking_recv() {
+            said.push(match msg {
+                Msg::Session(session) => {
+                    assert!(matches!(session.origin, Origin::Synthetic { .. }));
+                    "session"
+                }
+                Msg::Tick(_) => "tick",
+                Msg::End(None) => "end",
+                Msg::End(Some(_)) => "end with a reason",
+            });
+        }
+        assert_eq!(said, ["session", "tick", "tick", "tick", "tick", "end"]);
+        feed.finish();
+    }
+
+    #[test]
+    fn stopping_makes_a_last_tick() {
+        let source = synth(3).interval(Duration::from_secs(3600));
+        let mut feed = Feed::start(Box::new(source)).expect("a thread");
+        assert!(matches!(feed.messages.blocking_recv(), Some(Msg::Session(_))));
+        feed.requests.send(Request::Stop).expect("it runs");
+        assert!(matches!(feed.messages.blocking_recv(), Some(Msg::Tick(_))));
+        assert!(matches!(feed.messages.blocking_recv(), Some(Msg::End(None))));
+        feed.finish();
+    }
+}

@@ -265,7 +265,7 @@ where
 
     fn draw(&mut self) -> Result<(), Failure> {
         let size = self.terminal.size().map_err(failed)?;
-        let columns = ui::reason_columns(size.width, size.height, &self.state);
+        let columns = ui::reason_columns(size.width, size.height, &self.state, &self.view);
         self.state.act(Action::Fit(columns));
         let (state, view) = (&self.state, &mut self.view);
         self.terminal

@@ -42,8 +42,8 @@ pub fn draw(buf: &mut Buffer, state: &State, view: &mut View) {
 
 /// How many reason columns the heat map has room for in a terminal of this size ("other" not
 /// counted), which the state wants to know before it is drawn.
-pub fn reason_columns(width: u16, height: u16, state: &State) -> usize {
-    panes::reason_columns(Rect::new(0, 0, width, height), state)
+pub fn reason_columns(width: u16, height: u16, state: &State, view: &View) -> usize {
+    panes::reason_columns(Rect::new(0, 0, width, height), state, &view.look)
 }
 
 fn too_small(buf: &mut Buffer, view: &View) {

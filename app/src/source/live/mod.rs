@@ -17,6 +17,7 @@ pub mod vms;
 
 use super::{Msg, Request, Source};
 use crate::{
+    doctor::SilentBackend,
     model::{
         session::{Host, Origin, ProbeStatus, Session},
         tick::HostTick,
@@ -28,7 +29,7 @@ use loader::{LoadError, Loaded};
 use memory::{Maps, Memory};
 use names::ProcNames;
 use plan::Family;
-use reader::{Freed, Moment, Reader};
+use reader::{Counted, Freed, Moment, Reader};
 use std::{
     collections::HashSet,
     os::fd::OwnedFd,
@@ -41,8 +42,6 @@ use tokio::sync::mpsc::Sender;
 const PEEK: Duration = Duration::from_millis(100);
 /// How often the probes' run time is sampled: the kernel's statistics tax every program meanwhile.
 const SAMPLE_EVERY: Duration = Duration::from_secs(60);
-/// vCPUs that leave to their VMM this often without one kernel exit seen: the backend is silent.
-const SILENT_AFTER: u64 = 20;
 
 /// What to watch.
 #[derive(Clone, Debug)]
@@ -221,20 +220,25 @@ impl Live {
         }
     }
 
-    /// Notices a backend whose `kvm_exit` never fires although vCPUs run. Whether it just did.
-    fn notice_silence(&mut self) -> bool {
+    /// A backend whose `kvm_exit` never fires although vCPUs run, as far as is known now.
+    pub fn silent(&self) -> Option<SilentBackend> {
         let attached = self.probes.as_ref().is_some_and(|p| p.loaded.watches("kvm_exit"));
-        let (exits, userspace) = self.reader.counted();
-        if self.silent_told || !attached || exits > 0 || userspace < SILENT_AFTER {
+        let Counted { exits, userspace, in_run_ns } = self.reader.counted();
+        if !attached {
+            return None;
+        }
+        SilentBackend::detect(&self.session.host.backend, userspace, exits, in_run_ns)
+    }
+
+    /// Tells of such a backend, once. Whether it just did.
+    fn notice_silence(&mut self) -> bool {
+        if self.silent_told {
             return false;
         }
+        let Some(silent) = self.silent() else { return false };
         self.silent_told = true;
         self.reader.expect_no_entries();
-        self.notice(format!(
-            "KVM's backend here ({}) does not fire kvm_exit and kvm_entry: kernel exits are not \
-             seen, userspace exits are. Time in KVM includes the guest's own.",
-            self.session.host.backend
-        ));
+        self.notice(silent.sentence());
         true
     }
 }

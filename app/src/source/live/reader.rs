@@ -9,7 +9,7 @@ use super::{
     memory::Memory,
 };
 use crate::model::{
-    ids::{Reason, VcpuKey},
+    ids::{Kind, Reason, VcpuKey},
     tick::{CellTick, HostTick, Lost, OpenExit, Phase, PhaseTimes, Tick, VcpuTick},
 };
 use kvmscope_shared::{
@@ -31,6 +31,8 @@ pub enum Freed {
     Unknown(u64),
 }
 
+/// `KVM_EXIT_INTR`.
+const EXIT_INTR: u32 = 10;
 /// How long a slot that has not told its VM yet is held back, ns.
 const HOLD_NS: u64 = 2_000_000_000;
 
@@ -63,8 +65,36 @@ pub struct Reader {
     lost: Lost,
     /// Whether `kvm_entry` fires here, so that a slot will tell its VM.
     entries: bool,
-    /// Kernel exits and userspace exits counted so far.
-    counted: (u64, u64),
+    counted: Counted,
+}
+
+/// What tells whether the backend fires `kvm_exit` at all: sums over all vCPUs since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// Kernel exits.
+    pub exits: u64,
+    /// Userspace exits but for INTR, which a signal makes before the guest was entered.
+    pub userspace: u64,
+    /// Time on a CPU inside KVM_RUN, ns.
+    pub in_run_ns: u64,
+}
+
+impl Counted {
+    /// Adds a tick.
+    pub fn add(&mut self, tick: &Tick) {
+        for vcpu in &tick.vcpus {
+            self.in_run_ns += vcpu.time.get(Phase::Kvm) + vcpu.time.get(Phase::Guest);
+            for cell in &vcpu.cells {
+                match cell.reason.kind {
+                    Kind::Exit => self.exits += cell.count,
+                    Kind::Userspace if cell.reason.code != EXIT_INTR => {
+                        self.userspace += cell.count
+                    }
+                    Kind::Userspace => {}
+                }
+            }
+        }
+    }
 }
 
 /// What a tick needs besides the memory.
@@ -91,7 +121,7 @@ impl Reader {
             last_ns: now_ns,
             lost: Lost::default(),
             entries,
-            counted: (0, 0),
+            counted: Counted::default(),
         }
     }
 
@@ -116,8 +146,8 @@ impl Reader {
         tick
     }
 
-    /// Kernel exits and userspace exits counted since the start.
-    pub fn counted(&self) -> (u64, u64) {
+    /// What was counted since the start.
+    pub fn counted(&self) -> Counted {
         self.counted
     }
 
@@ -164,6 +194,7 @@ impl Reader {
         }
         self.who.sweep(now, moment.last, names, &mut tick.life);
         tick.vcpus = changes.into_values().collect();
+        self.counted.add(&tick);
         let total = Lost {
             missed_runs: moment.missed_runs,
             ring: 0,
@@ -227,9 +258,6 @@ impl Reader {
         for cell in &mut seen.cells {
             let now = memory.cell(cell.number);
             if let Some(difference) = cell_difference(&cell.last, &now, epoch) {
-                let counted =
-                    if now.kind == KIND_EXIT { &mut self.counted.0 } else { &mut self.counted.1 };
-                *counted += difference.count;
                 merge_cell(&mut change.cells, difference);
             }
             cell.last = now;

@@ -10,7 +10,7 @@ use crate::{
     },
     ui::{
         format,
-        paint::{Look, below, put, row, titled_rule},
+        paint::{self, Look, below, put, row, titled_rule},
         view::{Hit, View},
         widgets::heatmap::{HeatColumn, HeatMap, HeatRow, Scale},
     },
@@ -22,23 +22,25 @@ use ratatui::{
     text::{Line, Span},
 };
 
-/// Columns before the cells.
-fn label_width(scope: Scope, width: u16) -> u16 {
-    match scope {
-        // Marker, "vCPU 123", CPU, state.
+/// Columns before the cells: marker, "vCPU 123", CPU and state; or the longest name of a VM.
+fn label_width(state: &State, width: u16, look: &Look) -> u16 {
+    match state.level().scope {
         Scope::Vm(_) => 26,
-        _ => (width / 6).clamp(14, 26),
+        _ => {
+            let names = state.vm_rows().iter().map(|vm| paint::width(&look.name(&vm.name)));
+            (names.max().unwrap_or(0) + 2).clamp(12, (width / 6).max(12))
+        }
     }
 }
 
 /// How many reason columns fit, "other" not counted.
-pub fn reason_columns(width: u16, scope: Scope) -> usize {
-    HeatMap::room(width, label_width(scope, width)).saturating_sub(1).max(1)
+pub fn reason_columns(width: u16, state: &State, look: &Look) -> usize {
+    HeatMap::room(width, label_width(state, width, look)).saturating_sub(1).max(1)
 }
 
 /// Rows that the heat map needs with its rule and header.
 pub fn height(rows: usize) -> u16 {
-    u16::try_from(rows + 2).unwrap_or(u16::MAX)
+    u16::try_from(rows.saturating_add(2)).unwrap_or(u16::MAX)
 }
 
 /// What colour means: limits of the levels and text of a value.
@@ -76,7 +78,7 @@ pub fn draw(buf: &mut Buffer, area: Rect, state: &State, view: &mut View) {
     let level = state.level();
     let map = state.heatmap();
     let scope = level.scope;
-    let label_width = label_width(scope, area.width);
+    let label_width = label_width(state, area.width, &look);
     let (label, labels) = match scope {
         Scope::Vm(_) => (vcpu_head(&look), vcpu_labels(state.vcpu_rows(), &look)),
         _ => {

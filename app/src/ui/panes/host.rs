@@ -10,6 +10,8 @@ use ratatui::{buffer::Buffer, layout::Rect};
 
 /// Smallest useful height of the graphs below.
 const GRAPHS: u16 = 7;
+/// And the largest: a reason's numbers, a rule, a title.
+const MOST: u16 = 16;
 
 /// Draws it.
 pub fn draw(buf: &mut Buffer, area: Rect, state: &State, view: &mut View) {
@@ -24,11 +26,12 @@ pub fn draw(buf: &mut Buffer, area: Rect, state: &State, view: &mut View) {
         return;
     }
     let (table, map) = heights(area.height, vms.len());
-    let graphs = area.height - table - map;
+    // Higher graphs show nothing more.
+    let graphs = (area.height - table - map).min(MOST);
     rows::draw(buf, Rect { height: table, ..area }, vms, rows::VMS, state, view);
     heat::draw(buf, Rect { y: area.y + table, height: map, ..area }, state, view);
     if graphs > 0 {
-        let area = Rect { y: area.bottom() - graphs, height: graphs, ..area };
+        let area = Rect { y: area.y + table + map, height: graphs, ..area };
         if level.pane == Pane::Heat && state.reason_detail().is_some() {
             detail::across(buf, area, state, view);
         } else {

@@ -8,7 +8,7 @@ mod reason;
 mod rows;
 mod vm;
 
-use super::view::View;
+use super::{paint::Look, view::View};
 use crate::state::{Level, Pane, Scope, State};
 use ratatui::{buffer::Buffer, layout::Rect};
 
@@ -26,13 +26,13 @@ pub fn draw(buf: &mut Buffer, area: Rect, state: &State, view: &mut View) {
 }
 
 /// How many reason columns fit into the level's heat map on a screen of this size.
-pub fn reason_columns(screen: Rect, state: &State) -> usize {
+pub fn reason_columns(screen: Rect, state: &State, look: &Look) -> usize {
     let level = state.level();
     let width = match level.scope {
         Scope::Vm(_) => vm::areas(screen, level, usize::MAX).heat.map_or(screen.width, |a| a.width),
         _ => screen.width,
     };
-    heat::reason_columns(width, level.scope)
+    heat::reason_columns(width, state, look)
 }
 
 /// Whether a pane has the screen alone.

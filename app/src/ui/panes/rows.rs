@@ -10,7 +10,7 @@ use crate::{
     },
     ui::{
         format,
-        paint::{Look, below, put, put_line, row},
+        paint::{self, Look, below, put, put_line, row},
         view::{Hit, View},
         widgets::{
             bars,
@@ -164,7 +164,12 @@ fn key(what: What) -> Option<&'static str> {
     }
 }
 
-fn columns<R: Row>(specs: &[Spec], state: &State, view: &View) -> (Vec<Column>, Vec<What>) {
+fn columns<R: Shown>(
+    rows: &[R],
+    specs: &[Spec],
+    state: &State,
+    view: &View,
+) -> (Vec<Column>, Vec<What>) {
     let window = format::clock(state.header().position.window_ns);
     let sort = state.level().sort;
     let mut columns = Vec::new();
@@ -174,13 +179,22 @@ fn columns<R: Row>(specs: &[Spec], state: &State, view: &View) -> (Vec<Column>, 
             What::Rate => Column::text(format!("exits/s {window}"), 10, most, rank),
             What::P99 => Column::text(format!("p99 {window}"), 10, most, rank),
             What::Split => Column::text("wall time", 10, most, rank),
-            What::Top => Column::text("top reason", 16, most, rank),
+            What::Top => {
+                let names = rows.iter().filter_map(|r| r.load()?.top.as_ref());
+                let longest = names.map(|top| paint::width(&top.name) + 5).max().unwrap_or(0);
+                Column::text("top reason", 16, longest.clamp(16, most), rank).eager()
+            }
             What::Field(key) => {
                 let Some(field) = field::<R>(key) else { continue };
                 if field.numeric {
                     Column::number(field.title, most.max(5), rank)
                 } else {
-                    Column::text(field.title, field.width.min(most), most, rank)
+                    // As wide as what is in it.
+                    let text = |row: &R| paint::width(&view.look.value(&(field.value)(row)));
+                    let longest = rows.iter().map(text).max().unwrap_or(0);
+                    let least = field.width.min(most);
+                    let width = longest.min(least).max(6.min(least));
+                    Column::text(field.title, width, longest.clamp(width, most), rank).eager()
                 }
             }
         };
@@ -197,7 +211,7 @@ fn columns<R: Row>(specs: &[Spec], state: &State, view: &View) -> (Vec<Column>, 
 
 /// Rows that a table needs with its header.
 pub fn height(rows: usize) -> u16 {
-    u16::try_from(rows + 1).unwrap_or(u16::MAX)
+    u16::try_from(rows.saturating_add(1)).unwrap_or(u16::MAX)
 }
 
 /// Draws a table.
@@ -211,7 +225,7 @@ pub fn draw<R: Shown>(
 ) {
     let look = view.look.clone();
     let level = state.level();
-    let (columns, whats) = columns::<R>(specs, state, view);
+    let (columns, whats) = columns(rows, specs, state, view);
     let places = table::places(&columns, area.width);
     table::header(buf, area, &columns, &places, &look);
     for &(i, x, width) in &places {

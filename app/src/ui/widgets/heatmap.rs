@@ -144,7 +144,11 @@ impl HeatMap<'_> {
         for (i, (index, column)) in columns().enumerate() {
             let x = self.label_width + i as u16 * pitch;
             let room = usize::from(pitch - 1);
-            let name = format::reason_short(&look.name(&column.name), room, look.glyphs.ellipsis);
+            let mut name =
+                format::reason_short(&look.name(&column.name), room, look.glyphs.ellipsis);
+            if column.idle && name.len() + 5 <= room {
+                name.push_str(" idle");
+            }
             let style = if column.idle { look.theme.idle } else { look.theme.head };
             let end = put(buf, area, x, 0, &name, style);
             if cursor.1 == Some(index) {

@@ -30,6 +30,8 @@ pub struct Column {
     pub align: Align,
     /// Columns with a lower number stay longer when there is little room.
     pub rank: u8,
+    /// Whether room left over goes to it before it goes to pictures, which can use any.
+    pub eager: bool,
     /// Whether rows are ordered by it, and downwards.
     pub sorted: Option<bool>,
 }
@@ -37,12 +39,33 @@ pub struct Column {
 impl Column {
     /// A column of numbers, `width` wide.
     pub fn number(title: impl Into<Cow<'static, str>>, width: u16, rank: u8) -> Self {
-        Self { title: title.into(), width, most: width, align: Align::Right, rank, sorted: None }
+        Self {
+            title: title.into(),
+            width,
+            most: width,
+            align: Align::Right,
+            rank,
+            eager: false,
+            sorted: None,
+        }
     }
 
     /// A column of text that can use between `width` and `most`.
     pub fn text(title: impl Into<Cow<'static, str>>, width: u16, most: u16, rank: u8) -> Self {
-        Self { title: title.into(), width, most, align: Align::Left, rank, sorted: None }
+        Self {
+            title: title.into(),
+            width,
+            most,
+            align: Align::Left,
+            rank,
+            eager: false,
+            sorted: None,
+        }
+    }
+
+    /// The same, with room going to it first.
+    pub fn eager(self) -> Self {
+        Self { eager: true, ..self }
     }
 
     fn least(&self) -> u16 {
@@ -73,16 +96,18 @@ pub fn places(columns: &[Column], width: u16) -> Vec<Place> {
     let mut widths: Vec<u16> = kept.iter().map(|&i| columns[i].least()).collect();
     let mut spare = (width + GAP).saturating_sub(needed(&kept));
     // One column at a time to each that can use it, so that all grow alike.
-    while spare > 0 {
-        let before = spare;
-        for (w, &i) in widths.iter_mut().zip(&kept) {
-            if spare > 0 && *w < columns[i].most {
-                *w += 1;
-                spare -= 1;
+    for eager in [true, false] {
+        loop {
+            let before = spare;
+            for (w, &i) in widths.iter_mut().zip(&kept) {
+                if spare > 0 && columns[i].eager == eager && *w < columns[i].most {
+                    *w += 1;
+                    spare -= 1;
+                }
             }
-        }
-        if spare == before {
-            break;
+            if spare == before {
+                break;
+            }
         }
     }
     let mut x = MARKER;

@@ -1,0 +1,131 @@
+//! `kvmscope demo`: the built-in guest, watched; or invented numbers, saying so and why.
+
+use super::{Common, Failure, Screen, watch};
+use crate::source::{
+    live::{
+        Live,
+        host::{clock_ns, now_ns},
+    },
+    synth,
+};
+use rustix::time::ClockId;
+use std::{
+    io::Read,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+/// Options of `demo`.
+#[derive(clap::Args, Debug)]
+pub struct Options {
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    screen: Screen,
+    /// Show the invented host even where a guest could be run
+    #[arg(long)]
+    synthetic: bool,
+}
+
+/// Starts the guest and watches it.
+pub fn run(options: &Options) -> Result<(), Failure> {
+    let (config, screen) = watch::prepare(&options.screen)?;
+    let vm = options.common.vm.as_deref();
+    let history = options.screen.history;
+    let why = if options.synthetic {
+        "--synthetic was asked for".to_owned()
+    } else {
+        match real(options) {
+            Ok((live, guest)) => {
+                let session = live.session().clone();
+                let result = watch::show(Box::new(live), session, &config, &screen, history, vm);
+                guest.end();
+                return result;
+            }
+            Err(why) => why,
+        }
+    };
+    let begin = (now_ns(), clock_ns(ClockId::Realtime));
+    let source = synth::Synth::new(synth::Plan::demo(), 1, begin, &why, &real_command())
+        .interval(options.common.interval);
+    let session = source.session().clone();
+    watch::show(Box::new(source), session, &config, &screen, history, vm)
+}
+
+/// The probes on the guest, or why they cannot be.
+fn real(options: &Options) -> Result<(Live, Guest), String> {
+    // The guest starts first: without KVM there is nothing to load probes for.
+    let guest = Guest::start()?;
+    let mut live_options = options.common.live().map_err(|failure| failure.text)?;
+    live_options.pids.push(guest.child.id());
+    match Live::open(live_options) {
+        Ok(live) if live.session().probes.iter().any(|p| p.attached && p.family != "base") => {
+            Ok((live, guest))
+        }
+        Ok(live) => {
+            let why = live.session().probes.iter().find_map(|probe| probe.why.clone());
+            guest.end();
+            Err(why.unwrap_or_else(|| "no probe could be attached".to_owned()))
+        }
+        Err(error) => {
+            guest.end();
+            Err(error.to_string())
+        }
+    }
+}
+
+/// What to type for the real thing.
+fn real_command() -> String {
+    let program = std::env::current_exe()
+        .map_or_else(|_| "kvmscope".to_owned(), |path| path.display().to_string());
+    let root = rustix::process::geteuid().is_root();
+    format!("{}{program} demo", if root { "" } else { "sudo " })
+}
+
+/// The guest in its child process; it ends when its standard input does.
+struct Guest {
+    child: Child,
+}
+
+/// How long a guest that was told to end may take.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+impl Guest {
+    /// Starts it and waits until it says that its vCPUs run. Fails with what it said instead.
+    fn start() -> Result<Self, String> {
+        let program = std::env::current_exe().map_err(|e| e.to_string())?;
+        let mut child = Command::new(program)
+            .args(["guest", "--demo", "--name", "demo"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|e| format!("the guest could not be started: {e}"))?;
+        let mut ready = [0u8; 1];
+        let running = child.stdout.as_mut().is_some_and(|out| out.read_exact(&mut ready).is_ok());
+        if running {
+            return Ok(Self { child });
+        }
+        let mut said = String::new();
+        if let Some(mut err) = child.stderr.take() {
+            let _ = err.read_to_string(&mut said);
+        }
+        let _ = child.wait();
+        let said = said.trim().trim_start_matches("kvmscope: ").to_owned();
+        Err(if said.is_empty() { "the guest ended at once".to_owned() } else { said })
+    }
+
+    /// Ends it and waits for it.
+    fn end(mut self) {
+        drop(self.child.stdin.take());
+        let until = std::time::Instant::now() + PATIENCE;
+        while std::time::Instant::now() < until {
+            match self.child.try_wait() {
+                Ok(None) => std::thread::sleep(Duration::from_millis(5)),
+                _ => return,
+            }
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

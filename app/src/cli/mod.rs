@@ -1,0 +1,203 @@
+//! The command line: what can be asked for, and the exit status of what came of it.
+
+mod demo;
+mod doctor;
+mod failure;
+mod report;
+mod watch;
+
+use crate::source::live::{self, plan::Family};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use failure::Failure;
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+/// Live view of what every KVM vCPU exits for, how long, and where its time goes.
+#[derive(Parser, Debug)]
+#[command(
+    name = "kvmscope",
+    version,
+    about,
+    after_help = "Exit status: 0 done; 1 failed while running; 2 wrong arguments; 3 not allowed or not possible on this host."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    watch: watch::Options,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// The screen, on this host (the default)
+    Watch(watch::Options),
+    /// Start a small built-in KVM guest and watch it; without KVM or the rights, show invented numbers and say so
+    Demo(demo::Options),
+    /// No screen: tables or JSON, for a while or while a command runs
+    Report(report::Options),
+    /// The test guest by itself: makes an exact number of exits of each kind
+    Guest(crate::guest::Options),
+    /// What works on this host, what does not, why, and what to do
+    Doctor(doctor::Options),
+}
+
+/// Options that `watch`, `demo` and `report` share.
+#[derive(Args, Clone, Debug)]
+struct Common {
+    /// Families of probes, separated by commas: exit, userspace, sched
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = family)]
+    probes: Vec<Family>,
+    /// Only the VMs of this process; repeatable
+    #[arg(long = "pid", value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
+    pids: Vec<u32>,
+    /// Only the VM of this name
+    #[arg(long, value_name = "NAME")]
+    vm: Option<String>,
+    /// Seconds between ticks, 0.1 to 60
+    #[arg(long, value_name = "SEC", default_value = "1", value_parser = interval)]
+    interval: Duration,
+    /// Say more on standard error
+    #[arg(short, long)]
+    verbose: bool,
+}
+
+impl Common {
+    /// For the live source.
+    fn live(&self) -> Result<live::Options, Failure> {
+        if self.pids.len() > kvmscope_shared::conf::MAX_FILTER {
+            return Err(Failure::usage(format!(
+                "--pid can be given {} times at most",
+                kvmscope_shared::conf::MAX_FILTER
+            )));
+        }
+        if !self.pids.is_empty() {
+            refuse_what_is_no_vm(&self.pids)?;
+        }
+        let families =
+            if self.probes.is_empty() { Family::ASKABLE.to_vec() } else { self.probes.clone() };
+        Ok(live::Options { families, pids: self.pids.clone(), interval: self.interval })
+    }
+}
+
+fn refuse_what_is_no_vm(pids: &[u32]) -> Result<(), Failure> {
+    use live::vms::{kvm_vm_pids, read_facts, why_no_vm};
+    let Ok(scan) = kvm_vm_pids() else { return Ok(()) };
+    for &pid in pids {
+        if let Some(why) = why_no_vm(pid, read_facts(pid).ok().as_ref(), &scan) {
+            return Err(Failure::not_possible(format!("--pid {pid}: {why}")));
+        }
+    }
+    Ok(())
+}
+
+fn family(text: &str) -> Result<Family, String> {
+    Family::ASKABLE.into_iter().find(|family| family.name() == text).ok_or_else(|| {
+        let known: Vec<&str> = Family::ASKABLE.iter().map(|family| family.name()).collect();
+        format!("there is no family of probes called {text:?}; there are {}", known.join(", "))
+    })
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    seconds(text, 0.1, 60.0)
+}
+
+/// A time span for `--duration`.
+fn duration(text: &str) -> Result<Duration, String> {
+    seconds(text, 0.1, 86_400.0 * 365.0)
+}
+
+fn seconds(text: &str, least: f64, most: f64) -> Result<Duration, String> {
+    match text.parse::<f64>() {
+        Ok(value) if (least..=most).contains(&value) => Ok(Duration::from_secs_f64(value)),
+        _ => Err(format!("a number of seconds from {least} to {most} is expected")),
+    }
+}
+
+/// How a result is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    #[default]
+    Text,
+    /// For programs
+    Json,
+}
+
+/// Options of the screen, for `watch` and `demo`.
+#[derive(Args, Clone, Debug)]
+struct Screen {
+    /// Configuration file [default: ~/.config/kvmscope/config.toml]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Colours; NO_COLOR in the environment means mono
+    #[arg(long, value_name = "NAME")]
+    theme: Option<crate::ui::theme::ThemeName>,
+    /// Draw with ASCII characters only
+    #[arg(long)]
+    ascii: bool,
+    /// Leave the mouse to the terminal
+    #[arg(long)]
+    no_mouse: bool,
+    /// Minutes of history to keep, within a bound of 64 MiB
+    #[arg(long, value_name = "MIN", default_value_t = 15, value_parser = clap::value_parser!(u32).range(1..=1440))]
+    history: u32,
+    /// Quit by itself after so many seconds
+    #[arg(long, value_name = "SEC", value_parser = duration)]
+    duration: Option<Duration>,
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are errors to clap; it knows which stream and status they have.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let result = match cli.command {
+        None => watch::run(&cli.watch),
+        Some(Command::Watch(options)) => watch::run(&options),
+        Some(Command::Demo(options)) => demo::run(&options),
+        Some(Command::Report(options)) => report::run(&options),
+        Some(Command::Guest(options)) => {
+            crate::guest::run(&options, &mut std::io::stdout().lock()).map_err(Failure::from)
+        }
+        Some(Command::Doctor(options)) => doctor::run(&options),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if !failure.text.is_empty() {
+                eprintln!("kvmscope: {}", failure.text);
+            }
+            ExitCode::from(failure.status)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn families_are_named_or_refused_with_a_list() {
+        assert_eq!(family("exit"), Ok(Family::Exit));
+        let error = family("exits").expect_err("no such family");
+        assert!(error.contains("exit, userspace, sched"), "{error}");
+    }
+
+    #[test]
+    fn intervals_are_bounded() {
+        assert_eq!(interval("0.5"), Ok(Duration::from_millis(500)));
+        for wrong in ["0", "0.05", "61", "nan", "inf", "-1", "x", ""] {
+            assert!(interval(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! `kvmscope report`: no screen, a table or JSON at the end.
+
+use super::{Common, Failure, Format};
+use crate::{
+    export,
+    model::{session::Session, totals::Totals},
+    source::{Feed, Msg, Request, live::Live},
+};
+use std::{
+    fs::File,
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitStatus,
+    time::Duration,
+};
+use tokio::{
+    process::{Child, Command},
+    signal::unix::{Signal, SignalKind, signal},
+};
+
+/// Options of `report`.
+#[derive(clap::Args, Debug)]
+#[command(
+    after_help = "With a command, its exits are all counted: the probes are attached before it starts."
+)]
+pub struct Options {
+    #[command(flatten)]
+    common: Common,
+    /// Measure for so many seconds; without this and without a command, until interrupted
+    #[arg(long, value_name = "SEC", value_parser = super::duration, conflicts_with = "command")]
+    duration: Option<Duration>,
+    /// How the result is printed
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    format: Format,
+    /// Write the result to this file instead of standard output
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Measure while this command runs
+    #[arg(last = true, value_name = "CMD")]
+    command: Vec<String>,
+}
+
+/// Measures and prints.
+pub fn run(options: &Options) -> Result<(), Failure> {
+    let live = open(&options.common)?;
+    let session = live.session().clone();
+    refuse_nothing_attached(&session)?;
+    // The file is made first: an hour of measuring must not end with "no such directory".
+    let output = options.output.as_ref().map(|path| create(path)).transpose()?;
+    let measured = measure(live, session, options)?;
+    let Measured { session, mut totals, duration_ns, command } = measured;
+    if let Some(name) = &options.common.vm {
+        totals.vms.retain(|_, vm| vm.info.name == *name);
+        if totals.vms.is_empty() {
+            eprintln!("kvmscope: no VM called {name:?} was seen");
+        }
+    }
+    let text = match options.format {
+        Format::Text => export::text::report(&session, &totals, duration_ns),
+        Format::Json => export::json::report(&session, &totals, duration_ns)
+            .map_err(|e| Failure::running(e.to_string()))?,
+    };
+    match output {
+        Some((mut file, path)) => file.write_all(text.as_bytes()).map_err(|e| {
+            Failure::running(format!("{} could not be written: {e}", path.display()))
+        })?,
+        None => print(&text)?,
+    }
+    if let Some(status) = command.filter(|status| !status.success()) {
+        eprintln!("kvmscope: the command ended with {status}");
+    }
+    Ok(())
+}
+
+/// Opens the live source, saying what does not work.
+pub fn open(common: &Common) -> Result<Live, Failure> {
+    let started = std::time::Instant::now();
+    let live = Live::open(common.live()?)?;
+    if common.verbose {
+        eprintln!("kvmscope: probes loaded and attached in {} ms", started.elapsed().as_millis());
+    }
+    for probe in &live.session().probes {
+        match &probe.why {
+            Some(why) => eprintln!("kvmscope: {} is not attached: {why}", probe.name),
+            None if common.verbose => {
+                eprintln!("kvmscope: {} attached ({})", probe.name, probe.how)
+            }
+            None => {}
+        }
+    }
+    Ok(live)
+}
+
+/// Nothing attached is nothing to report.
+fn refuse_nothing_attached(session: &Session) -> Result<(), Failure> {
+    if session.host.backend == "none" {
+        return Err(Failure::not_possible(
+            "there is no KVM on this host: load kvm_intel or kvm_amd (`kvmscope doctor` says more)",
+        ));
+    }
+    if session.probes.iter().filter(|probe| probe.family != "base").all(|probe| !probe.attached) {
+        return Err(Failure::not_possible(
+            "none of the probes could be attached; `kvmscope doctor` says why and what to do",
+        ));
+    }
+    Ok(())
+}
+
+fn create(path: &PathBuf) -> Result<(File, &PathBuf), Failure> {
+    match File::create(path) {
+        Ok(file) => Ok((file, path)),
+        Err(e) => Err(Failure::running(format!("{} could not be made: {e}", path.display()))),
+    }
+}
+
+/// Writes to standard output; a reader that has gone away (`| head`) is no failure.
+pub fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::running(format!("standard output could not be written: {e}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What measuring came to.
+struct Measured {
+    session: Session,
+    totals: Totals,
+    duration_ns: u64,
+    command: Option<ExitStatus>,
+}
+
+fn measure(live: Live, session: Session, options: &Options) -> Result<Measured, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| Failure::running(format!("the event loop cannot be started: {e}")))?;
+    let mut feed = Feed::start(Box::new(live))
+        .map_err(|e| Failure::running(format!("no thread could be started: {e}")))?;
+    let result = runtime.block_on(collect(&mut feed, session, options));
+    feed.finish();
+    result
+}
+
+/// Applies ticks until the command, the time or a signal ends it; then the last one.
+async fn collect(
+    feed: &mut Feed,
+    session: Session,
+    options: &Options,
+) -> Result<Measured, Failure> {
+    let mut signals = Signals::new()?;
+    let mut measured =
+        Measured { session, totals: Totals::default(), duration_ns: 0, command: None };
+    let mut child = start(&options.command)?;
+    let began = measured.session.started_ns;
+    let timer = tokio::time::sleep(options.duration.unwrap_or(Duration::MAX));
+    tokio::pin!(timer);
+    let mut stopping = false;
+    loop {
+        tokio::select! {
+            message = feed.messages.recv() => match message {
+                Some(Msg::Session(session)) => measured.session = *session,
+                Some(Msg::Tick(tick)) => measured.totals.apply(&tick),
+                Some(Msg::End(None)) | None => break,
+                Some(Msg::End(Some(why))) => {
+                    eprintln!("kvmscope: measuring ended early: {why}");
+                    break;
+                }
+            },
+            status = ended(&mut child), if !stopping => {
+                measured.command = status;
+                stopping = true;
+            }
+            () = &mut timer, if !stopping && options.duration.is_some() => stopping = true,
+            () = signals.any(), if !stopping => stopping = true,
+        }
+        if stopping {
+            // Sent again on each turn: only the first is read, and a source that has ended
+            // is nobody to ask.
+            let _ = feed.requests.send(Request::Stop);
+        }
+    }
+    measured.duration_ns = measured.totals.end_ns.saturating_sub(began);
+    Ok(measured)
+}
+
+fn start(command: &[String]) -> Result<Option<Child>, Failure> {
+    let Some((program, args)) = command.split_first() else { return Ok(None) };
+    Command::new(program)
+        .args(args)
+        .spawn()
+        .map(Some)
+        .map_err(|e| Failure::usage(format!("the command {program:?} could not be started: {e}")))
+}
+
+/// Waits for the command; for ever when there is none.
+async fn ended(child: &mut Option<Child>) -> Option<ExitStatus> {
+    match child {
+        Some(child) => child.wait().await.ok(),
+        None => std::future::pending().await,
+    }
+}
+
+/// SIGINT and SIGTERM: stop, and print what there is.
+struct Signals(Signal, Signal);
+
+impl Signals {
+    fn new() -> Result<Self, Failure> {
+        let listen = |kind| {
+            signal(kind).map_err(|e| Failure::running(format!("signals cannot be caught: {e}")))
+        };
+        Ok(Self(listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?))
+    }
+
+    async fn any(&mut self) {
+        tokio::select! {
+            _ = self.0.recv() => {}
+            _ = self.1.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! `kvmscope watch`: the screen on this host.
+
+use super::{Common, Failure, Screen};
+use crate::{
+    config,
+    model::session::Session,
+    source::{Feed, Source},
+    state::{Action, Limits, State},
+    term,
+    ui::glyph,
+};
+use std::{io::IsTerminal, time::Duration};
+
+/// Options of `watch`.
+#[derive(clap::Args, Debug)]
+pub struct Options {
+    #[command(flatten)]
+    common: Common,
+    #[command(flatten)]
+    screen: Screen,
+    /// Print the default configuration and exit
+    #[arg(long)]
+    print_config: bool,
+}
+
+/// Opens the live source and shows it.
+pub fn run(options: &Options) -> Result<(), Failure> {
+    if options.print_config {
+        return super::report::print(&config::print_default());
+    }
+    let (config, screen) = prepare(&options.screen)?;
+    let live = crate::source::live::Live::open(options.common.live()?)?;
+    let session = live.session().clone();
+    show(
+        Box::new(live),
+        session,
+        &config,
+        &screen,
+        options.screen.history,
+        options.common.vm.as_deref(),
+    )
+}
+
+/// Reads the configuration and looks for a terminal, before anything is attached.
+pub fn prepare(screen: &Screen) -> Result<(config::Config, term::Options), Failure> {
+    let get = |name: &str| std::env::var(name).ok();
+    let config = config::load(screen.config.as_deref(), get)
+        .map_err(|e| Failure::usage(format!("{e:#}")))?;
+    if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
+        return Err(Failure::not_possible(
+            "the screen needs a terminal on standard input and output; \
+             `kvmscope report` prints without one",
+        ));
+    }
+    let mut options = term::Options::new(&config, get);
+    if let Some(theme) = screen.theme {
+        options.theme = theme;
+    }
+    if screen.ascii {
+        options.glyphs = glyph::ASCII;
+    }
+    options.mouse &= !screen.no_mouse;
+    options.duration = screen.duration;
+    Ok((config, options))
+}
+
+/// Shows a source until the person quits.
+pub fn show(
+    source: Box<dyn Source>,
+    session: Session,
+    config: &config::Config,
+    options: &term::Options,
+    history_minutes: u32,
+    vm: Option<&str>,
+) -> Result<(), Failure> {
+    let limits = Limits {
+        history: Duration::from_secs(60 * u64::from(history_minutes)),
+        ..Limits::default()
+    };
+    let mut state = State::new(session, limits);
+    config.apply(&mut state);
+    if let Some(name) = vm {
+        state.act(Action::FilterEdit(format!("name={name}")));
+        state.act(Action::FilterAccept);
+    }
+    let feed = Feed::start(source)
+        .map_err(|e| Failure::running(format!("no thread could be started: {e}")))?;
+    let outcome = term::run(state, feed, options)?;
+    match outcome.source {
+        Some(why) => Err(Failure::running(why)),
+        None => Ok(()),
+    }
+}
