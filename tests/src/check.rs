@@ -39,7 +39,8 @@ pub fn sound(report: &Report) -> Problems {
 
 fn cell_sound(cell: &Cell) -> Problems {
     let mut problems = Problems::new();
-    if cell.count == 0 {
+    // One that began before the program did has only an age.
+    if cell.count == 0 && cell.open_ns.is_none() {
         problems.push("listed with a count of 0".to_owned());
     }
     if cell.timed > cell.count {
