@@ -29,7 +29,7 @@ pub struct Options {
 
 /// Starts the guest and watches it.
 pub fn run(options: &Options) -> Result<(), Failure> {
-    let (config, screen) = watch::prepare(&options.screen)?;
+    let screen = watch::prepare(&options.screen)?;
     let vm = options.common.vm.as_deref();
     let history = options.screen.history;
     let why = if options.synthetic {
@@ -38,7 +38,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         match real(options) {
             Ok((live, guest)) => {
                 let session = live.session().clone();
-                let result = watch::show(Box::new(live), session, &config, &screen, history, vm);
+                let result = watch::show(Box::new(live), session, &screen, history, vm);
                 guest.end();
                 return result;
             }
@@ -46,10 +46,11 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         }
     };
     let begin = (now_ns(), clock_ns(ClockId::Realtime));
-    let source = synth::Synth::new(synth::Plan::demo(), 1, begin, &why, &real_command())
-        .interval(options.common.interval);
+    let source =
+        synth::Synth::new(synth::plan::Plan::noisy_host(), 1, begin, &why, &real_command())
+            .interval(options.common.interval);
     let session = source.session().clone();
-    watch::show(Box::new(source), session, &config, &screen, history, vm)
+    watch::show(Box::new(source), session, &screen, history, vm)
 }
 
 /// The probes on the guest, or why they cannot be.

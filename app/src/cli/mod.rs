@@ -6,7 +6,10 @@ mod failure;
 mod report;
 mod watch;
 
-use crate::source::live::{self, plan::Family};
+use crate::{
+    source::live::{self, plan::Family},
+    ui::theme::ThemeName,
+};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use failure::Failure;
 use std::{path::PathBuf, process::ExitCode, time::Duration};
@@ -96,6 +99,13 @@ fn family(text: &str) -> Result<Family, String> {
     })
 }
 
+fn theme(text: &str) -> Result<ThemeName, String> {
+    ThemeName::parse(text).ok_or_else(|| {
+        let known: Vec<&str> = ThemeName::ALL.iter().map(|(name, _)| *name).collect();
+        format!("there is no theme called {text:?}; there are {}", known.join(", "))
+    })
+}
+
 fn interval(text: &str) -> Result<Duration, String> {
     seconds(text, 0.1, 60.0)
 }
@@ -129,8 +139,8 @@ struct Screen {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Colours; NO_COLOR in the environment means mono
-    #[arg(long, value_name = "NAME")]
-    theme: Option<crate::ui::theme::ThemeName>,
+    #[arg(long, value_name = "NAME", value_parser = theme)]
+    theme: Option<ThemeName>,
     /// Draw with ASCII characters only
     #[arg(long)]
     ascii: bool,

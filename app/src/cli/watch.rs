@@ -28,7 +28,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     if options.print_config {
         return super::report::print(&config::print_default());
     }
-    let (config, screen) = prepare(&options.screen)?;
+    let screen = prepare(&options.screen)?;
     let live = crate::source::live::Live::open(options.common.live()?)?;
     let session = live.session().clone();
     show(
@@ -42,7 +42,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
 }
 
 /// Reads the configuration and looks for a terminal, before anything is attached.
-pub fn prepare(screen: &Screen) -> Result<(config::Config, term::Options), Failure> {
+pub fn prepare(screen: &Screen) -> Result<term::Options, Failure> {
     let get = |name: &str| std::env::var(name).ok();
     let config = config::load(screen.config.as_deref(), get)
         .map_err(|e| Failure::usage(format!("{e:#}")))?;
@@ -61,14 +61,13 @@ pub fn prepare(screen: &Screen) -> Result<(config::Config, term::Options), Failu
     }
     options.mouse &= !screen.no_mouse;
     options.duration = screen.duration;
-    Ok((config, options))
+    Ok(options)
 }
 
 /// Shows a source until the person quits.
 pub fn show(
     source: Box<dyn Source>,
     session: Session,
-    config: &config::Config,
     options: &term::Options,
     history_minutes: u32,
     vm: Option<&str>,
@@ -78,7 +77,6 @@ pub fn show(
         ..Limits::default()
     };
     let mut state = State::new(session, limits);
-    config.apply(&mut state);
     if let Some(name) = vm {
         state.act(Action::FilterEdit(format!("name={name}")));
         state.act(Action::FilterAccept);

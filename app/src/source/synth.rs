@@ -48,6 +48,11 @@ impl Synth {
         Self { generator, session, interval: Duration::from_secs(1), pace: Pace::RealTime }
     }
 
+    /// What is known before the first tick.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
     /// Another interval than a second.
     pub fn interval(self, interval: Duration) -> Self {
         Self { interval, ..self }

@@ -337,9 +337,12 @@ impl Source for Live {
             due = (due + self.options.interval).max(Instant::now());
         }
         let tick = self.tick(true);
+        let noticed = self.notice_silence();
+        // Detached before the end is told: whoever waits for it finds nothing of us left.
+        self.sampling = None;
         self.probes = None;
         let _ = out.blocking_send(Msg::Tick(Box::new(tick)));
-        if self.notice_silence() {
+        if noticed {
             let _ = out.blocking_send(Msg::Session(Box::new(self.session.clone())));
         }
         let _ = out.blocking_send(Msg::End(None));
