@@ -78,7 +78,7 @@ def main():
                 else:
                     draw.text((x, y), char, font=bold if style["bold"] else plain, fill=fg)
                 column += 2 if unicodedata.east_asian_width(char) in "WF" else 1
-    image.quantize(64).save(sys.argv[1], optimize=True)
+    image.quantize(256).save(sys.argv[1], optimize=True)
 
 
 main()

@@ -19,7 +19,6 @@ use std::{path::PathBuf, process::ExitCode, time::Duration};
 #[command(
     name = "kvmscope",
     version,
-    about,
     after_help = "Exit status: 0 done; 1 failed while running; 2 wrong arguments; 3 not allowed or not possible on this host."
 )]
 struct Cli {
@@ -46,7 +45,7 @@ enum Command {
 /// Options that `watch`, `demo` and `report` share.
 #[derive(Args, Clone, Debug)]
 struct Common {
-    /// Families of probes, separated by commas: exit, userspace, sched
+    /// Families of probes, separated by commas: exit, userspace, sched [default: all]
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = family)]
     probes: Vec<Family>,
     /// Only the VMs of this process; repeatable

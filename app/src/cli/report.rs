@@ -21,7 +21,8 @@ use tokio::{
 /// Options of `report`.
 #[derive(clap::Args, Debug)]
 #[command(
-    after_help = "With a command, its exits are all counted: the probes are attached before it starts."
+    after_help = "With a command, its exits are all counted: the probes are attached before it starts. \
+                  A command that fails is said on standard error; the exit status is still kvmscope's own."
 )]
 pub struct Options {
     #[command(flatten)]
