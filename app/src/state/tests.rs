@@ -292,6 +292,11 @@ fn change_is_against_the_minute_before() {
     assert_eq!(map.rows[0].cells[1].value, Some(f64::INFINITY), "it is new");
     act(&mut state, [Action::StepBack(1)]);
     assert_eq!(state.heatmap().rows[0].cells[0].value, Some(4.0));
+    act(&mut state, [Action::Open]);
+    let rows = &state.heatmap().rows;
+    let of_rows: Vec<_> = rows.iter().map(|row| (row.id, row.cells[0].value)).collect();
+    let (all, one) = (RowId::All(VmId(1)), RowId::Vcpu(key(1, 0)));
+    assert_eq!(of_rows, [(all, Some(4.0)), (one, Some(4.0))]);
 }
 
 #[test]
