@@ -57,7 +57,8 @@ fn header_line(header: &Header, width: u16, look: &Look) -> Line<'static> {
         fact(7, format!("probes {ns:.0}ns/run {share} CPU"), theme.text);
     }
     let (attached, all) = header.probes;
-    if attached < all {
+    // Invented numbers need no probes, and their banner says so.
+    if attached < all && header.origin == Origin::Live {
         fact(0, format!("{} of {all} probes not attached", all - attached), theme.warn);
     }
     let needed = |facts: &[(u8, String, Style)]| -> usize {
@@ -80,7 +81,7 @@ fn header_line(header: &Header, width: u16, look: &Look) -> Line<'static> {
 }
 
 fn linux(kernel: &str) -> String {
-    if kernel.is_empty() { String::new() } else { format!("Linux {kernel}") }
+    if kernel.is_empty() || kernel == "none" { String::new() } else { format!("Linux {kernel}") }
 }
 
 fn count(n: usize, one: &str, many: &str) -> String {

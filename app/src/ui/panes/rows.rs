@@ -293,17 +293,18 @@ fn draw_row<R: Shown>(
         (None, false) => theme.text,
     };
     let pictures = places.iter().any(|p| matches!(whats[p.0], What::Rate | What::P99));
+    let seq = state.header().position.seq;
     let series = if pictures { state.series(shown.id()) } else { Series::default() };
     table::line(buf, area, columns, places, selected, look, |i, width| match whats[i] {
         What::Rate => {
             let values: Vec<Option<f64>> = series.rate.iter().map(|&v| Some(v.into())).collect();
-            let text = spark::text(&values, width.into(), Scale::Linear, look);
+            let text = spark::text(&values, width.into(), Scale::Linear, seq, look);
             table::plain(text, theme.spark.0)
         }
         What::P99 => {
             let known = |&v: &f32| (v > 0.0).then_some(f64::from(v));
             let values: Vec<Option<f64>> = series.p99.iter().map(known).collect();
-            let text = spark::text(&values, width.into(), Scale::Log, look);
+            let text = spark::text(&values, width.into(), Scale::Log, seq, look);
             table::plain(text, theme.spark.1)
         }
         What::Split => match shown.load() {
