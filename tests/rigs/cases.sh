@@ -1,0 +1,88 @@
+# What tests/tests/rig.rs runs in a rig; each case leaves NAME.report.json, NAME.guest.json and NAME.log in /out.
+# $count (exits of each kind) is put before this text. The checks are in Rust, on the host.
+events=/sys/kernel/tracing/events/kvm
+
+# The kernel's own counts, as a witness that knows nothing of kvmscope: histograms, or where the kernel is built
+# without them (5.10) every single event.
+tracing=/sys/kernel/tracing
+has_hist() { [ -e $events/kvm_exit/hist ]; }
+witness() {
+    if has_hist; then
+        echo 'hist:keys=exit_reason,vcpu_id:size=4096' >$events/kvm_exit/trigger
+        echo 'hist:keys=reason:size=256' >$events/kvm_userspace_exit/trigger
+    else
+        echo 32768 >$tracing/buffer_size_kb
+        echo 1 >$events/kvm_exit/enable
+        echo 1 >$events/kvm_userspace_exit/enable
+    fi
+}
+testify() {
+    if has_hist; then
+        cat $events/kvm_exit/hist >"/out/$1.exit.hist"
+        cat $events/kvm_userspace_exit/hist >"/out/$1.userspace.hist"
+        echo '!hist:keys=exit_reason,vcpu_id:size=4096' >$events/kvm_exit/trigger
+        echo '!hist:keys=reason:size=256' >$events/kvm_userspace_exit/trigger
+    else
+        echo 0 >$events/kvm_exit/enable
+        echo 0 >$events/kvm_userspace_exit/enable
+        cat $tracing/trace >"/out/$1.trace"
+        echo >$tracing/trace
+    fi
+}
+
+# watched NAME GUEST-ARGS...: the guest as the report's command.
+watched() {
+    name=$1
+    shift
+    kvmscope report --format json -o "/out/$name.report.json" -- \
+        kvmscope guest --format json "$@" >"/out/$name.guest.json" 2>"/out/$name.log"
+    status=$?
+    echo $status >"/out/$name.status"
+    echo "case $name: status $status"
+}
+
+# soon SECONDS COMMAND...: waits until the command succeeds.
+soon() {
+    tries=$(($1 * 10))
+    shift
+    while ! "$@"; do
+        tries=$((tries - 1))
+        [ $tries -gt 0 ] || { echo "never came: $*"; return 1; }
+        usleep 100000
+    done
+}
+
+kvmscope doctor --format json >/out/doctor.json 2>/out/doctor.log
+echo $? >/out/doctor.status
+
+witness
+watched all --vcpus 2 --all "$count"
+testify all
+watched vms --vms 3 --vcpus 2 --all $((count / 5))
+watched move --vcpus 2 --all $((count / 2)) --move-thread
+watched die --vcpus 2 --all $((count / 2)) --die
+watched sleep --out 50 --mmio-write 50 --vmm-sleep-us 2000
+watched brief --out 1
+
+# Attach in the middle of a guest's life, and leave before its end.
+kvmscope guest --format json --vcpus 2 --out 800 --cpuid 800 --rate 100 >/out/middle.guest.json 2>/out/middle.guest.log &
+guest=$!
+usleep 1500000
+kvmscope report --format json -o /out/middle.report.json --duration 2 >/out/middle.log 2>&1
+echo $? >/out/middle.status
+wait $guest
+echo "case middle: status $(cat /out/middle.status), guest $?"
+
+# KVM's modules go and come back while it watches. Attached probes hold the module kvm, once per event.
+kvmscope report --format json -o /out/reload.report.json --duration 3600 >/out/reload.log 2>&1 &
+report=$!
+attached() { [ "$(cat /sys/module/kvm/refcnt)" -ge 5 ]; }
+part() { kvmscope guest --format json --all "$((count / 5))" >"/out/reload.$1.json" 2>>/out/reload.log; }
+{
+    soon 20 attached && part before && kvm-modules unload && kvm-modules load && soon 20 attached && part after
+    echo "reload: status $?"
+} 2>&1 | tee -a /out/reload.log
+kill -INT $report
+wait $report
+echo $? >/out/reload.status
+echo "case reload: status $(cat /out/reload.status)"

@@ -1,0 +1,245 @@
+//! What a report must satisfy. Each check gives a sentence for everything that is wrong, so
+//! that one run of a rig shows all of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
+
+use crate::format::{Cell, Guest, GuestVcpu, Lost, Report, Vcpu, Vm};
+use crate::hist::{Hist, Traced};
+
+/// Sentences about what is wrong; none is good.
+pub type Problems = Vec<String>;
+
+/// Nothing lost, every probe attached, every number within its bounds.
+pub fn sound(report: &Report) -> Problems {
+    let mut problems = Problems::new();
+    if report.schema != 1 {
+        problems.push(format!("schema is {}", report.schema));
+    }
+    let nothing = Lost { missed_runs: 0, ring: 0, pool_full: 0, slots_full: 0 };
+    if report.lost != nothing {
+        problems.push(format!("something was lost: {:?}", report.lost));
+    }
+    if report.probes.is_empty() {
+        problems.push("no probes are listed".to_owned());
+    }
+    for probe in report.probes.iter().filter(|probe| !probe.attached) {
+        problems.push(format!("probe {} is not attached: {:?}", probe.name, probe.why));
+    }
+    for (vm, vcpu) in vcpus(report) {
+        for (kind, cells) in [("exit", &vcpu.exits), ("userspace exit", &vcpu.userspace_exits)] {
+            for cell in cells {
+                let at = format!("VM {} vCPU {} {kind} {}", vm.id, vcpu.vcpu, cell.reason);
+                problems.extend(cell_sound(cell).into_iter().map(|what| format!("{at}: {what}")));
+            }
+        }
+    }
+    problems
+}
+
+fn cell_sound(cell: &Cell) -> Problems {
+    let mut problems = Problems::new();
+    // One that began before the program did has only an age.
+    if cell.count == 0 && cell.open_ns.is_none() {
+        problems.push("listed with a count of 0".to_owned());
+    }
+    if cell.timed > cell.count {
+        problems.push(format!("timed {} of {}", cell.timed, cell.count));
+    }
+    if cell.timed > 0 {
+        let rising =
+            [cell.min_ns, cell.p50_ns, cell.p90_ns, cell.p99_ns, cell.p999_ns, cell.max_ns];
+        if !rising.is_sorted() || cell.min_ns == 0 {
+            problems.push(format!("min, p50, p90, p99, p99.9, max are {rising:?} ns"));
+        }
+        let bounds =
+            cell.min_ns.saturating_mul(cell.timed)..=cell.max_ns.saturating_mul(cell.timed);
+        if !bounds.contains(&cell.total_ns) {
+            problems.push(format!("total {} ns is not within {bounds:?}", cell.total_ns));
+        }
+    }
+    problems
+}
+
+/// Every exit that the guest answers for is in the report, as often as it made it and under
+/// the right vCPU; and no more than one exit per thread of a vCPU is without a time: the last.
+pub fn counts_equal(report: &Report, guest: &Guest) -> Problems {
+    let mut problems = Problems::new();
+    let vms: Vec<&Vm> = report.vms.iter().filter(|vm| vm.pid == guest.pid).collect();
+    if vms.len() != guest.vms.len() {
+        problems.push(format!("{} VMs instead of {}", vms.len(), guest.vms.len()));
+    }
+    for (nth, made) in guest.vms.iter().enumerate() {
+        // The order in which VMs are seen is not that in which they were made.
+        let tids: BTreeSet<u32> = made.vcpus.iter().flat_map(|v| v.tids.iter().copied()).collect();
+        let seen: Vec<&&Vm> =
+            vms.iter().filter(|vm| vm.vcpus.iter().any(|v| tids.contains(&v.tid))).collect();
+        let [vm] = seen[..] else {
+            problems.push(format!("VM {nth} of the guest is {} VMs of the report", seen.len()));
+            continue;
+        };
+        if vm.vcpus.len() != made.vcpus.len() {
+            let (is, should) = (vm.vcpus.len(), made.vcpus.len());
+            problems.push(format!("VM {nth} has {is} vCPUs instead of {should}"));
+        }
+        for vcpu in &made.vcpus {
+            let at = format!("VM {nth} vCPU {}", vcpu.vcpu);
+            match vm.vcpus.iter().find(|seen| seen.vcpu == vcpu.vcpu) {
+                Some(seen) => problems
+                    .extend(vcpu_equal(seen, vcpu).into_iter().map(|what| format!("{at}: {what}"))),
+                None => problems.push(format!("{at} is not in the report")),
+            }
+        }
+    }
+    problems
+}
+
+fn vcpu_equal(seen: &Vcpu, made: &GuestVcpu) -> Problems {
+    let mut problems = Problems::new();
+    if seen.tid != made.tid {
+        problems.push(format!("thread {} instead of {}", seen.tid, made.tid));
+    }
+    if made.expect.userspace_exits.is_empty() {
+        problems.push("the guest answers for nothing".to_owned());
+    }
+    for (reason, &count) in &made.expect.exits {
+        let is = seen.exits_of(reason);
+        if is != count {
+            problems.push(format!("{is} exits {reason} instead of {count}"));
+        }
+    }
+    for (reason, &count) in &made.expect.userspace_exits {
+        let is = seen.userspace_exits_of(reason);
+        if is != count {
+            problems.push(format!("{is} userspace exits {reason} instead of {count}"));
+        }
+    }
+    let threads = made.tids.len() as u64;
+    for (kind, cells) in [("exits", &seen.exits), ("userspace exits", &seen.userspace_exits)] {
+        let untimed: u64 = cells.iter().map(|cell| cell.count - cell.timed.min(cell.count)).sum();
+        if untimed > threads {
+            problems.push(format!("{untimed} {kind} have no time, with {threads} threads"));
+        }
+    }
+    problems
+}
+
+/// The kernel's own histogram by reason and vCPU has the same counts as the report, reason by
+/// reason, those included that the guest does not answer for.
+pub fn hist_agrees(report: &Report, hist: &Hist) -> Problems {
+    let mut seen: BTreeMap<Vec<i64>, u64> = BTreeMap::new();
+    for (_, vcpu) in vcpus(report) {
+        for cell in &vcpu.exits {
+            *seen.entry(vec![cell.code, i64::from(vcpu.vcpu)]).or_default() += cell.count;
+        }
+    }
+    differences("reason, vCPU", &seen, hist)
+}
+
+/// The same by name, where the kernel's account is a trace.
+pub fn trace_agrees(report: &Report, trace: &Traced) -> Problems {
+    let mut seen = Traced::new();
+    for (_, vcpu) in vcpus(report) {
+        for cell in &vcpu.exits {
+            *seen.entry((cell.reason.clone(), vcpu.vcpu)).or_default() += cell.count;
+        }
+    }
+    differences("reason, vCPU", &seen, trace)
+}
+
+/// The same for userspace exits, whose event has no vCPU: by reason.
+pub fn userspace_hist_agrees(report: &Report, hist: &Hist) -> Problems {
+    let mut seen: BTreeMap<Vec<i64>, u64> = BTreeMap::new();
+    for (_, vcpu) in vcpus(report) {
+        for cell in &vcpu.userspace_exits {
+            *seen.entry(vec![cell.code]).or_default() += cell.count;
+        }
+    }
+    differences("userspace reason", &seen, hist)
+}
+
+fn differences<K: Ord + Debug>(
+    what: &str,
+    seen: &BTreeMap<K, u64>,
+    hist: &BTreeMap<K, u64>,
+) -> Problems {
+    let keys: BTreeSet<&K> = seen.keys().chain(hist.keys()).collect();
+    keys.into_iter()
+        .map(|key| (key, seen.get(key).unwrap_or(&0), hist.get(key).unwrap_or(&0)))
+        .filter(|(_, seen, kernel)| seen != kernel)
+        .map(|(key, seen, kernel)| format!("{what} {key:?}: {seen}, the kernel counted {kernel}"))
+        .collect()
+}
+
+/// All vCPUs of a report with their VM.
+pub fn vcpus(report: &Report) -> impl Iterator<Item = (&Vm, &Vcpu)> {
+    report.vms.iter().flat_map(|vm| vm.vcpus.iter().map(move |vcpu| (vm, vcpu)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report() -> Report {
+        serde_json::from_str(
+            r#"{"schema":1,"host":{"kernel":"6.1.0","backend":"svm","cpus":2},
+            "started_unix_ns":1,"duration_ns":2,
+            "lost":{"missed_runs":0,"ring":0,"pool_full":0,"slots_full":0},
+            "probes":[{"name":"kvm_exit","family":"exit","attached":true,"why":null}],
+            "vms":[{"id":1,"pid":70,"name":"g","started_unix_ns":1,"ended_unix_ns":2,"vcpus":[
+              {"vcpu":0,"tid":71,"exits":[{"reason":"IO","code":123,"count":3,"timed":2,
+                "open_ns":null,"total_ns":30,"off_cpu_ns":0,"vmm_ns":0,"min_ns":10,"max_ns":20,
+                "p50_ns":10,"p90_ns":20,"p99_ns":20,"p999_ns":20}],
+              "userspace_exits":[]}]}]}"#,
+        )
+        .expect("a report")
+    }
+
+    fn guest(io: u64) -> Guest {
+        serde_json::from_str(&format!(
+            r#"{{"schema":1,"pid":70,"backend":"svm","skipped":[],"vms":[{{"vcpus":[
+            {{"vcpu":0,"tid":71,"tids":[71],"made":{{}},
+            "expect":{{"exits":{{"IO":{io}}},"userspace_exits":{{"MMIO":0}}}}}}]}}]}}"#
+        ))
+        .expect("a guest")
+    }
+
+    #[test]
+    fn a_good_report_has_no_problems() {
+        assert_eq!(sound(&report()), Problems::new());
+        assert_eq!(counts_equal(&report(), &guest(3)), Problems::new());
+        let hist = Hist::from([(vec![123, 0], 3)]);
+        assert_eq!(hist_agrees(&report(), &hist), Problems::new());
+    }
+
+    #[test]
+    fn a_count_that_differs_is_found() {
+        let problems = counts_equal(&report(), &guest(4));
+        assert_eq!(problems, ["VM 0 vCPU 0: 3 exits IO instead of 4"]);
+        let hist = Hist::from([(vec![123, 0], 3), (vec![96, 0], 1)]);
+        assert_eq!(hist_agrees(&report(), &hist).len(), 1);
+    }
+
+    #[test]
+    fn a_vm_that_is_missing_is_found() {
+        let mut report = report();
+        report.vms.clear();
+        assert_eq!(counts_equal(&report, &guest(3)).len(), 2);
+    }
+
+    #[test]
+    fn what_is_lost_or_out_of_bounds_is_found() {
+        let mut lost = report();
+        lost.lost.slots_full = 1;
+        assert_eq!(sound(&lost).len(), 1);
+        let mut detached = report();
+        detached.probes[0].attached = false;
+        assert_eq!(sound(&detached).len(), 1);
+        let mut cell = report();
+        cell.vms[0].vcpus[0].exits[0].p50_ns = 21;
+        assert_eq!(sound(&cell).len(), 1);
+        let mut untimed = report();
+        untimed.vms[0].vcpus[0].exits[0].timed = 1;
+        assert!(!counts_equal(&untimed, &guest(3)).is_empty());
+    }
+}

@@ -1,0 +1,196 @@
+//! The JSON that the program prints, as a program that reads it would declare it. Written
+//! from the documentation and not shared with the program, so that a change there is seen.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+/// `kvmscope report --format json`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Report {
+    /// Always 1.
+    pub schema: u32,
+    /// Where it was measured.
+    pub host: Host,
+    /// When measuring began.
+    pub started_unix_ns: u64,
+    /// How long it went on.
+    pub duration_ns: u64,
+    /// What was missed.
+    pub lost: Lost,
+    /// Every probe, attached or not.
+    pub probes: Vec<Probe>,
+    /// Every VM that did something.
+    pub vms: Vec<Vm>,
+}
+
+/// Where a report was measured.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Host {
+    /// Kernel release.
+    pub kernel: String,
+    /// `vmx`, `svm`, `pvm`, ….
+    pub backend: String,
+    /// Processors.
+    pub cpus: u32,
+}
+
+/// What was missed, by cause.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct Lost {
+    /// Probe runs that the kernel skipped.
+    pub missed_runs: u64,
+    /// Records without room in the ring.
+    pub ring: u64,
+    /// Exits without a free cell.
+    pub pool_full: u64,
+    /// Exits of threads without a free slot.
+    pub slots_full: u64,
+}
+
+/// One probe.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Probe {
+    /// Its name.
+    pub name: String,
+    /// What it belongs to.
+    pub family: String,
+    /// Whether it runs.
+    pub attached: bool,
+    /// Why not.
+    pub why: Option<String>,
+}
+
+/// One VM.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Vm {
+    /// Number of the VM.
+    pub id: u64,
+    /// Its VMM.
+    pub pid: u32,
+    /// What it is called.
+    pub name: String,
+    /// Start of its VMM.
+    pub started_unix_ns: u64,
+    /// End, if it ended.
+    pub ended_unix_ns: Option<u64>,
+    /// By vCPU.
+    pub vcpus: Vec<Vcpu>,
+}
+
+/// One vCPU.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Vcpu {
+    /// Its number.
+    pub vcpu: u32,
+    /// The thread that runs it.
+    pub tid: u32,
+    /// Kernel exits by reason.
+    pub exits: Vec<Cell>,
+    /// Userspace exits by reason.
+    pub userspace_exits: Vec<Cell>,
+}
+
+/// Numbers of one reason.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Cell {
+    /// Name of the reason.
+    pub reason: String,
+    /// Its number.
+    pub code: i64,
+    /// How many.
+    pub count: u64,
+    /// How many of them have a time.
+    pub timed: u64,
+    /// Age of one that is still being handled.
+    pub open_ns: Option<u64>,
+    /// Handling time in all.
+    pub total_ns: u64,
+    /// Off the CPU meanwhile.
+    pub off_cpu_ns: u64,
+    /// In the VMM meanwhile.
+    pub vmm_ns: u64,
+    /// Shortest.
+    pub min_ns: u64,
+    /// Longest.
+    pub max_ns: u64,
+    /// Median.
+    pub p50_ns: u64,
+    /// 90% are at most this.
+    pub p90_ns: u64,
+    /// 99%.
+    pub p99_ns: u64,
+    /// 99.9%.
+    pub p999_ns: u64,
+}
+
+/// `kvmscope guest --format json`.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Guest {
+    /// Always 1.
+    pub schema: u32,
+    /// The VMM.
+    pub pid: u32,
+    /// `vmx`, `svm`, `pvm` or `unknown`.
+    pub backend: String,
+    /// By VM.
+    pub vms: Vec<GuestVm>,
+    /// What was asked for and left out.
+    pub skipped: Vec<Skipped>,
+}
+
+/// One VM of the guest.
+#[derive(Clone, Debug, Deserialize)]
+pub struct GuestVm {
+    /// By vCPU.
+    pub vcpus: Vec<GuestVcpu>,
+}
+
+/// One vCPU of the guest.
+#[derive(Clone, Debug, Deserialize)]
+pub struct GuestVcpu {
+    /// Its number.
+    pub vcpu: u32,
+    /// The thread that ran it last.
+    pub tid: u32,
+    /// All threads that ran it.
+    pub tids: Vec<u32>,
+    /// What it made, by kind.
+    pub made: BTreeMap<String, u64>,
+    /// Which exits that must be.
+    pub expect: Expect,
+}
+
+/// Exits that must have happened, by reason. What is not named may be anything.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Expect {
+    /// Kernel exits.
+    pub exits: BTreeMap<String, u64>,
+    /// Userspace exits.
+    pub userspace_exits: BTreeMap<String, u64>,
+}
+
+/// A kind that the guest left out.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Skipped {
+    /// Which.
+    pub kind: String,
+    /// Why.
+    pub why: String,
+}
+
+impl Vcpu {
+    /// How many kernel exits of a reason there were; none is 0.
+    pub fn exits_of(&self, reason: &str) -> u64 {
+        count(&self.exits, reason)
+    }
+
+    /// How many userspace exits of a reason there were; none is 0.
+    pub fn userspace_exits_of(&self, reason: &str) -> u64 {
+        count(&self.userspace_exits, reason)
+    }
+}
+
+fn count(cells: &[Cell], reason: &str) -> u64 {
+    cells.iter().filter(|cell| cell.reason == reason).map(|cell| cell.count).sum()
+}

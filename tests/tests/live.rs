@@ -1,0 +1,115 @@
+//! The program on this machine's own KVM, whatever its backend: userspace exits are exact
+//! everywhere, kernel exits where the backend makes them. As root, in plain `cargo test`;
+//! elsewhere each test says that it was skipped and why.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use anyhow::{Context, Result, ensure};
+use kvmscope_tests::check::{self, Problems};
+use kvmscope_tests::format::{Guest, Report};
+use kvmscope_tests::program::{Profile, kvmscope};
+use kvmscope_tests::skip::{Machine, skipped};
+
+/// What `report` ends with where probes may not be loaded.
+const NOT_POSSIBLE: i32 = 3;
+
+/// Runs a live test, or says why not. In continuous integration a machine that has root and
+/// `/dev/kvm` has no excuse.
+fn live(name: &str, test: fn(&Path) -> Result<Problems>) {
+    let machine = Machine::detect();
+    if let Some(why) = machine.lacks() {
+        return skipped(name, why);
+    }
+    let program = kvmscope(Profile::Debug).expect("the program is built");
+    if let Some(why) = refused(&program).expect("the program runs") {
+        assert!(!machine.ci, "root with /dev/kvm, and yet: {why}");
+        return skipped(name, &why);
+    }
+    let problems = test(&program).expect("the program does its work");
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+/// What the program says where it is not allowed to load probes.
+fn refused(program: &Path) -> Result<Option<String>> {
+    let output = Command::new(program).args(["report", "--", "true"]).output()?;
+    let said = String::from_utf8_lossy(&output.stderr).trim().replace('\n', " ");
+    Ok((output.status.code() == Some(NOT_POSSIBLE)).then_some(said))
+}
+
+fn done(output: Output) -> Result<Output> {
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "ended with {}: {said}", output.status);
+    Ok(output)
+}
+
+/// The guest as the report's command: its own account and the report.
+fn watch(program: &Path, guest: &[&str]) -> Result<(Report, Guest, Problems)> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("report.json");
+    let output = done(
+        Command::new(program)
+            .args(["report", "--format", "json", "-o"])
+            .arg(&file)
+            .arg("--")
+            .arg(program)
+            .args(["guest", "--format", "json"])
+            .args(guest)
+            .output()?,
+    )?;
+    let mut report: Report = serde_json::from_slice(&std::fs::read(&file)?)
+        .context("the report is not as documented")?;
+    let guest: Guest = serde_json::from_slice(&output.stdout)
+        .context("the guest's account is not as documented")?;
+    // Other VMs of this machine, other tests' guests among them, are not this test's.
+    report.vms.retain(|vm| vm.pid == guest.pid);
+    let mut problems = check::sound(&report);
+    problems.extend(check::counts_equal(&report, &guest));
+    Ok((report, guest, problems))
+}
+
+#[test]
+fn every_kind_is_counted_exactly() {
+    live("every_kind_is_counted_exactly", |program| {
+        let (report, guest, mut problems) = watch(program, &["--vcpus", "2", "--all", "300"])?;
+        if report.host.backend != guest.backend {
+            problems.push(format!("backends {} and {}", report.host.backend, guest.backend));
+        }
+        Ok(problems)
+    });
+}
+
+#[test]
+fn vms_of_one_process_are_told_apart() {
+    live("vms_of_one_process_are_told_apart", |program| {
+        let (_, _, problems) = watch(program, &["--vms", "3", "--vcpus", "2", "--out", "50"])?;
+        Ok(problems)
+    });
+}
+
+#[test]
+fn a_vcpu_may_change_threads() {
+    live("a_vcpu_may_change_threads", |program| {
+        let (_, _, problems) = watch(program, &["--vcpus", "2", "--out", "99", "--move-thread"])?;
+        Ok(problems)
+    });
+}
+
+#[test]
+fn a_thread_may_die_while_the_vmm_handles_its_exit() {
+    live("a_thread_may_die_while_the_vmm_handles_its_exit", |program| {
+        let (_, _, problems) = watch(program, &["--vcpus", "2", "--out", "99", "--die"])?;
+        Ok(problems)
+    });
+}
+
+#[test]
+fn a_vm_that_lived_for_milliseconds_leaves_a_row() {
+    live("a_vm_that_lived_for_milliseconds_leaves_a_row", |program| {
+        let (report, _, mut problems) = watch(program, &["--out", "1"])?;
+        if report.vms.iter().any(|vm| vm.ended_unix_ns.is_none() || vm.name.is_empty()) {
+            problems.push(format!("it has no end or no name: {:?}", report.vms));
+        }
+        Ok(problems)
+    });
+}
