@@ -230,7 +230,8 @@ mod tests {
         };
         for cursor in 0..12 {
             let mut buf = Buffer::empty(Rect::new(0, 0, 60, 3));
-            let drawn = map.draw(&mut buf, buf.area, 0, (Some(0), Some(cursor)), &look);
+            let area = buf.area;
+            let drawn = map.draw(&mut buf, area, 0, (Some(0), Some(cursor)), &look);
             assert!((drawn.first..drawn.first + drawn.shown).contains(&cursor), "{cursor}");
         }
     }
