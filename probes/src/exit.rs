@@ -92,7 +92,7 @@ fn on_exit(exit: &Exit) -> Option<()> {
     slot.info1 = exit.info1;
     slot.info2 = exit.info2;
     slot.user_cell = 0;
-    let (code, flags) = split_reason(exit.isa, exit.reason);
+    let (code, flags) = split_reason(exit.isa, exit.reason, exit.info1);
     let number = cell_of(slot, index, KIND_EXIT, exit.isa, code);
     slot.open_cell = number;
     let cell = slots::cell_at(number)?;

@@ -15,6 +15,11 @@ pub const VMX_CODE_MASK: u32 = 0xffff;
 /// `SVM_EXIT_ERR`: the processor refused the VMCB.
 pub const SVM_EXIT_ERR: u32 = u32::MAX;
 
+/// `SVM_EXIT_MSR`: which of the two it was is bit 0 of EXITINFO1 (APM 15.11).
+pub const SVM_EXIT_MSR: u32 = 0x7c;
+/// Our own code for an [`SVM_EXIT_MSR`] that was a write; one that was a read keeps the code.
+pub const SVM_MSR_WRITE: u32 = 0x1_0000 | SVM_EXIT_MSR;
+
 /// Columns of one slot: kernel exits first, then userspace exits.
 pub const COLUMNS: usize = 256;
 /// Kernel exit codes 0 to 0xaf are their own column (VMX up to 85, SVM up to 0xa6 in 7.3).
@@ -24,14 +29,28 @@ const SVM_HIGH: u32 = 0x400;
 const SVM_HIGH_COUNT: u32 = 14;
 /// The column of [`SVM_EXIT_ERR`].
 const ERR_COLUMN: u32 = LOW_CODES + SVM_HIGH_COUNT;
+/// The column of [`SVM_MSR_WRITE`].
+const MSR_WRITE_COLUMN: u32 = ERR_COLUMN + 1;
 /// Userspace reasons (KVM_EXIT_*, include/uapi/linux/kvm.h) 0 to 63 start here.
 const USERSPACE_BASE: u32 = 192;
 const USERSPACE_CODES: u32 = 64;
 
-/// Splits the record's `exit_reason` into (code, flag bits). Only VMX has flag bits.
+/// Splits the record's `exit_reason` into (code, flag bits). Only VMX has flag bits; SVM's MSR
+/// exit becomes two codes, by `info1`.
 #[inline(always)]
-pub fn split_reason(isa: u32, raw: u32) -> (u32, u32) {
-    if isa == ISA_VMX { (raw & VMX_CODE_MASK, raw & !VMX_CODE_MASK) } else { (raw, 0) }
+pub fn split_reason(isa: u32, raw: u32, info1: u64) -> (u32, u32) {
+    if isa == ISA_VMX {
+        (raw & VMX_CODE_MASK, raw & !VMX_CODE_MASK)
+    } else if raw == SVM_EXIT_MSR && info1 & 1 != 0 {
+        (SVM_MSR_WRITE, 0)
+    } else {
+        (raw, 0)
+    }
+}
+
+/// The hardware's own number of a code.
+pub fn hardware_code(code: u32) -> u32 {
+    if code == SVM_MSR_WRITE { SVM_EXIT_MSR } else { code }
 }
 
 /// The column of a code, below [`COLUMNS`], or `None` for a code without one.
@@ -45,7 +64,11 @@ pub fn column_of(kind: u32, code: u32) -> Option<u32> {
         if high < SVM_HIGH_COUNT {
             return Some(LOW_CODES + high);
         }
-        return if code == SVM_EXIT_ERR { Some(ERR_COLUMN) } else { None };
+        return match code {
+            SVM_EXIT_ERR => Some(ERR_COLUMN),
+            SVM_MSR_WRITE => Some(MSR_WRITE_COLUMN),
+            _ => None,
+        };
     }
     if kind == KIND_USERSPACE && code < USERSPACE_CODES {
         return Some(USERSPACE_BASE + code);
@@ -53,7 +76,7 @@ pub fn column_of(kind: u32, code: u32) -> Option<u32> {
     None
 }
 
-const _: () = assert!(ERR_COLUMN < USERSPACE_BASE);
+const _: () = assert!(MSR_WRITE_COLUMN < USERSPACE_BASE);
 const _: () = assert!((USERSPACE_BASE + USERSPACE_CODES) as usize == COLUMNS);
 
 #[cfg(test)]
@@ -63,7 +86,7 @@ mod tests {
     #[test]
     fn every_known_code_has_a_column_of_its_own() {
         let mut seen = [false; COLUMNS];
-        let exits = (0..LOW_CODES).chain(0x400..0x40e).chain([SVM_EXIT_ERR]);
+        let exits = (0..LOW_CODES).chain(0x400..0x40e).chain([SVM_EXIT_ERR, SVM_MSR_WRITE]);
         let columns = exits
             .map(|code| column_of(KIND_EXIT, code))
             .chain((0..64).map(|code| column_of(KIND_USERSPACE, code)));
@@ -84,7 +107,15 @@ mod tests {
 
     #[test]
     fn only_vmx_has_flag_bits() {
-        assert_eq!(split_reason(ISA_VMX, 0x8000_0021), (0x21, 0x8000_0000));
-        assert_eq!(split_reason(ISA_SVM, SVM_EXIT_ERR), (SVM_EXIT_ERR, 0));
+        assert_eq!(split_reason(ISA_VMX, 0x8000_0021, 0), (0x21, 0x8000_0000));
+        assert_eq!(split_reason(ISA_SVM, SVM_EXIT_ERR, 1), (SVM_EXIT_ERR, 0));
+    }
+
+    #[test]
+    fn svms_msr_exit_is_a_read_or_a_write() {
+        assert_eq!(split_reason(ISA_SVM, SVM_EXIT_MSR, 0), (SVM_EXIT_MSR, 0));
+        assert_eq!(split_reason(ISA_SVM, SVM_EXIT_MSR, 1), (SVM_MSR_WRITE, 0));
+        assert_eq!(split_reason(ISA_VMX, SVM_EXIT_MSR, 1), (SVM_EXIT_MSR, 0));
+        assert_eq!(hardware_code(SVM_MSR_WRITE), SVM_EXIT_MSR);
     }
 }

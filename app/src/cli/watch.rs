@@ -31,14 +31,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     let screen = prepare(&options.screen)?;
     let live = crate::source::live::Live::open(options.common.live()?)?;
     let session = live.session().clone();
-    show(
-        Box::new(live),
-        session,
-        &config,
-        &screen,
-        options.screen.history,
-        options.common.vm.as_deref(),
-    )
+    show(Box::new(live), session, &screen, options.screen.history, options.common.vm.as_deref())
 }
 
 /// Reads the configuration and looks for a terminal, before anything is attached.

@@ -7,6 +7,10 @@ use crate::ui::{
     keymap::{Command, Key, Keymap, TABLE},
     theme::ThemeName,
 };
+use crate::{
+    state::{Scope, fields},
+    ui::panes::rows::column_names,
+};
 use anyhow::{Context as _, Result, anyhow, bail};
 use std::path::{Path, PathBuf};
 use toml::{Table, Value};
@@ -22,23 +26,21 @@ pub struct Config {
     pub ascii: Option<bool>,
     /// Whether to take the mouse (the terminal's own selection then needs shift).
     pub mouse: Option<bool>,
-    /// Fields to sort by, per level.
-    pub sort: Sort,
-    /// Columns to leave out, by title.
+    /// What VMs are sorted by at first.
+    pub sort: Option<Sort>,
+    /// Columns to leave out, by name ([`column_names`]).
     pub hide: Vec<String>,
     /// Keys.
     pub keys: Keymap,
 }
 
-/// What tables are sorted by at first; a leading "-" is the other way round.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What VMs are sorted by at first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sort {
-    /// VMs.
-    pub vms: Option<String>,
-    /// vCPUs.
-    pub vcpus: Option<String>,
-    /// Reasons of a vCPU.
-    pub reasons: Option<String>,
+    /// Key of a field of VMs.
+    pub key: &'static str,
+    /// The other way round than usual.
+    pub reversed: bool,
 }
 
 /// The usual place: `$XDG_CONFIG_HOME/kvmscope/config.toml`, else `~/.config/kvmscope/config.toml`.
@@ -80,8 +82,8 @@ pub fn parse(text: &str) -> Result<Config> {
             "theme" => config.theme = Some(theme(value)?),
             "ascii" => config.ascii = Some(boolean(key, value)?),
             "mouse" => config.mouse = Some(boolean(key, value)?),
-            "hide-columns" => config.hide = strings(key, value)?,
-            "sort" => config.sort = sort(section(key, value)?)?,
+            "hide-columns" => config.hide = columns(&strings(key, value)?)?,
+            "sort" => config.sort = Some(sort(&string(key, value)?)?),
             "keys" => keys(section(key, value)?, &mut config.keys)?,
             _ => return Err(unknown("key", key, TOP.iter().copied())),
         }
@@ -95,18 +97,27 @@ fn theme(value: &Value) -> Result<ThemeName> {
     ThemeName::parse(&name).ok_or_else(|| unknown("theme", &name, names()))
 }
 
-fn sort(table: &Table) -> Result<Sort> {
-    let mut sort = Sort::default();
-    for (key, value) in table {
-        let field = match key.as_str() {
-            "vms" => &mut sort.vms,
-            "vcpus" => &mut sort.vcpus,
-            "reasons" => &mut sort.reasons,
-            _ => return Err(unknown("table in [sort]", key, ["vms", "vcpus", "reasons"])),
-        };
-        *field = Some(string(key, value)?);
+/// The key of a field of VMs, after a "-" the other way round.
+fn sort(text: &str) -> Result<Sort> {
+    let (key, reversed) = match text.strip_prefix('-') {
+        Some(key) => (key, true),
+        None => (text, false),
+    };
+    let keys: Vec<&'static str> = fields::of(Scope::Host).iter().map(|field| field.key).collect();
+    match keys.iter().find(|known| **known == key) {
+        Some(key) => Ok(Sort { key, reversed }),
+        None => Err(unknown("field in \"sort\"", key, keys)),
     }
-    Ok(sort)
+}
+
+fn columns(names: &[String]) -> Result<Vec<String>> {
+    let known = column_names();
+    for name in names {
+        if !known.contains(&name.as_str()) {
+            return Err(unknown("column in \"hide-columns\"", name, known));
+        }
+    }
+    Ok(names.to_vec())
 }
 
 fn keys(table: &Table, keymap: &mut Keymap) -> Result<()> {
@@ -174,13 +185,10 @@ pub fn print_default() -> String {
          # ascii = false\n\n\
          # Take the mouse. The terminal's own selection then needs shift.\n\
          mouse = true\n\n\
-         # Columns of tables to leave out, by their title.\n\
+         # What VMs are sorted by at first; a leading \"-\" is the other way round.\n\
+         # sort = \"exits\"\n\n\
+         # Columns of tables to leave out.\n\
          hide-columns = []\n\n\
-         # What tables are sorted by at first; a leading \"-\" is the other way round.\n\
-         # [sort]\n\
-         # vms = \"exits\"\n\
-         # vcpus = \"vcpu\"\n\
-         # reasons = \"exits\"\n\n\
          # A list replaces the keys of a command; an empty list takes them away.\n\
          [keys]\n",
     );
@@ -214,23 +222,25 @@ mod tests {
         let all: String = print_default()
             .lines()
             .map(|line| match line.strip_prefix("# ") {
-                Some(rest) if rest.contains(" = ") || rest.starts_with('[') => rest,
+                Some(rest) if rest.contains(" = ") => rest,
                 _ => line,
             })
             .map(|line| format!("{line}\n"))
             .collect();
         let config = parse(&all).expect("every line");
         assert_eq!(config.theme, Some(ThemeName::Dark));
-        assert_eq!(config.sort.vms.as_deref(), Some("exits"));
+        assert_eq!(config.sort, Some(Sort { key: "exits", reversed: false }));
     }
 
     #[test]
     fn only_what_is_named_changes() {
-        let config = parse("theme = \"mono\"\n[keys]\nquit = \"ctrl-q\"\n").expect("good");
+        let config =
+            parse("theme = \"mono\"\nsort = \"-p99\"\n[keys]\nquit = \"ctrl-q\"\n").expect("good");
         assert_eq!(config.theme, Some(ThemeName::Mono));
         assert_eq!(config.keys.keys(Command::Quit), [Key::parse("ctrl-q").expect("a key")]);
         assert_eq!(config.keys.keys(Command::Help), Keymap::default().keys(Command::Help));
         assert_eq!(config.ascii, None);
+        assert_eq!(config.sort, Some(Sort { key: "p99", reversed: true }));
     }
 
     #[test]
@@ -243,6 +253,14 @@ mod tests {
         assert_eq!(
             message("theme = \"pink\""),
             "unknown theme \"pink\"; there are: dark, light, mono, colour-blind"
+        );
+        assert_eq!(
+            message("sort = \"-exit\""),
+            "unknown field in \"sort\" \"exit\"; did you mean \"exits\"?"
+        );
+        assert_eq!(
+            message("hide-columns = [\"walltime\"]"),
+            "unknown column in \"hide-columns\" \"walltime\"; did you mean \"wall-time\"?"
         );
         assert_eq!(message("ascii = 1"), "\"ascii\" must be true or false, not integer");
         assert_eq!(message("keys = 1"), "\"keys\" must be a section, written [keys]");

@@ -6,6 +6,7 @@ use crate::model::session::{Origin, Session};
 use crate::model::stats::Sum;
 use crate::model::tick::Phase;
 use crate::model::totals::{Totals, VcpuTotals, VmTotals};
+use kvmscope_shared::column::hardware_code;
 use serde::Serialize;
 
 /// Version of the format.
@@ -229,7 +230,7 @@ impl<'a> Cell<'a> {
         let latency = stats.latency.unwrap_or_default();
         Self {
             reason: session.names.name(reason),
-            code: reason.code,
+            code: hardware_code(reason.code),
             idle: reason.is_idle(),
             flags: sum.flags,
             count: stats.count,

@@ -59,12 +59,13 @@ fn kernel(host: &Host, done: &Done) -> BTreeMap<String, u64> {
             ("VMCALL", made.hypercall),
             ("HLT", made.hlt + done.control),
         ]),
-        // SVM has one code for both directions of an MSR access.
+        // SVM has one code for both directions of an MSR access; kvmscope tells them apart.
         Backend::Svm => named([
             ("IO", io),
             ("CPUID", made.cpuid),
-            ("MSR", made.rdmsr + made.wrmsr),
-            ("VMMCALL", made.hypercall),
+            ("MSR_READ", made.rdmsr),
+            ("MSR_WRITE", made.wrmsr),
+            ("HYPERCALL", made.hypercall),
             ("HLT", made.hlt + done.control),
         ]),
         Backend::Pvm | Backend::Unknown => return BTreeMap::new(),
@@ -153,10 +154,11 @@ mod tests {
         let expected = pairs(&[
             ("CPUID", 5),
             ("HLT", 11),
+            ("HYPERCALL", 8),
             ("IO", 3),
-            ("MSR", 13),
+            ("MSR_READ", 6),
+            ("MSR_WRITE", 7),
             ("NPF", 19),
-            ("VMMCALL", 8),
         ]);
         assert_eq!(exits(&host(Backend::Svm)), expected);
     }

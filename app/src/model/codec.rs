@@ -3,15 +3,16 @@
 //! ```text
 //! version        1 byte, 1
 //! head           seq, end_ns, dur_ns, lost, host, life      (postcard)
-//! vCPUs          number, then each: vm, vcpu, length, body
-//!   body         cpu, phase, since, open, time, number of cells, then each cell:
+//! list           its length in bytes, then of each vCPU: vm, vcpu, length of its body
+//! bodies         of each vCPU: cpu, phase, since, open, time, number of cells, then each cell:
 //!     cell       kind and isa (1 byte), code, length, flags, count, total, off, vmm, min,
 //!                max - min, [(bucket, exits)]
 //! ```
 //!
 //! Numbers are postcard's varints, so that small differences are short; moments are kept as their
-//! distance to the end of the tick. vCPUs and cells carry their length, so that one VM, one vCPU
-//! or one reason is read without looking at the others ([`decode_part`]). Keys ascend.
+//! distance to the end of the tick. The list of vCPUs stands before their bodies and cells carry
+//! their length, so that one VM, one vCPU or one reason is read without touching the memory of the
+//! others ([`decode_part`]). Keys ascend.
 //!
 //! Decoding never panics, whatever the bytes, and allocates in proportion to their number. A
 //! prefix of a tick is an error, as are bytes after it.
@@ -52,17 +53,24 @@ pub struct Part {
     pub last: VcpuKey,
     /// One reason, or all.
     pub reason: Option<Reason>,
+    /// Whether histograms are wanted; without them they are empty, and reading is quicker.
+    pub hist: bool,
 }
 
 impl Part {
     /// All vCPUs of a VM.
     pub fn vm(vm: VmId, reason: Option<Reason>) -> Self {
-        Self { first: VcpuKey { vm, vcpu: 0 }, last: VcpuKey { vm, vcpu: u32::MAX }, reason }
+        Self {
+            first: VcpuKey { vm, vcpu: 0 },
+            last: VcpuKey { vm, vcpu: u32::MAX },
+            reason,
+            hist: true,
+        }
     }
 
     /// One vCPU.
     pub fn vcpu(key: VcpuKey, reason: Option<Reason>) -> Self {
-        Self { first: key, last: key, reason }
+        Self { first: key, last: key, reason, hist: true }
     }
 
     /// Everything.
@@ -70,26 +78,33 @@ impl Part {
         first: VcpuKey { vm: VmId(0), vcpu: 0 },
         last: VcpuKey { vm: VmId(u32::MAX), vcpu: u32::MAX },
         reason: None,
+        hist: true,
     };
+
+    /// The same part without histograms.
+    pub fn without_hist(self) -> Self {
+        Self { hist: false, ..self }
+    }
 }
 
 type Head = (u64, u64, u64, Lost, HostTick, Vec<Life>);
 type VcpuBody = (u32, Phase, i64, Option<OpenBody>, PhaseTimes);
 type OpenBody = (u8, u32, i64, u64, u64, u64);
-type CellBody = (u32, u64, u64, u64, u64, u64, u64, Vec<(u8, u32)>);
+type CellNumbers = (u32, u64, u64, u64, u64, u64, u64);
 
 /// Appends a tick's bytes.
 pub fn encode(tick: &Tick, out: &mut Vec<u8>) -> Result<(), CodecError> {
     out.push(VERSION);
     put(&(tick.seq, tick.end_ns, tick.dur_ns, tick.lost, tick.host, &tick.life), out)?;
-    put(&tick.vcpus.len(), out)?;
-    let (mut body, mut cell_body) = (Vec::new(), Vec::new());
+    let (mut list, mut bodies, mut scratch) = (Vec::new(), Vec::new(), Vec::new());
     for vcpu in &tick.vcpus {
-        body.clear();
-        put_vcpu(vcpu, tick.end_ns, &mut body, &mut cell_body)?;
-        put(&(vcpu.key.vm.0, vcpu.key.vcpu, body.len()), out)?;
-        out.extend_from_slice(&body);
+        let before = bodies.len();
+        put_vcpu(vcpu, tick.end_ns, &mut bodies, &mut scratch)?;
+        put(&(vcpu.key.vm.0, vcpu.key.vcpu, bodies.len() - before), &mut list)?;
     }
+    put(&list.len(), out)?;
+    out.extend_from_slice(&list);
+    out.extend_from_slice(&bodies);
     Ok(())
 }
 
@@ -136,10 +151,13 @@ fn read(bytes: &[u8], part: Part) -> Result<(Tick, &[u8]), CodecError> {
     }
     let ((seq, end_ns, dur_ns, lost, host, life), bytes): (Head, _) = take(bytes, "head")?;
     let mut tick = Tick { seq, end_ns, dur_ns, lost, life, vcpus: Vec::new(), host };
-    let (number, mut rest): (usize, _) = take(bytes, "number of vCPUs")?;
+    let (length, rest): (usize, _) = take(bytes, "list of vCPUs")?;
+    let (mut list, mut rest) =
+        rest.split_at_checked(length).ok_or(CodecError::Damaged("list of vCPUs"))?;
     let mut last = None;
-    for _ in 0..number {
-        let ((vm, vcpu, length), after): ((u32, u32, usize), _) = take(rest, "list of vCPUs")?;
+    while !list.is_empty() {
+        let ((vm, vcpu, length), after): ((u32, u32, usize), _) = take(list, "list of vCPUs")?;
+        list = after;
         let key = VcpuKey { vm: VmId(vm), vcpu };
         if last.replace(key).is_some_and(|last| last >= key) {
             return Err(CodecError::Order("vCPUs"));
@@ -147,21 +165,16 @@ fn read(bytes: &[u8], part: Part) -> Result<(Tick, &[u8]), CodecError> {
         if key > part.last {
             break;
         }
-        let (body, after) = after.split_at_checked(length).ok_or(CodecError::Damaged("vCPU"))?;
+        let (body, after) = rest.split_at_checked(length).ok_or(CodecError::Damaged("vCPU"))?;
         rest = after;
         if key >= part.first {
-            tick.vcpus.push(read_vcpu(key, end_ns, body, part.reason)?);
+            tick.vcpus.push(read_vcpu(key, end_ns, body, part)?);
         }
     }
     Ok((tick, rest))
 }
 
-fn read_vcpu(
-    key: VcpuKey,
-    end_ns: u64,
-    body: &[u8],
-    wanted: Option<Reason>,
-) -> Result<VcpuTick, CodecError> {
+fn read_vcpu(key: VcpuKey, end_ns: u64, body: &[u8], part: Part) -> Result<VcpuTick, CodecError> {
     let ((cpu, phase, since, open, time), rest): (VcpuBody, _) = take(body, "vCPU")?;
     let open = match open {
         Some((tag, code, begun, rip, info1, info2)) => Some(OpenExit {
@@ -185,8 +198,8 @@ fn read_vcpu(
         }
         let (body, after) = after.split_at_checked(length).ok_or(CodecError::Damaged("cell"))?;
         rest = after;
-        if wanted.is_none_or(|wanted| wanted == reason) {
-            cells.push(read_cell(reason, body)?);
+        if part.reason.is_none_or(|wanted| wanted == reason) {
+            cells.push(read_cell(reason, body, part.hist)?);
         }
     }
     if !rest.is_empty() {
@@ -195,19 +208,24 @@ fn read_vcpu(
     Ok(VcpuTick { key, cpu, phase, since_ns, open, time, cells })
 }
 
-fn read_cell(reason: Reason, body: &[u8]) -> Result<CellTick, CodecError> {
-    let ((flags, count, total_ns, off_ns, vmm_ns, min_ns, spread, hist), rest): (CellBody, _) =
-        take(body, "cell")?;
-    let ascending = hist.windows(2).all(|pair| pair[0].0 < pair[1].0);
-    if !rest.is_empty() || hist.iter().any(|&(bucket, n)| usize::from(bucket) >= BUCKETS || n == 0)
-    {
+fn read_cell(reason: Reason, body: &[u8], with_hist: bool) -> Result<CellTick, CodecError> {
+    let (numbers, rest): (CellNumbers, _) = take(body, "cell")?;
+    let (flags, count, total_ns, off_ns, vmm_ns, min_ns, spread) = numbers;
+    let max_ns = min_ns.wrapping_add(spread);
+    let hist = if with_hist { read_hist(rest)? } else { Vec::new() };
+    Ok(CellTick { reason, flags, count, total_ns, off_ns, vmm_ns, min_ns, max_ns, hist })
+}
+
+fn read_hist(bytes: &[u8]) -> Result<Vec<(u8, u32)>, CodecError> {
+    let (hist, rest): (Vec<(u8, u32)>, _) = take(bytes, "histogram")?;
+    let sound = |&(bucket, n): &(u8, u32)| usize::from(bucket) < BUCKETS && n > 0;
+    if !rest.is_empty() || !hist.iter().all(sound) {
         return Err(CodecError::Damaged("histogram"));
     }
-    if !ascending {
+    if !hist.is_sorted_by(|a, b| a.0 < b.0) {
         return Err(CodecError::Order("histogram's buckets"));
     }
-    let max_ns = min_ns.wrapping_add(spread);
-    Ok(CellTick { reason, flags, count, total_ns, off_ns, vmm_ns, min_ns, max_ns, hist })
+    Ok(hist)
 }
 
 /// Kind and isa in a byte.
@@ -231,7 +249,29 @@ fn untag(tag: u8, code: u32) -> Result<Reason, CodecError> {
 }
 
 fn put<T: Serialize>(value: &T, out: &mut Vec<u8>) -> Result<(), CodecError> {
-    postcard::to_io(value, &mut *out).map(|_| ()).map_err(|_| CodecError::Encode)
+    postcard::serialize_with_flavor(value, Append(out)).map_err(|_| CodecError::Encode)
+}
+
+/// Postcard's output at the end of a vector. Its own ways there go byte by byte through an
+/// iterator or `io::Write`, which is most of what encoding would cost.
+struct Append<'a>(&'a mut Vec<u8>);
+
+impl postcard::ser_flavors::Flavor for Append<'_> {
+    type Output = ();
+
+    fn try_push(&mut self, byte: u8) -> postcard::Result<()> {
+        self.0.push(byte);
+        Ok(())
+    }
+
+    fn try_extend(&mut self, bytes: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<()> {
+        Ok(())
+    }
 }
 
 fn take<'a, T: DeserializeOwned>(
@@ -278,6 +318,15 @@ mod tests {
     }
 
     #[test]
+    fn histograms_can_be_left_out() {
+        let mut tick = sample_tick();
+        let part = decode_part(&bytes(&tick), Part::ALL.without_hist()).expect("decodes");
+        let cells = tick.vcpus.iter_mut().flat_map(|vcpu| &mut vcpu.cells);
+        cells.for_each(|cell| cell.hist.clear());
+        assert_eq!(part, tick);
+    }
+
+    #[test]
     fn another_version_is_refused() {
         let mut encoded = bytes(&Tick::default());
         encoded[0] = 2;
@@ -292,7 +341,7 @@ mod tests {
         put(&usize::MAX, &mut encoded).unwrap();
         assert_eq!(decode(&encoded), Err(CodecError::Damaged("head")));
         encoded.truncate(head);
-        put(&(0usize, usize::MAX), &mut encoded).unwrap();
+        put(&(0usize, usize::MAX, 1u8), &mut encoded).unwrap();
         assert_eq!(decode(&encoded), Err(CodecError::Damaged("list of vCPUs")));
     }
 

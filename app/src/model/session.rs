@@ -43,7 +43,7 @@ pub struct Session {
 impl Session {
     /// Wall time (ns since the Unix epoch) of a moment of the probes' clock.
     pub fn unix_ns(&self, mono_ns: u64) -> u64 {
-        (self.started_unix_ns + mono_ns).saturating_sub(self.started_ns)
+        self.started_unix_ns.saturating_add(mono_ns).saturating_sub(self.started_ns)
     }
 }
 

@@ -42,15 +42,16 @@ pub struct Lost {
 impl Lost {
     /// Everything lost, whatever the cause.
     pub fn sum(&self) -> u64 {
-        self.missed_runs + self.ring + self.pool_full + self.slots_full
+        let parts = [self.missed_runs, self.ring, self.pool_full, self.slots_full];
+        parts.into_iter().fold(0, u64::saturating_add)
     }
 
     /// Adds another interval's losses.
     pub fn add(&mut self, other: &Lost) {
-        self.missed_runs += other.missed_runs;
-        self.ring += other.ring;
-        self.pool_full += other.pool_full;
-        self.slots_full += other.slots_full;
+        self.missed_runs = self.missed_runs.saturating_add(other.missed_runs);
+        self.ring = self.ring.saturating_add(other.ring);
+        self.pool_full = self.pool_full.saturating_add(other.pool_full);
+        self.slots_full = self.slots_full.saturating_add(other.slots_full);
     }
 }
 
@@ -146,13 +147,13 @@ impl PhaseTimes {
 
     /// All phases together, ns.
     pub fn sum(&self) -> u64 {
-        self.0.iter().sum()
+        self.0.iter().copied().fold(0, u64::saturating_add)
     }
 
     /// Adds another interval's times.
     pub fn add(&mut self, other: &Self) {
         for (mine, theirs) in self.0.iter_mut().zip(other.0) {
-            *mine += theirs;
+            *mine = mine.saturating_add(theirs);
         }
     }
 }

@@ -38,18 +38,18 @@ impl Baseline {
         while self.first < places.start {
             let Some((dur_ns, counts)) = self.slices.pop_front() else { break };
             self.first += 1;
-            self.sum_ns -= dur_ns;
+            self.sum_ns = self.sum_ns.saturating_sub(dur_ns);
             for (cell, n) in counts {
                 if let Some(sum) = self.sum.get_mut(&cell) {
-                    *sum -= n;
+                    *sum = sum.saturating_sub(n);
                 }
             }
         }
         for place in self.first + self.slices.len() as u64..places.end {
             let slice = slice(scope, place, moments);
-            self.sum_ns += slice.0;
+            self.sum_ns = self.sum_ns.saturating_add(slice.0);
             for (&cell, &n) in &slice.1 {
-                *self.sum.entry(cell).or_default() += n;
+                add(&mut self.sum, cell, n);
             }
             self.slices.push_back(slice);
         }
@@ -64,22 +64,26 @@ impl Baseline {
 
 fn slice(scope: Scope, place: u64, moments: &Moments) -> (u64, Counts) {
     let mut counts = Counts::new();
-    let part = scope.vm().map_or(Part::ALL, |vm| Part::vm(vm, None));
+    let part = scope.vm().map_or(Part::ALL, |vm| Part::vm(vm, None)).without_hist();
     let Some(tick) = moments.part(place, part) else { return (0, counts) };
     for vcpu in &tick.vcpus {
         for cell in &vcpu.cells {
-            // The counts of one tick fit: they are at most 2^64 over centuries of exits.
             match scope {
                 Scope::Host => {
-                    *counts.entry((RowId::Vm(vcpu.key.vm), cell.reason)).or_default() += cell.count;
+                    add(&mut counts, (RowId::Vm(vcpu.key.vm), cell.reason), cell.count);
                 }
                 _ => {
                     for row in [RowId::All(vcpu.key.vm), RowId::Vcpu(vcpu.key)] {
-                        *counts.entry((row, cell.reason)).or_default() += cell.count;
+                        add(&mut counts, (row, cell.reason), cell.count);
                     }
                 }
             }
         }
     }
     (tick.dur_ns, counts)
+}
+
+fn add(counts: &mut Counts, cell: (RowId, Reason), n: u64) {
+    let sum = counts.entry(cell).or_default();
+    *sum = sum.saturating_add(n);
 }

@@ -134,7 +134,7 @@ impl Row for VcpuRow {
     #[rustfmt::skip]
     const FIELDS: &'static [Field<Self>] = &[
         field!("name", "vCPU", 9, false, |r| text(&r.label), "the vCPU"),
-        field!("vcpu", "id", 4, true, |r| r.key.map_or(Value::None, |key| Value::Text(key.vcpu.to_string().into())), "number of the vCPU"),
+        field!("vcpu", "id", 4, true, |r| r.key.map_or(Value::None, |key| Value::Count(key.vcpu.into())), "number of the vCPU"),
         field!("tid", "TID", 7, true, |r| if r.tid == 0 { Value::None } else { Value::Text(r.tid.to_string().into()) }, "its thread"),
         field!("cpu", "CPU", 4, true, |r| r.cpu.map_or(Value::None, |cpu| Value::Text(cpu.to_string().into())), "physical CPU of its last event"),
         field!("state", "state", 10, false, |r| r.phase.map_or(Value::None, |(phase, _)| Value::Text(phase_word(phase).into())), "what it is doing"),

@@ -3,6 +3,7 @@
 
 use super::pace::Pace;
 use crate::{
+    config::Sort,
     source::{Msg, Request},
     state::{Action, Effect, SavedView, State},
     ui::{
@@ -34,7 +35,9 @@ pub struct Options {
     pub keymap: Keymap,
     /// Whether to take the mouse.
     pub mouse: bool,
-    /// Columns to leave out, by title.
+    /// What VMs are sorted by at first.
+    pub sort: Option<Sort>,
+    /// Columns to leave out, by name.
     pub hide: Vec<String>,
     /// Where views are saved.
     pub directory: PathBuf,
@@ -55,6 +58,7 @@ impl Options {
             glyphs,
             keymap: config.keys.clone(),
             mouse: config.mouse.unwrap_or(true),
+            sort: config.sort,
             hide: config.hide.clone(),
             directory: PathBuf::from("."),
             duration: None,
@@ -67,6 +71,18 @@ impl Options {
         let mut view = View::new(look, self.keymap.clone());
         view.hide = self.hide.clone();
         view
+    }
+
+    /// Sorts the VMs as these options say.
+    pub fn prepare(&self, state: &mut State) {
+        let Some(Sort { key, reversed }) = self.sort else { return };
+        // Sorting by what is sorted by already would turn the order around.
+        if state.level().sort.key != key {
+            state.act(Action::SortBy(key.to_owned()));
+        }
+        if reversed {
+            state.act(Action::SortReverse);
+        }
     }
 }
 

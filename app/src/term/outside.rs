@@ -26,7 +26,8 @@ use tokio::signal::unix::{SignalKind, signal};
 ///
 /// # Errors
 /// A sentence: no terminal, a terminal that cannot be set up or written to, a thread that panicked.
-pub fn run(state: State, mut feed: Feed, options: &Options) -> anyhow::Result<Outcome> {
+pub fn run(mut state: State, mut feed: Feed, options: &Options) -> anyhow::Result<Outcome> {
+    options.prepare(&mut state);
     let result = show(state, &mut feed, options);
     feed.finish();
     match result {

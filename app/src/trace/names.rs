@@ -9,7 +9,7 @@ use super::format::Format;
 use super::symbols::{Table, tables};
 use crate::model::ids::Isa;
 use crate::model::session::ReasonNames;
-use kvmscope_shared::column::{ISA_SVM, ISA_VMX};
+use kvmscope_shared::column::{ISA_SVM, ISA_VMX, SVM_EXIT_MSR, SVM_MSR_WRITE};
 use std::collections::BTreeMap;
 
 /// The names for a kernel whose `kvm_exit` and `kvm_userspace_exit` have these formats; `None`
@@ -39,12 +39,21 @@ pub fn from_print_fmt(exit: Option<&Format>, userspace: Option<&Format>) -> Reas
     if let Some(table) = userspace_tables.first() {
         lay_over(&mut names.userspace, table);
     }
+    split_svm_msr(&mut names.svm);
     names
 }
 
 /// The names that are known without asking the kernel.
 pub fn built_in() -> ReasonNames {
-    ReasonNames { vmx: builtin::vmx(), svm: builtin::svm(), userspace: builtin::userspace() }
+    let mut svm = builtin::svm();
+    split_svm_msr(&mut svm);
+    ReasonNames { vmx: builtin::vmx(), svm, userspace: builtin::userspace() }
+}
+
+/// SVM has one exit for both accesses to an MSR, and KVM one name; here they are two reasons.
+fn split_svm_msr(names: &mut BTreeMap<u32, String>) {
+    names.insert(SVM_EXIT_MSR, "MSR_READ".to_owned());
+    names.insert(SVM_MSR_WRITE, "MSR_WRITE".to_owned());
 }
 
 /// Words for the flag bits of an exit reason ([`kvmscope_shared::column::split_reason`]), highest
@@ -119,7 +128,7 @@ mod tests {
                 (Isa::Svm, 0x60, "INTERRUPT"),
                 (Isa::Svm, 0x78, "HLT"),
                 (Isa::Svm, 0x7b, "IO"),
-                (Isa::Svm, 0x7c, "MSR"),
+                (Isa::Svm, 0x7c, "MSR_READ"),
                 (Isa::Svm, 0xa6, "IDLE-HALT"),
                 (Isa::Svm, 0x400, "NPF"),
                 (Isa::Svm, 0x403, "VMGEXIT"),

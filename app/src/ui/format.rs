@@ -131,7 +131,7 @@ const ABBREVIATIONS: &[(&str, &str)] = &[
     ("TPR_BELOW_THRESHOLD", "TPR_LOW"),
     ("EXCEPTION", "EXC"),
     ("VIOLATION", "VIOL"),
-    ("MISCONFIG", "MISCF"),
+    ("MISCONFIG", "MISC"),
     ("INCOMPLETE_IPI", "INC_IPI"),
     ("UNACCELERATED_ACCESS", "UNACC"),
     ("INTERRUPT", "INT"),
@@ -183,7 +183,7 @@ mod tests {
     #[test]
     fn reasons_get_shorter_by_known_words_first() {
         assert_eq!(reason_short("EXTERNAL_INTERRUPT", 9, '…'), "EXT_INT");
-        assert_eq!(reason_short("EPT_MISCONFIG", 9, '…'), "EPT_MISCF");
+        assert_eq!(reason_short("EPT_MISCONFIG", 9, '…'), "EPT_MISC");
         assert_eq!(reason_short("MSR_WRITE", 9, '…'), "MSR_WRITE");
         assert_eq!(reason_short("SOMETHING_VERY_NEW", 9, '…'), "SOMETHIN…");
     }

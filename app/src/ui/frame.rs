@@ -41,17 +41,21 @@ fn header_line(header: &Header, width: u16, look: &Look) -> Line<'static> {
             facts.push((rank, text, style));
         }
     };
-    fact(4, look.name(&header.host), theme.text);
-    fact(7, linux(&look.name(&header.kernel)), theme.text);
+    fact(3, look.name(&header.host), theme.text);
+    fact(8, linux(&look.name(&header.kernel)), theme.text);
     fact(5, header.backend.to_uppercase(), theme.text);
     let vms = count(header.vms, "VM", "VMs");
     fact(2, format!("{vms} {}", count(header.vcpus, "vCPU", "vCPUs")), theme.text);
     fact(1, format!("{} exits/s", value::rate(header.rate)), theme.strong);
     let steal = if header.steal >= 0.01 { theme.warn } else { theme.text };
-    fact(3, format!("steal {}", value::share(header.steal)), steal);
+    fact(2, format!("steal {}", value::share(header.steal)), steal);
     let (lost, style) = lost(header, look);
     fact(0, lost, style);
-    fact(3, cost(header), theme.text);
+    fact(4, format!("cost {} CPU", value::share(header.own_cpu)), theme.text);
+    if let Some((ns, share)) = header.probe_cost {
+        let share = value::share(share);
+        fact(7, format!("probes {ns:.0}ns/run {share} CPU"), theme.text);
+    }
     let (attached, all) = header.probes;
     if attached < all {
         fact(0, format!("{} of {all} probes not attached", all - attached), theme.warn);
@@ -105,17 +109,6 @@ fn lost(header: &Header, look: &Look) -> (String, Style) {
     }
 }
 
-/// What watching costs: CPU of the program, and of the probes when that was sampled.
-fn cost(header: &Header) -> String {
-    let own = value::share(header.own_cpu);
-    match header.probe_cost {
-        Some((ns, share)) => {
-            format!("cost {own} CPU, probes {} {ns:.0}ns/run", value::share(share))
-        }
-        None => format!("cost {own} CPU"),
-    }
-}
-
 fn breadcrumb(buf: &mut Buffer, area: Rect, state: &State, view: &mut View) {
     let look = view.look.clone();
     let crumbs = state.breadcrumb();
@@ -150,7 +143,7 @@ fn position(header: &Header, look: &Look) -> Line<'static> {
     if p.seq == 0 {
         return Line::from(Span::styled("waiting for the first tick ", theme.dim));
     }
-    let interval = look.duration(Some(p.dur_ns));
+    let interval = look.duration(Some(p.dur_ns)).replace(".0", "");
     if header.ended.is_some() && p.ahead == 0 {
         let time = format::time_of_day(p.end_unix_ns);
         return Line::from(Span::styled(format!("ENDED at {time} UTC "), theme.warn));

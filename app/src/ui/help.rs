@@ -5,7 +5,7 @@ use super::{
     format,
     input::context,
     keymap::Key,
-    paint::{put, row},
+    paint::{self, put, row},
     view::View,
 };
 use crate::state::State;
@@ -66,10 +66,23 @@ fn lines(state: &State, view: &View, width: u16) -> Vec<HelpLine> {
     let look = &view.look;
     let mut lines: Vec<HelpLine> = Vec::new();
     let here = context(state);
-    for (binding, keys) in view.keymap.working(&here) {
-        let keys: Vec<String> = keys.iter().map(|key: &Key| key.label(&look.glyphs)).collect();
-        let keys = keys.join(" ");
-        lines.push((format!("{keys:16} {}", binding.help), look.theme.text, 16));
+    let reached: Vec<(String, &str)> = view
+        .keymap
+        .working(&here)
+        .map(|(binding, keys)| {
+            let keys: Vec<String> = keys.iter().map(|key: &Key| key.label(&look.glyphs)).collect();
+            (keys.join(" "), binding.help)
+        })
+        .collect();
+    let column = reached.iter().map(|(keys, _)| paint::width(keys)).max().unwrap_or(0);
+    let room = usize::from(width.saturating_sub(column + 2)).max(20);
+    for (keys, help) in reached {
+        let pad = usize::from(column.saturating_sub(paint::width(&keys)));
+        for (i, text) in format::wrap(help, room, look.glyphs.ellipsis).into_iter().enumerate() {
+            let keys = if i == 0 { keys.as_str() } else { "" };
+            let pad = if i == 0 { pad } else { usize::from(column) };
+            lines.push((format!("{keys}{:pad$}  {text}", ""), look.theme.text, column));
+        }
     }
     let mut section = |title: &str, entries: Vec<(String, String)>| {
         if entries.is_empty() {
@@ -78,11 +91,11 @@ fn lines(state: &State, view: &View, width: u16) -> Vec<HelpLine> {
         lines.push((String::new(), look.theme.text, 0));
         lines.push((title.to_owned(), look.theme.strong, 0));
         for (name, about) in entries {
-            let room = usize::from(width.saturating_sub(17)).max(20);
+            let room = usize::from(width.saturating_sub(21)).max(20);
             let wrapped = format::wrap(&about, room, look.glyphs.ellipsis);
             for (i, text) in wrapped.into_iter().enumerate() {
                 let name = if i == 0 { name.as_str() } else { "" };
-                lines.push((format!("{name:16} {text}"), look.theme.text, 0));
+                lines.push((format!("{name:20} {text}"), look.theme.text, 0));
             }
         }
     };

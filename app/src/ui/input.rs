@@ -30,15 +30,16 @@ pub fn context(state: &State) -> Context {
     let position = state.header().position;
     let rows = state.row_count() > 0;
     let heat = level.scope.panes().contains(&Pane::Heat);
+    let filtered = !level.filter.text().is_empty();
     Context {
         can_open: rows && !matches!(level.scope, Scope::Reason(..)),
-        can_go_back: level.scope != Scope::Host,
+        can_go_back: level.scope != Scope::Host || filtered,
         rows,
         cells: rows && level.pane == Pane::Heat,
         sortable: rows && !matches!(level.scope, Scope::Reason(..)),
         filterable: !matches!(level.scope, Scope::Reason(..)),
-        colours: heat,
-        panes: level.scope.panes().len() > 1,
+        colours: rows && heat,
+        panes: rows && level.scope.panes().len() > 1,
         history: position.behind > 0,
         stepped: !position.live && position.seq > 0,
         gone: level.scope == Scope::Host
@@ -137,6 +138,10 @@ fn pressed(key: Key, state: &State, view: &mut View) -> Input {
             Action::Help
         }
         Command::Open => Action::Open,
+        Command::Back if !state.level().filter.text().is_empty() => {
+            let nothing = Action::FilterEdit(String::new());
+            return Input::Act(vec![nothing, Action::FilterAccept]);
+        }
         Command::Back => Action::Back,
         Command::Up => Action::Up,
         Command::Down => Action::Down,

@@ -112,8 +112,8 @@ const NAMED: &[(&str, KeyCode)] = &[
     ("right", KeyCode::Right),
     ("up", KeyCode::Up),
     ("down", KeyCode::Down),
-    ("pageup", KeyCode::PageUp),
-    ("pagedown", KeyCode::PageDown),
+    ("pgup", KeyCode::PageUp),
+    ("pgdn", KeyCode::PageDown),
     ("home", KeyCode::Home),
     ("end", KeyCode::End),
     ("delete", KeyCode::Delete),
@@ -219,7 +219,7 @@ pub const TABLE: &[Binding] = &[
         name: "back",
         keys: &["esc", "backspace"],
         short: "back",
-        help: "back to the level above; clears a filter first",
+        help: "back to the level above; a filter goes first",
         works: |c| c.can_go_back,
     },
     Binding {
@@ -257,7 +257,7 @@ pub const TABLE: &[Binding] = &[
     Binding {
         command: Command::PageUp,
         name: "page-up",
-        keys: &["pageup", "ctrl-u", "ctrl-b"],
+        keys: &["pgup", "ctrl-u", "ctrl-b"],
         short: "",
         help: "one page up",
         works: |c| c.rows,
@@ -265,7 +265,7 @@ pub const TABLE: &[Binding] = &[
     Binding {
         command: Command::PageDown,
         name: "page-down",
-        keys: &["pagedown", "ctrl-d", "ctrl-f"],
+        keys: &["pgdn", "ctrl-d", "ctrl-f"],
         short: "",
         help: "one page down",
         works: |c| c.rows,

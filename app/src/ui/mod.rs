@@ -7,7 +7,7 @@ pub mod help;
 pub mod input;
 pub mod keymap;
 pub mod paint;
-mod panes;
+pub mod panes;
 pub mod theme;
 pub mod view;
 pub mod widgets;

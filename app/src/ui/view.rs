@@ -28,7 +28,7 @@ pub struct View {
     pub look: Look,
     /// Keys.
     pub keymap: Keymap,
-    /// Titles of columns to leave out.
+    /// Names of columns to leave out.
     pub hide: Vec<String>,
     /// Rows that the focused pane shows; a page.
     pub page: usize,

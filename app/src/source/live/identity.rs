@@ -166,7 +166,7 @@ impl Identities {
             self.by_key.insert(key, vm.info.id);
             return vm.info.id;
         }
-        let nth = self.vms.values_mut().filter(|vm| same_process(&vm)).count() as u32;
+        let nth = self.vms.values_mut().filter(|vm| same_process(vm)).count() as u32;
         self.next += 1;
         let id = VmId(self.next);
         let named = names.name(slot.tgid, slot.start_ns, &comm(&slot.comm), nth);
@@ -206,13 +206,13 @@ impl Vm {
 }
 
 #[cfg(test)]
-pub mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// Names that need no `/proc`; processes in `dead` are not alive.
     #[derive(Default)]
-    pub struct TestNames {
-        pub dead: BTreeSet<u32>,
+    pub(crate) struct TestNames {
+        pub(crate) dead: BTreeSet<u32>,
     }
 
     impl Names for TestNames {

@@ -50,7 +50,7 @@ struct Mapped<T> {
 impl<T: Copy> Mapped<T> {
     fn new(fd: impl AsFd, len: u32) -> io::Result<Self> {
         let bytes = size_of::<T>() * len as usize;
-        let map = MmapOptions::new().len(bytes).map_raw(&fd.as_fd().as_raw_fd())?;
+        let map = MmapOptions::new().len(bytes).map_raw(fd.as_fd().as_raw_fd())?;
         Ok(Self { map, len, of: PhantomData })
     }
 

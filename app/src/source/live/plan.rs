@@ -249,7 +249,7 @@ fn task_globals(kernel: &Kernel, globals: &mut Vec<(&'static str, u32)>) -> bool
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::trace::testdata;
+    use crate::trace::fixtures as testdata;
     use std::collections::BTreeMap;
 
     fn kernel(release: &str, version: (u32, u32)) -> Kernel {

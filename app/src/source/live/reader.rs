@@ -381,7 +381,7 @@ fn open_exit(memory: &dyn Memory, slot: &Slot) -> Option<OpenExit> {
     if slot.open_cell == 0 || slot.open_cell >= memory.cells() || slot.life != life::LIVE {
         return None;
     }
-    let (code, _) = split_reason(slot.isa, slot.exit_reason);
+    let (code, _) = split_reason(slot.isa, slot.exit_reason, slot.info1);
     Some(OpenExit {
         reason: Reason::from_cell(KIND_EXIT, slot.isa, code),
         begun_ns: slot.exit_ns,

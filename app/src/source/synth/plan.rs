@@ -57,7 +57,7 @@ impl Habit {
         Self { slow_one_in, slow_ns, ..self }
     }
 
-    fn to_vmm(self, code: u32, ns: u64) -> Self {
+    fn via_vmm(self, code: u32, ns: u64) -> Self {
         Self { vmm: Some((Reason::userspace(code), ns)), ..self }
     }
 }
@@ -82,14 +82,14 @@ impl Plan {
             habit(49, 40.0, 2_400, 1).slow(200, 90_000),
             habit(1, 1_000.0, 1_500, 1),
             habit(12, 1_200.0, 2_600, 2),
-            habit(30, 5.0, 1_900, 1).to_vmm(2, 14_000),
+            habit(30, 5.0, 1_900, 1).via_vmm(2, 14_000),
             habit(48, 80.0, 4_800, 2),
             habit(10, 2.0, 900, 1),
             habit(52, 150.0, 800, 1),
         ];
         let db = vec![
             habit(49, 1_300.0, 2_000, 2).slow(60, 2_300_000),
-            habit(30, 550.0, 2_200, 1).to_vmm(2, 26_000),
+            habit(30, 550.0, 2_200, 1).via_vmm(2, 26_000),
             habit(32, 390.0, 1_200, 1),
             habit(1, 250.0, 1_600, 1),
             habit(12, 140.0, 3_000, 2),
@@ -105,14 +105,14 @@ impl Plan {
         ];
         let idle = vec![
             habit(12, 38.0, 3_900, 2),
-            habit(30, 12.0, 2_100, 1).to_vmm(2, 21_000),
+            habit(30, 12.0, 2_100, 1).via_vmm(2, 21_000),
             habit(31, 2.0, 1_000, 1),
             habit(1, 3.0, 1_700, 1),
         ];
         let ci = vec![
             habit(48, 2_900.0, 3_600, 2),
             habit(10, 60.0, 950, 1),
-            habit(30, 220.0, 2_000, 1).to_vmm(2, 17_000),
+            habit(30, 220.0, 2_000, 1).via_vmm(2, 17_000),
             habit(28, 90.0, 1_000, 1),
             habit(12, 70.0, 2_700, 2),
         ];

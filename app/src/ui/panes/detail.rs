@@ -103,9 +103,15 @@ pub fn trend(buf: &mut Buffer, area: Rect, state: &State, view: &View) {
     let rate: Vec<Option<f64>> = series.rate.iter().map(|&v| Some(v.into())).collect();
     let p99: Vec<Option<f64>> = series.p99.iter().map(|&v| (v > 0.0).then_some(v.into())).collect();
     let area = Rect { x: area.x + 1, width: area.width.saturating_sub(2), ..below(area, 1) };
-    let half = area.width / 2 - 1;
-    let left = Rect { width: half, ..area };
-    let right = Rect { x: left.right() + 2, width: area.width - half - 2, ..area };
+    // Above each other where it is high enough: then the whole window is seen.
+    let (first, second) = if area.height >= 14 {
+        let half = area.height / 2;
+        (Rect { height: half - 1, ..area }, below(area, half))
+    } else {
+        let half = area.width / 2 - 1;
+        let first = Rect { width: half, ..area };
+        (first, Rect { x: first.right() + 2, width: area.width - half - 2, ..area })
+    };
     let window = format::clock(state.header().position.window_ns);
     let rate = Graph {
         title: format!("exits/s, last {window}"),
@@ -113,14 +119,14 @@ pub fn trend(buf: &mut Buffer, area: Rect, state: &State, view: &View) {
         label: Box::new(value::rate),
         style: look.theme.spark.0,
     };
-    graph_block(buf, left, &rate, look);
+    graph_block(buf, first, &rate, look);
     let p99 = Graph {
         title: format!("p99 of handling, last {window}"),
         values: p99,
         label: Box::new(|v| look.duration(Some(v as u64))),
         style: look.theme.spark.1,
     };
-    graph_block(buf, right, &p99, look);
+    graph_block(buf, second, &p99, look);
 }
 
 /// "vCPU 3 of web-7 ▸ MSR_WRITE", the name of the reason kept when it does not fit.

@@ -49,7 +49,7 @@ fn reason(state: &State) -> Option<(String, Vec<String>)> {
     if attached == 0 && probes > 0 {
         let mut sentences: Vec<String> =
             vec!["Without probes nothing can be measured. Why they are not attached:".to_owned()];
-        sentences.extend(header.not_attached.iter().map(|(name, why)| format!("{name}: {why}")));
+        sentences.extend(causes(&header.not_attached));
         sentences
             .push("What works on this host, what does not, and what to do about it:".to_owned());
         sentences.push("kvmscope doctor".to_owned());
@@ -81,4 +81,16 @@ fn reason(state: &State) -> Option<(String, Vec<String>)> {
             vec!["A reason appears here with its first exit. Press esc to go back.".to_owned()],
         )),
     }
+}
+
+/// Each reason once, with the probes that it is about.
+fn causes(not_attached: &[(String, String)]) -> Vec<String> {
+    let mut causes: Vec<(&str, Vec<&str>)> = Vec::new();
+    for (name, why) in not_attached {
+        match causes.iter_mut().find(|(other, _)| other == why) {
+            Some((_, names)) => names.push(name),
+            None => causes.push((why, vec![name])),
+        }
+    }
+    causes.into_iter().map(|(why, names)| format!("{}: {why}", names.join(", "))).collect()
 }

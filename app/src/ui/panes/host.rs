@@ -10,8 +10,8 @@ use ratatui::{buffer::Buffer, layout::Rect};
 
 /// Smallest useful height of the graphs below.
 const GRAPHS: u16 = 7;
-/// And the largest: a reason's numbers, a rule, a title.
-const MOST: u16 = 16;
+/// And the largest: two graphs of a dozen rows above each other.
+const MOST: u16 = 27;
 
 /// Draws it.
 pub fn draw(buf: &mut Buffer, area: Rect, state: &State, view: &mut View) {

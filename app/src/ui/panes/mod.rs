@@ -5,7 +5,7 @@ mod empty;
 mod heat;
 mod host;
 mod reason;
-mod rows;
+pub mod rows;
 mod vm;
 
 use super::{paint::Look, view::View};

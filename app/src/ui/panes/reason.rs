@@ -34,8 +34,10 @@ pub fn draw(buf: &mut Buffer, area: Rect, state: &State, view: &View) {
         );
         return;
     };
-    put_line(buf, row(area, 0, 1, area.width.saturating_sub(2)), 0, 0, &facts(&detail.row, look));
-    let area = Rect { x: area.x + 1, width: area.width.saturating_sub(2), ..below(area, 2) };
+    for (y, line) in (0..).zip(facts(&detail.row, look)) {
+        put_line(buf, row(area, y, 1, area.width.saturating_sub(2)), 0, 0, &line);
+    }
+    let area = Rect { x: area.x + 1, width: area.width.saturating_sub(2), ..below(area, 3) };
     let lines = numbers(detail, state, look);
     if area.width >= BESIDE {
         let right = (area.width * 2 / 5).min(64);
@@ -60,34 +62,39 @@ pub fn draw(buf: &mut Buffer, area: Rect, state: &State, view: &View) {
 }
 
 /// What it is, and how much.
-fn facts(reason: &ReasonRow, look: &Look) -> Line<'static> {
+fn facts(reason: &ReasonRow, look: &Look) -> [Line<'static>; 2] {
     let theme = &look.theme;
+    let code = reason.reason.code;
     let what = match (reason.reason.kind, reason.reason.isa) {
-        (Kind::Userspace, _) => format!("exit to the VMM, KVM_EXIT {}", reason.reason.code),
-        (Kind::Exit, Isa::Vmx) => format!("kernel exit, VMX {}", reason.reason.code),
-        (Kind::Exit, Isa::Svm) => format!("kernel exit, SVM {:#x}", reason.reason.code),
-        (Kind::Exit, Isa::None) => format!("kernel exit, code {:#x}", reason.reason.code),
+        (Kind::Userspace, _) => format!("  exit to the VMM (KVM_EXIT {code})"),
+        (Kind::Exit, Isa::Vmx) => format!("  kernel exit (VMX {code})"),
+        (Kind::Exit, Isa::Svm) => format!("  kernel exit (SVM {code:#x})"),
+        (Kind::Exit, Isa::None) => format!("  kernel exit ({code:#x})"),
     };
-    let mut spans = vec![
-        Span::styled(look.name(&reason.name), theme.strong),
-        Span::styled(format!("  {what}  "), theme.dim),
+    let mut first =
+        vec![Span::styled(look.name(&reason.name), theme.strong), Span::styled(what, theme.text)];
+    if reason.idle {
+        first.push(Span::styled("  idle, not work", theme.idle));
+    }
+    if reason.flags != 0 {
+        first.push(Span::styled(format!("  flags {:#x}", reason.flags), theme.warn));
+    }
+    let kind = match reason.reason.kind {
+        Kind::Exit => "kernel exits",
+        Kind::Userspace => "exits to the VMM",
+    };
+    let mut second = vec![
         Span::styled(format!("{} exits/s", value::rate(reason.rate)), theme.strong),
         Span::raw(format!(
-            "  {} of exits  {} of wall time",
+            "  {} of {kind}  {} of wall time",
             value::share(reason.of_exits),
             value::share(reason.of_time)
         )),
     ];
-    if reason.idle {
-        spans.insert(1, Span::styled("  idle, not work", theme.idle));
-    }
     if let Some(age) = reason.open_ns {
-        spans.push(Span::styled(format!("  open for {}", look.duration(Some(age))), theme.warn));
+        second.push(Span::styled(format!("  open for {}", look.duration(Some(age))), theme.warn));
     }
-    if reason.flags != 0 {
-        spans.push(Span::styled(format!("  flags {:#x}", reason.flags), theme.warn));
-    }
-    Line::from(spans)
+    [Line::from(first), Line::from(second)]
 }
 
 /// Rate and p99 where there is room, the latency heat map in any case.
@@ -112,8 +119,8 @@ fn over_time(buf: &mut Buffer, area: Rect, detail: &Detail, state: &State, look:
     put(buf, area, 0, 0, "handling time over time, brightness is how many", look.theme.head);
     let picture = Rect { height: area.height - 2, ..below(area, 1) };
     let moments = moments(detail);
-    latency::draw(buf, picture, &moments, look);
-    axis(buf, row(area, area.height - 1, 0, area.width), detail, moments.len(), state, look);
+    let rows = latency::draw(buf, picture, &moments, look);
+    axis(buf, row(area, rows + 1, 0, area.width), detail, moments.len(), state, look);
 }
 
 fn moments(detail: &Detail) -> Vec<Moment> {

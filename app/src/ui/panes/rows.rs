@@ -153,6 +153,28 @@ fn field<R: Row>(key: &str) -> Option<&'static Field<R>> {
     R::FIELDS.iter().find(|field| field.key == key)
 }
 
+impl What {
+    /// Its name in the configuration file.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Field(key) => key,
+            Self::Rate => "rate-graph",
+            Self::P99 => "p99-graph",
+            Self::Split => "wall-time",
+            Self::Top => "reason",
+        }
+    }
+}
+
+/// Every column's name in the configuration file, each once.
+pub fn column_names() -> Vec<&'static str> {
+    let mut names: Vec<&str> =
+        [VMS, VCPUS, REASONS].into_iter().flatten().map(|(what, ..)| what.name()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
 /// The field that a click on the header sorts by.
 fn key(what: What) -> Option<&'static str> {
     match what {
@@ -174,9 +196,10 @@ fn columns<R: Shown>(
     let sort = state.level().sort;
     let mut columns = Vec::new();
     let mut whats = Vec::new();
-    for &(what, rank, most) in specs {
+    let shown = |spec: &&Spec| !view.hide.iter().any(|name| name == spec.0.name());
+    for &(what, rank, most) in specs.iter().filter(shown) {
         let mut column = match what {
-            What::Rate => Column::text(format!("exits/s {window}"), 10, most, rank),
+            What::Rate => Column::text(format!("rate {window}"), 10, most, rank),
             What::P99 => Column::text(format!("p99 {window}"), 10, most, rank),
             What::Split => Column::text("wall time", 10, most, rank),
             What::Top => {
@@ -198,11 +221,12 @@ fn columns<R: Shown>(
                 }
             }
         };
-        if view.hide.iter().any(|title| *title == column.title || key(what) == Some(title)) {
-            continue;
-        }
         let sorted = matches!(what, What::Field(_) | What::Top) && key(what) == Some(sort.key);
         column.sorted = sorted.then_some(sort.descending);
+        // What rows are ordered by is always there.
+        if sorted {
+            column.rank = 1;
+        }
         columns.push(column);
         whats.push(what);
     }

@@ -107,7 +107,7 @@ const SIZES: [(u16, u16); 3] = [(80, 24), (120, 40), (200, 60)];
 
 fn snapshots(name: &str, vms: usize, keys: &str) {
     for size in SIZES {
-        let mut desk = Desk::new(vms, 120, size);
+        let mut desk = Desk::new(vms, 60, size);
         if !keys.is_empty() {
             desk.press(keys);
         }
@@ -157,7 +157,7 @@ fn help() {
 
 #[test]
 fn paused_and_stepped_back() {
-    let mut desk = Desk::new(2, 120, (100, 24));
+    let mut desk = Desk::new(2, 60, (100, 24));
     insta::assert_snapshot!("paused", desk.press("space [ [ {").shot());
 }
 
@@ -173,7 +173,7 @@ fn typing_a_filter() {
 fn every_theme_differs() {
     let mut seen: Vec<String> = Vec::new();
     for (name, theme) in ThemeName::ALL {
-        let mut desk = Desk::new(5, 120, (100, 30)).themed(theme, false);
+        let mut desk = Desk::new(5, 60, (100, 30)).themed(theme, false);
         let shot = desk.shot();
         assert!(!seen.contains(&shot), "{name} looks like another theme");
         insta::assert_snapshot!(format!("theme_{name}"), shot);
@@ -184,11 +184,11 @@ fn every_theme_differs() {
 #[test]
 fn ascii_is_ascii() {
     for keys in ["?", "enter right", "enter right enter", "enter tab down enter", "/ x"] {
-        let mut desk = Desk::new(5, 120, (120, 40)).themed(ThemeName::Mono, true);
+        let mut desk = Desk::new(5, 60, (120, 40)).themed(ThemeName::Mono, true);
         let screen = desk.press(keys).glyphs();
         assert!(screen.is_ascii(), "{screen}");
     }
-    let mut desk = Desk::new(5, 120, (100, 30)).themed(ThemeName::Mono, true);
+    let mut desk = Desk::new(5, 60, (100, 30)).themed(ThemeName::Mono, true);
     insta::assert_snapshot!("ascii", desk.shot());
 }
 
@@ -236,6 +236,28 @@ fn empty_states_help() {
 }
 
 #[test]
+fn the_configuration_sorts_and_hides() {
+    let config = crate::config::parse("sort = \"-p99\"\nhide-columns = [\"p50\", \"wall-time\"]");
+    let options = Options::new(&config.expect("good"), |_| None);
+    let mut desk = Desk::new(3, 20, (100, 30));
+    desk.view = options.view();
+    options.prepare(&mut desk.state);
+    let sort = desk.state.level().sort;
+    assert_eq!((sort.key, sort.descending), ("p99", false));
+    let screen = desk.glyphs();
+    assert!(!screen.contains("p50") && !screen.contains("wall time"), "{screen}");
+}
+
+#[test]
+fn vcpus_are_in_the_order_of_their_numbers() {
+    let mut desk = Desk::new(2, 3, (120, 60));
+    desk.press("down enter");
+    let numbers: Vec<u32> =
+        desk.state.vcpu_rows().iter().filter_map(|row| row.key).map(|key| key.vcpu).collect();
+    assert_eq!(numbers, (0..16).collect::<Vec<u32>>());
+}
+
+#[test]
 fn the_mouse_selects_sorts_and_climbs() {
     let mut desk = Desk::new(5, 20, (120, 40));
     desk.click("db-1");
@@ -271,7 +293,7 @@ fn titles_of_columns_are_never_cut() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn no_size_and_no_key_breaks_it(
@@ -281,7 +303,7 @@ proptest! {
         keys in prop::collection::vec(0usize..26, 0..14),
     ) {
         const KEYS: [&str; 26] = [
-            "enter", "esc", "up", "down", "left", "right", "pageup", "pagedown", "home", "G", "s",
+            "enter", "esc", "up", "down", "left", "right", "pgup", "pgdn", "home", "G", "s",
             "S", "/", "h", "space", "[", "]", "{", "end", "tab", "z", "x", "y", "?", "j", "e",
         ];
         let mut desk = Desk::new(vms, 3, (width, height));

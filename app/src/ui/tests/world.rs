@@ -147,7 +147,7 @@ impl World {
         }
     }
 
-    /// The next second. The fourth VM goes away in the hundredth.
+    /// The next second. The fourth VM goes away in the fiftieth.
     pub fn tick(&mut self) -> Tick {
         self.seq += 1;
         let end_ns = START + self.seq * SECOND;
@@ -166,7 +166,7 @@ impl World {
         for i in 0..self.vms {
             let (name, vmm, vcpus) = Self::vm(i);
             let id = VmId(i as u32 + 1);
-            let gone = i == 3 && self.seq >= 100;
+            let gone = i == 3 && self.seq >= 50;
             if self.seq == 1 {
                 tick.life.push(Life::Vm(VmInfo {
                     id,
@@ -177,7 +177,7 @@ impl World {
                     nth: 0,
                 }));
             }
-            if i == 3 && self.seq == 100 {
+            if i == 3 && self.seq == 50 {
                 tick.life.push(Life::VmGone(id, end_ns - SECOND / 2));
             }
             for vcpu in 0..vcpus {
@@ -197,7 +197,7 @@ impl World {
     fn vcpu(&mut self, key: VcpuKey, vm: usize) -> VcpuTick {
         let seq = self.seq;
         // A VM in four gets noisy for a while; a vCPU in five does little.
-        let noise = if vm.is_multiple_of(4) && (60..80).contains(&(seq % 90)) { 3 } else { 1 };
+        let noise = if vm.is_multiple_of(4) && (25..40).contains(&(seq % 60)) { 3 } else { 1 };
         let lazy = if key.vcpu % 5 == 3 { 20 } else { 1 };
         let mut cells: Vec<CellTick> = habits()[vm % 4]
             .iter()

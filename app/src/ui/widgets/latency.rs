@@ -14,10 +14,10 @@ const SHADE_HEAT: [usize; 5] = [0, 2, 3, 5, 6];
 /// Columns left of the picture.
 pub const LABEL: u16 = 7;
 
-/// Draws it into `area`; the newest moment is at the right edge.
-pub fn draw(buf: &mut Buffer, area: Rect, moments: &[Moment], look: &Look) {
+/// Draws it into `area`; the newest moment is at the right edge. Returns how many rows it took.
+pub fn draw(buf: &mut Buffer, area: Rect, moments: &[Moment], look: &Look) -> u16 {
     if area.width <= LABEL || area.height == 0 {
-        return;
+        return 0;
     }
     let width = usize::from(area.width - LABEL);
     let shown = &moments[moments.len().saturating_sub(width)..];
@@ -40,6 +40,7 @@ pub fn draw(buf: &mut Buffer, area: Rect, moments: &[Moment], look: &Look) {
             put(buf, area, x, y, c.encode_utf8(&mut [0; 4]), look.theme.heat[SHADE_HEAT[level]]);
         }
     }
+    rows.len() as u16
 }
 
 fn inside(moment: &[(u8, u64)], band: &Band) -> u64 {

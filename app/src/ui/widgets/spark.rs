@@ -1,7 +1,11 @@
 //! Sparklines: the last values, newest at the right.
 
 use crate::ui::paint::{Look, put};
-use ratatui::{buffer::Buffer, layout::Rect, style::Style};
+use ratatui::{
+    buffer::Buffer,
+    layout::Rect,
+    style::{Modifier, Style},
+};
 
 /// How a value becomes a height.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,11 +74,16 @@ pub fn graph(
         let height = if max > 0.0 { (value / max * full as f64).round() as usize } else { 0 };
         // Something is never drawn as nothing.
         let height = height.max(usize::from(*value > 0.0)).min(full);
+        let body = style.add_modifier(Modifier::DIM);
         for from_bottom in 0..area.height {
             let filled = height.saturating_sub(usize::from(from_bottom) * steps).min(steps);
             let (c, style) = match filled {
                 0 if from_bottom == 0 => (look.glyphs.spark[0], look.theme.dim),
                 0 => break,
+                // The edge is what one looks at; what is below it only leads there.
+                _ if height > (usize::from(from_bottom) + 1) * steps => {
+                    (look.glyphs.spark[filled - 1], body)
+                }
                 _ => (look.glyphs.spark[filled - 1], style),
             };
             put(buf, area, x, area.height - 1 - from_bottom, c.encode_utf8(&mut [0; 4]), style);
