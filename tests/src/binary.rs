@@ -55,7 +55,8 @@ fn profile_folder() -> PathBuf {
 fn build(release: bool) {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
-    build.args(["build", "--quiet", "--package", "kvmscope", "--bin", "kvmscope"]);
+    // The whole workspace: with fewer packages cargo would build dependencies with other features.
+    build.args(["build", "--quiet", "--workspace", "--bin", "kvmscope"]);
     if release {
         build.arg("--release");
     }

@@ -94,6 +94,27 @@ pub fn counts_equal(report: &Report, guest: &Guest) -> Problems {
     problems
 }
 
+/// All vCPUs of the guest together made as many userspace exits of each reason as the report has.
+pub fn userspace_sums_equal(report: &Report, guest: &Guest) -> Problems {
+    let mut made: BTreeMap<&str, u64> = BTreeMap::new();
+    for vcpu in guest.vms.iter().flat_map(|vm| &vm.vcpus) {
+        for (reason, count) in &vcpu.expect.userspace_exits {
+            *made.entry(reason).or_default() += count;
+        }
+    }
+    let mut problems = Problems::new();
+    if made.is_empty() {
+        problems.push("the guest answers for nothing".to_owned());
+    }
+    for (reason, count) in made {
+        let is: u64 = vcpus(report).map(|(_, vcpu)| vcpu.userspace_exits_of(reason)).sum();
+        if is != count {
+            problems.push(format!("{is} userspace exits {reason} in all instead of {count}"));
+        }
+    }
+    problems
+}
+
 fn vcpu_equal(seen: &Vcpu, made: &GuestVcpu) -> Problems {
     let mut problems = Problems::new();
     if seen.tid != made.tid {
