@@ -6,9 +6,9 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use anyhow::{Context, Result, ensure};
-use kvmscope_tests::binary::kvmscope;
 use kvmscope_tests::check::{self, Problems};
 use kvmscope_tests::format::{Guest, Report};
+use kvmscope_tests::program::debug;
 use kvmscope_tests::skip::{Machine, skipped};
 
 /// What `report` ends with where probes may not be loaded.
@@ -21,7 +21,7 @@ fn live(name: &str, test: fn(&Path) -> Result<Problems>) {
     if let Some(why) = machine.lacks() {
         return skipped(name, why);
     }
-    let program = kvmscope();
+    let program = debug();
     if let Some(why) = refused(program).expect("the program runs") {
         assert!(!machine.ci, "root with /dev/kvm, and yet: {why}");
         return skipped(name, &why);

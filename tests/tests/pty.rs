@@ -1,13 +1,13 @@
 //! The screen on a real terminal: what it shows, and that the terminal is given back on every way
 //! out.
 
-use kvmscope_tests::{binary::kvmscope, pty::Terminal};
+use kvmscope_tests::{program::debug, pty::Terminal};
 use rustix::process::Signal;
 use std::process::{Command, Stdio};
 
 /// The invented host, which needs neither KVM nor rights.
 fn demo(env: &[(&str, &str)], columns: u16, rows: u16) -> Terminal {
-    let path = kvmscope().to_string_lossy().into_owned();
+    let path = debug().to_string_lossy().into_owned();
     Terminal::start(&[&path, "demo", "--synthetic"], env, columns, rows)
 }
 
@@ -41,7 +41,8 @@ fn signals_give_the_terminal_back() {
 fn it_ends_when_the_terminal_is_closed() {
     let mut terminal = demo(&[], 80, 24);
     ready(&mut terminal).close();
-    terminal.wait_exit();
+    let status = terminal.wait_exit();
+    assert!(status.success(), "quietly: {status:?}");
 }
 
 #[test]
@@ -71,7 +72,7 @@ fn a_small_terminal_says_what_it_needs_and_a_larger_one_goes_on() {
 fn ctrl_z_gives_the_terminal_to_the_shell_and_fg_takes_it_again() {
     let script = format!(
         "set -m; {} demo --synthetic; echo the shell has it; read line; fg >/dev/null; echo over",
-        kvmscope().display()
+        debug().display()
     );
     let mut terminal = Terminal::start(&["sh", "-c", &script], &[], 100, 30);
     ready(&mut terminal).send("\x1a").wait_for("the shell has it");
@@ -112,7 +113,7 @@ fn a_locale_without_utf8_gets_ascii() {
 fn the_view_is_saved_and_the_row_copied() {
     let directory = tempfile::tempdir().expect("a directory");
     let script =
-        format!("cd {} && {} demo --synthetic", directory.path().display(), kvmscope().display());
+        format!("cd {} && {} demo --synthetic", directory.path().display(), debug().display());
     let mut terminal = Terminal::start(&["sh", "-c", &script], &[], 120, 40);
     ready(&mut terminal).send("w").wait_for("saved as").send("y").wait_for("copied").send("q");
     terminal.wait_exit();
@@ -124,7 +125,7 @@ fn the_view_is_saved_and_the_row_copied() {
 
 #[test]
 fn without_a_terminal_there_is_a_sentence() {
-    let output = Command::new(kvmscope())
+    let output = Command::new(debug())
         .args(["demo", "--synthetic"])
         .stdin(Stdio::null())
         .output()

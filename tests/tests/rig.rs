@@ -5,9 +5,9 @@
 //! `tests/rigs/cases.sh` makes all reports; everything about them is checked here.
 
 use anyhow::{Context, Result, ensure};
-use kvmscope_tests::binary::release;
 use kvmscope_tests::check::{self, Problems};
 use kvmscope_tests::format::{Cell, Guest, Report};
+use kvmscope_tests::program::{Profile, kvmscope};
 use kvmscope_tests::rig::{Output, Vendor};
 use kvmscope_tests::{hist, rig};
 
@@ -72,7 +72,7 @@ fn boot(vendor: Vendor, kernel: &'static str) -> Result<Rig> {
         Vendor::Vmx => 500,
     };
     let script = format!("count={count}\n{}", include_str!("../rigs/cases.sh"));
-    let output = rig::run(vendor, kernel, release(), &script)?;
+    let output = rig::run(vendor, kernel, &kvmscope(Profile::Release)?, &script)?;
     Ok(Rig { vendor, kernel, output })
 }
 

@@ -60,7 +60,12 @@ fn show(state: State, feed: &mut Feed, options: &Options) -> anyhow::Result<Outc
             view: options.view(),
             duration: options.duration,
         };
-        start.run().await
+        let outcome = start.run().await;
+        if terminal.show_cursor().is_err() {
+            // There is no terminal any more, and dropping this would print about it.
+            std::mem::forget(terminal);
+        }
+        outcome
     })
 }
 
