@@ -115,16 +115,16 @@ impl Outside for Real<'_> {
         }
     }
 
-    fn suspend(&mut self) -> anyhow::Result<()> {
+    fn suspend(&mut self) -> io::Result<()> {
         self.guard.release();
         // The whole group, as the terminal's driver does it for ctrl-z: a pipeline stops together.
         // The kernel ignores it where no shell could continue us.
         let stopped = rustix::process::kill_current_process_group(rustix::process::Signal::TSTP);
         self.guard.enter()?;
-        stopped.context("the program cannot be stopped")
+        Ok(stopped?)
     }
 
-    fn continued(&mut self) -> anyhow::Result<()> {
+    fn continued(&mut self) -> io::Result<()> {
         self.guard.enter()
     }
 

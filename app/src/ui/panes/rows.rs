@@ -11,7 +11,7 @@ use crate::{
     },
     ui::{
         format,
-        paint::{self, Look, below, put, put_line, row},
+        paint::{self, Look, below, over, put, put_line, row},
         view::{Hit, View},
         widgets::{
             bars,
@@ -275,8 +275,13 @@ pub fn draw<R: Shown>(
         let line = row(body, y, 0, body.width);
         view.hit(line, Hit::Row(at));
         draw_row(buf, line, shown, (&columns, &whats, &places), cursor == Some(at), state, &look);
-        if cursor == Some(at) && !focused {
-            put(buf, line, 0, 0, &look.glyphs.selected.to_string(), look.theme.dim);
+        if cursor == Some(at) {
+            let name = places.first().map_or(0, |&(_, x, width)| x + width);
+            if focused {
+                over(buf, row(line, 0, 0, name), look.theme.cursor);
+            } else {
+                put(buf, line, 0, 0, &look.glyphs.selected.to_string(), look.theme.dim);
+            }
         }
     }
 }
@@ -322,7 +327,6 @@ fn draw_row<R: Shown>(
             if columns[i].align == Align::Left {
                 text = look.truncate(&look.name(&text), width);
             }
-            let style = if key == "name" && style == theme.text { theme.strong } else { style };
             table::plain(text, style)
         }
     });
