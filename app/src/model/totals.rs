@@ -59,6 +59,7 @@ impl Totals {
         for life in &tick.life {
             self.live(life);
         }
+        self.wait_out(tick);
         for vcpu in &tick.vcpus {
             self.vcpu(vcpu.key).apply(vcpu);
         }
@@ -71,6 +72,20 @@ impl Totals {
         self.last_seq = tick.seq;
         self.measured_ns = self.measured_ns.saturating_add(tick.dur_ns);
         self.end_ns = tick.end_ns;
+    }
+
+    /// A living vCPU that a tick does not mention did all the while what it did before.
+    fn wait_out(&mut self, tick: &Tick) {
+        for (id, vm) in &mut self.vms {
+            for (&number, vcpu) in vm.vcpus.iter_mut().filter(|(_, v)| v.ended_ns.is_none()) {
+                let key = VcpuKey { vm: *id, vcpu: number };
+                if tick.vcpus.binary_search_by_key(&key, |vcpu| vcpu.key).is_err() {
+                    let mut time = PhaseTimes::default();
+                    time.0[vcpu.phase.0 as usize] = tick.dur_ns;
+                    vcpu.time.add(&time);
+                }
+            }
+        }
     }
 
     fn live(&mut self, life: &Life) {
@@ -140,6 +155,31 @@ mod tests {
         assert_eq!((latency.min_ns, latency.max_ns), (300, 90_000));
         assert_eq!(vcpu.time.sum(), 3_000);
         assert_eq!((totals.ticks, totals.lost_ticks, totals.measured_ns), (3, 1, 3_000));
+    }
+
+    #[test]
+    fn a_silent_vcpu_goes_on_with_what_it_did_until_it_ends() {
+        let key = VcpuKey { vm: VmId(3), vcpu: 1 };
+        let halted = |dur_ns| {
+            let mut time = PhaseTimes::default();
+            time.0[Phase::Blocked as usize] = dur_ns;
+            VcpuTick { key, phase: Phase::Blocked, time, ..VcpuTick::default() }
+        };
+        let tick = |seq, dur_ns, vcpus| Tick { seq, dur_ns, vcpus, ..Tick::default() };
+        let mut totals = Totals::default();
+        totals.apply(&tick(1, 1_000, vec![]));
+        totals.apply(&tick(2, 1_000, vec![halted(400)]));
+        totals.apply(&tick(3, 2_000, vec![vcpu(3, 0, 2_000, vec![])]));
+        let gone = |at, seq, vcpus| Tick {
+            life: vec![Life::VcpuGone(key, at)],
+            ..tick(seq, 1_000, vcpus)
+        };
+        totals.apply(&gone(4_500, 4, vec![halted(500)]));
+        totals.apply(&tick(5, 1_000, vec![]));
+        let vcpus = &totals.vms[&VmId(3)].vcpus;
+        assert_eq!(vcpus[&1].time.get(Phase::Blocked), 400 + 2_000 + 500);
+        assert_eq!(vcpus[&1].time.sum(), 2_900);
+        assert_eq!(vcpus[&0].time.get(Phase::Guest), 2_000 + 2 * 1_000);
     }
 
     #[test]

@@ -4,21 +4,26 @@
 //! follows what happened. A slot is looked at once more in the tick after its last event, because
 //! the probe may have been in the middle of it. Pure but for the memory and the names it is given.
 
+mod cells;
+#[cfg(test)]
+mod tests;
+
 use super::{
     identity::{Identities, Names},
     memory::Memory,
 };
 use crate::model::{
     ids::{Kind, Reason, VcpuKey},
-    tick::{CellTick, HostTick, Lost, OpenExit, Phase, PhaseTimes, Tick, VcpuTick},
+    stats::add_cell,
+    tick::{HostTick, Lost, OpenExit, Phase, PhaseTimes, Tick, VcpuTick},
 };
+use cells::SeenCell;
 use kvmscope_shared::{
     cell::{CELLS_PER_CHUNK, Cell},
     column::{column_of, split_reason},
-    hist::BUCKETS,
     slot::{KIND_EXIT, Slot, life},
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Something that was read to the end and can be used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,9 +56,12 @@ struct Seen {
     cells: Vec<SeenCell>,
 }
 
-struct SeenCell {
-    number: u32,
-    last: Cell,
+/// A vCPU's changes in the making.
+#[derive(Default)]
+struct Change {
+    tick: VcpuTick,
+    /// Whether what it does is told by a slot that lives.
+    live: bool,
 }
 
 /// The reader and what it remembers.
@@ -179,21 +187,27 @@ impl Reader {
             host: moment.host,
             ..Tick::default()
         };
-        let mut changes: BTreeMap<VcpuKey, VcpuTick> = BTreeMap::new();
+        let mut changes: BTreeMap<VcpuKey, Change> = BTreeMap::new();
         let mut freed = Vec::new();
         for index in 1..memory.slots().min(self.seen.len() as u32) {
             let alive = memory.life(index);
             if alive == life::FREE {
                 continue;
             }
-            let held =
-                self.read_slot(memory, names, index, epoch, &moment, &mut tick, &mut changes);
+            let unchanged = alive == life::LIVE && self.is_unchanged(memory, index);
+            let held = !unchanged
+                && self.read_slot(memory, names, index, epoch, &moment, &mut tick, &mut changes);
             if alive == life::RETIRED && !held {
                 self.recycle(memory, index, now, &mut tick, &mut freed);
             }
         }
+        // A vCPU whose old thread alone had something to tell: the tick must say what the one
+        // that lives is doing, though nothing happened there.
+        for index in self.living_of(&changes) {
+            self.read_slot(memory, names, index, epoch, &moment, &mut tick, &mut changes);
+        }
         self.who.sweep(now, moment.last, names, &mut tick.life);
-        tick.vcpus = changes.into_values().collect();
+        tick.vcpus = changes.into_values().map(|change| change.tick).collect();
         self.counted.add(&tick);
         let total = Lost {
             missed_runs: moment.missed_runs,
@@ -208,6 +222,24 @@ impl Reader {
         (tick, freed)
     }
 
+    /// Whether nothing happened in a slot since it was read to its end.
+    fn is_unchanged(&self, memory: &dyn Memory, index: u32) -> bool {
+        self.seen
+            .get(index as usize)
+            .and_then(Option::as_ref)
+            .is_some_and(|seen| !seen.settle && seen.events == memory.events(index))
+    }
+
+    /// Slots of the vCPUs that no living slot has told of.
+    fn living_of(&self, changes: &BTreeMap<VcpuKey, Change>) -> Vec<u32> {
+        if changes.values().all(|change| change.live) {
+            return Vec::new();
+        }
+        let silent = |seen: &Seen| changes.get(&seen.key).is_some_and(|change| !change.live);
+        let slots = (0..).zip(&self.seen);
+        slots.filter(|(_, seen)| seen.as_ref().is_some_and(silent)).map(|(i, _)| i).collect()
+    }
+
     /// Reads one used slot into `changes`; whether it is held back until it tells who it is.
     #[expect(clippy::too_many_arguments, reason = "the parts of one tick, not a concept")]
     fn read_slot(
@@ -218,17 +250,9 @@ impl Reader {
         epoch: u64,
         moment: &Moment,
         tick: &mut Tick,
-        changes: &mut BTreeMap<VcpuKey, VcpuTick>,
+        changes: &mut BTreeMap<VcpuKey, Change>,
     ) -> bool {
         let Some(place) = self.seen.get_mut(index as usize) else { return false };
-        let events = memory.events(index);
-        if let Some(seen) = place
-            && seen.events == events
-            && !seen.settle
-            && memory.life(index) == life::LIVE
-        {
-            return false;
-        }
         let slot = consistent(memory, index);
         let known = place.as_ref().is_some_and(|seen| seen.generation == slot.generation);
         if !known {
@@ -242,25 +266,17 @@ impl Reader {
         if self.who.is_other(seen.key, &slot) {
             seen.key = self.who.correct(seen.key, &slot, moment.now_ns, names, &mut tick.life);
         }
-        let change = changes
-            .entry(seen.key)
-            .or_insert_with(|| VcpuTick { key: seen.key, ..VcpuTick::default() });
-        change.time.add(&seen.advance(&slot, self.last_ns, moment.now_ns));
-        if slot.life == life::LIVE || change.since_ns == 0 {
-            change.cpu = slot.cpu;
-            change.phase = Phase::from_slot(slot.phase);
-            change.since_ns = slot.since_ns;
-            change.open = open_exit(memory, &slot);
-        }
+        let change = changes.entry(seen.key).or_default();
+        change.tick.key = seen.key;
+        change.tick.time.add(&seen.advance(&slot, self.last_ns, moment.now_ns));
+        change.doing(memory, &slot);
         seen.settle = seen.events != slot.events;
         seen.events = slot.events;
         seen.find_cells(memory, index, &slot);
         for cell in &mut seen.cells {
-            let now = memory.cell(cell.number);
-            if let Some(difference) = cell_difference(&cell.last, &now, epoch) {
-                merge_cell(&mut change.cells, difference);
+            if let Some(difference) = cell.advance(&memory.cell(cell.number), epoch) {
+                add_cell(&mut change.tick.cells, &difference);
             }
-            cell.last = now;
         }
         false
     }
@@ -277,21 +293,38 @@ impl Reader {
         let slot = memory.slot(index);
         let at = if slot.retired_ns == 0 { now } else { slot.retired_ns };
         self.who.leave(seen.key, at, &mut tick.life);
+        // The newest chunk may have no cell in it: it is taken before the cell is.
+        let mut chunks = BTreeSet::from([slot.extra_chunk]);
         for cell in &seen.cells {
-            if column_of(cell.last.kind, cell.last.code).is_none() {
-                let key = u64::from(index) << 33
-                    | u64::from(cell.last.kind & 1) << 32
-                    | u64::from(cell.last.code);
+            let Cell { kind, code, .. } = memory.cell(cell.number);
+            if column_of(kind, code).is_none() {
+                let key = u64::from(index) << 33 | u64::from(kind & 1) << 32 | u64::from(code);
                 freed.push(Freed::Unknown(key));
             }
             memory.clear_cell(cell.number);
-            let first = cell.number - cell.number % CELLS_PER_CHUNK;
-            if first != index * CELLS_PER_CHUNK && !freed.contains(&Freed::Chunk(first)) {
-                freed.push(Freed::Chunk(first));
-            }
+            chunks.insert(cell.number - cell.number % CELLS_PER_CHUNK);
         }
+        // The pool begins after the slots' own chunks.
+        let pool = chunks.into_iter().filter(|&first| first >= memory.slots() * CELLS_PER_CHUNK);
+        freed.extend(pool.map(Freed::Chunk));
         memory.clear_slot(index);
         freed.push(Freed::Slot(index));
+    }
+}
+
+impl Change {
+    /// Takes in what a slot's thread is doing: one that lives speaks over one that ended, and of
+    /// two that live the one that did something last.
+    fn doing(&mut self, memory: &dyn Memory, slot: &Slot) {
+        let live = slot.life == life::LIVE;
+        if (live, slot.since_ns) < (self.live, self.tick.since_ns) {
+            return;
+        }
+        self.live = live;
+        self.tick.cpu = slot.cpu;
+        self.tick.phase = Phase::from_slot(slot.phase);
+        self.tick.since_ns = slot.since_ns;
+        self.tick.open = open_exit(memory, slot);
     }
 }
 
@@ -325,12 +358,13 @@ impl Seen {
         time.copy_from_slice(&slot.phase_ns[..7]);
         time[phase as usize] += end.saturating_sub(slot.since_ns);
         let mut spent = PhaseTimes::default();
-        for ((spent, new), old) in spent.0.iter_mut().zip(time).zip(self.time) {
-            *spent = new.saturating_sub(old);
+        for ((spent, new), told) in spent.0.iter_mut().zip(time).zip(&mut self.time) {
+            *spent = new.saturating_sub(*told);
+            // What fields of different moments told too much is not told again.
+            *told = new.max(*told);
         }
         self.at_ns = end;
         self.phase = phase;
-        self.time = time;
         spent
     }
 
@@ -340,7 +374,7 @@ impl Seen {
         let own = used.min(CELLS_PER_CHUNK as usize);
         while self.cells.len() < own {
             let number = index * CELLS_PER_CHUNK + self.cells.len() as u32;
-            self.cells.push(SeenCell { number, last: Cell::default() });
+            self.cells.push(SeenCell::new(number));
         }
         if used <= self.cells.len() {
             return;
@@ -350,7 +384,7 @@ impl Seen {
             if memory.cell_owner(number) == (index, slot.generation)
                 && !self.cells.iter().any(|cell| cell.number == number)
             {
-                self.cells.push(SeenCell { number, last: Cell::default() });
+                self.cells.push(SeenCell::new(number));
             }
         }
     }
@@ -389,56 +423,6 @@ fn open_exit(memory: &dyn Memory, slot: &Slot) -> Option<OpenExit> {
         info1: slot.info1,
         info2: slot.info2,
     })
-}
-
-/// What changed in a cell, with the extremes of `epoch`; `None` for nothing.
-fn cell_difference(last: &Cell, now: &Cell, epoch: u64) -> Option<CellTick> {
-    let bank = now.extremes[(epoch & 1) as usize];
-    let known = bank.epoch == epoch;
-    let count = now.count.wrapping_sub(last.count);
-    let hist: Vec<(u8, u32)> = (0..BUCKETS)
-        .map(|i| (i as u8, now.hist[i].wrapping_sub(last.hist[i])))
-        .filter(|&(_, n)| n != 0)
-        .collect();
-    if count == 0 && hist.is_empty() && !known {
-        return None;
-    }
-    Some(CellTick {
-        reason: Reason::from_cell(now.kind, now.isa, now.code),
-        flags: now.flags,
-        count,
-        total_ns: now.total_ns.wrapping_sub(last.total_ns),
-        off_ns: now.off_ns.wrapping_sub(last.off_ns),
-        vmm_ns: now.vmm_ns.wrapping_sub(last.vmm_ns),
-        min_ns: if known { bank.min_ns } else { 0 },
-        max_ns: if known { bank.max_ns } else { 0 },
-        hist,
-    })
-}
-
-/// Adds a cell's changes to a vCPU's, sorted by reason: two threads may have been the same vCPU.
-fn merge_cell(cells: &mut Vec<CellTick>, new: CellTick) {
-    match cells.binary_search_by(|cell| cell.reason.cmp(&new.reason)) {
-        Err(at) => cells.insert(at, new),
-        Ok(at) => {
-            let Some(old) = cells.get_mut(at) else { return };
-            old.flags |= new.flags;
-            old.count += new.count;
-            old.total_ns += new.total_ns;
-            old.off_ns += new.off_ns;
-            old.vmm_ns += new.vmm_ns;
-            old.min_ns = match (old.min_ns, new.min_ns) {
-                (0, only) | (only, 0) => only,
-                (a, b) => a.min(b),
-            };
-            old.max_ns = old.max_ns.max(new.max_ns);
-            let mut hist: BTreeMap<u8, u32> = old.hist.iter().copied().collect();
-            for (bucket, n) in new.hist {
-                *hist.entry(bucket).or_default() += n;
-            }
-            old.hist = hist.into_iter().collect();
-        }
-    }
 }
 
 fn difference(now: &Lost, last: &Lost) -> Lost {
