@@ -217,19 +217,21 @@ fn maps_error(error: MapError) -> LoadError {
 }
 
 fn explain_load(error: EbpfError) -> LoadError {
-    let text = chain(&error);
-    match refused(&error) {
-        Some(io::ErrorKind::PermissionDenied) => LoadError::NotAllowed(text),
-        _ => LoadError::Maps(text),
+    match answer(&error) {
+        // Which map came first does not matter: none may be made.
+        Some(io) if io.kind() == io::ErrorKind::PermissionDenied => {
+            LoadError::NotAllowed(io.to_string())
+        }
+        _ => LoadError::Maps(chain(&error)),
     }
 }
 
-/// The kind of the first I/O error in a chain of causes.
-fn refused(error: &(dyn std::error::Error + 'static)) -> Option<io::ErrorKind> {
+/// The first I/O error in a chain of causes: what the kernel answered.
+fn answer<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a io::Error> {
     let mut cause = Some(error);
     while let Some(error) = cause {
         if let Some(io) = error.downcast_ref::<io::Error>() {
-            return Some(io.kind());
+            return Some(io);
         }
         cause = error.source();
     }
@@ -295,18 +297,14 @@ fn explain_attach(error: &ProgramError, probe: &Probe) -> String {
     let hook = probe.hook();
     match error {
         ProgramError::LoadError { verifier_log, io_error } => {
-            let log = verifier_log.to_string();
-            if std::env::var_os("DBGLOG").is_some() {
-                eprintln!("{log}");
-            }
-            match verdict(&log) {
+            match verdict(&verifier_log.to_string()) {
                 Some(line) => {
                     format!("the kernel's verifier refused the program for {hook}: {}", line)
                 }
                 None => format!("the kernel refused the program for {hook}: {io_error}"),
             }
         }
-        error => match refused(error) {
+        error => match answer(error).map(io::Error::kind) {
             Some(io::ErrorKind::NotFound) => format!("this kernel has no tracepoint {hook}"),
             Some(io::ErrorKind::PermissionDenied) => {
                 format!("no right to attach to {hook}: {}", chain(error))
