@@ -204,6 +204,17 @@ impl Drop for Running {
     }
 }
 
+/// A guest that runs until it is killed or dropped, once it runs. Its VM's name begins with `name`.
+///
+/// # Panics
+/// When it does not run.
+pub fn guest(name: &str) -> Running {
+    let args = ["guest", "--demo", "--name", name];
+    let mut guest = start(kvmscope(&args).stdin(Stdio::piped()));
+    assert_eq!(guest.line(), "ready");
+    guest
+}
+
 /// Waits until a condition holds.
 ///
 /// # Panics
@@ -238,6 +249,11 @@ impl Public {
         fs::copy(debug(), &path).expect("copied");
         fs::set_permissions(&path, open()).expect("opened");
         Self { _folder: folder, path }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The program, run by somebody without any right. Who is not root already runs it so.
@@ -319,6 +335,16 @@ pub fn with(needs: Needs, name: &str, test: fn()) {
             skipped(name, why.trim());
         }
     }
+}
+
+/// Runs a shell script in the mount namespace of a process that [`private`] began.
+///
+/// # Panics
+/// When it fails.
+pub fn inside(pid: u32, script: &str) {
+    let args = ["--mount", "--target", &pid.to_string(), "sh", "-ec", script];
+    let said = run(Command::new("nsenter").args(args));
+    assert_eq!(said.status, Some(0), "{said:#?}");
 }
 
 /// Ids of the eBPF programs that a process holds.

@@ -5,19 +5,12 @@
 use aya::programs::loaded_programs;
 use kvmscope_tests::btf;
 use kvmscope_tests::fault::{
-    Needs, Public, Running, Said, kvmscope, private, programs_of, run, start, until, with,
+    Needs, Public, Said, guest, kvmscope, private, programs_of, run, start, until, with,
 };
 use kvmscope_tests::format::Report;
 use rustix::process::Signal;
 use std::collections::BTreeSet;
 use std::process::Stdio;
-
-/// A guest that runs until it is killed, once it runs.
-fn guest(name: &str) -> Running {
-    let mut guest = start(kvmscope(&["guest", "--demo", "--name", name]).stdin(Stdio::piped()));
-    guest.line();
-    guest
-}
 
 /// Ids of all eBPF programs in the kernel.
 fn loaded() -> BTreeSet<u32> {
