@@ -30,13 +30,20 @@ testify() {
     fi
 }
 
-# watched NAME GUEST-ARGS...: the guest as the report's command.
+# watched NAME GUEST-ARGS...: the guest as the report's command. QEMU's emulation of SVM now and then loses a guest, on 6.1
+# above all (docs/guest.md): where the guest says that it was lost, and only then, the case is repeated.
 watched() {
     name=$1
     shift
-    kvmscope report --format json -o "/out/$name.report.json" -- \
-        kvmscope guest --format json "$@" >"/out/$name.guest.json" 2>"/out/$name.log"
-    status=$?
+    for try in 1 2 3; do
+        [ "$name" != all ] || witness
+        kvmscope report --format json -o "/out/$name.report.json" -- \
+            kvmscope guest --format json "$@" >"/out/$name.guest.json" 2>"/out/$name.log"
+        status=$?
+        [ "$name" != all ] || testify all
+        [ $status != 0 ] && grep -q 'triple fault\|internal error' "/out/$name.log" || break
+        echo "case $name: the emulator lost the guest in try $try: $(cat "/out/$name.log")"
+    done
     echo $status >"/out/$name.status"
     echo "case $name: status $status"
 }
@@ -55,9 +62,7 @@ soon() {
 kvmscope doctor --format json >/out/doctor.json 2>/out/doctor.log
 echo $? >/out/doctor.status
 
-witness
 watched all --vcpus 2 --all "$count"
-testify all
 watched vms --vms 3 --vcpus 2 --all $((count / 5))
 watched move --vcpus 2 --all $((count / 2)) --move-thread
 watched die --vcpus 2 --all $((count / 2)) --die

@@ -27,7 +27,8 @@ pub fn workspace() -> PathBuf {
 /// Where cargo cannot be run or does not build it.
 pub fn kvmscope(profile: Profile) -> Result<PathBuf> {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--quiet", "--locked", "--package", "kvmscope", "--bin", "kvmscope"]);
+    // The whole workspace: with fewer packages cargo would build dependencies with other features.
+    cargo.args(["build", "--quiet", "--locked", "--workspace", "--bin", "kvmscope"]);
     if profile == Profile::Release {
         cargo.arg("--release");
     }
@@ -49,8 +50,11 @@ pub fn debug() -> &'static Path {
     PATH.get_or_init(|| kvmscope(Profile::Debug).expect("the program under test can be built"))
 }
 
-/// The target folder: this test runs from `TARGET/PROFILE/deps`.
-fn target_folder() -> Result<PathBuf> {
+/// The target folder that this test is in: it runs from `TARGET/PROFILE/deps`.
+///
+/// # Errors
+/// When it is in none.
+pub fn target_folder() -> Result<PathBuf> {
     let this = std::env::current_exe().context("cannot tell where this test is")?;
     let target = this.ancestors().nth(3).context("this test is not in a target folder")?;
     Ok(target.to_owned())

@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Terminal {
     master: Option<Box<dyn MasterPty + Send>>,
     // Held, so that the terminal outlives the program and can be looked at.
-    _slave: Box<dyn SlavePty + Send>,
+    slave: Option<Box<dyn SlavePty + Send>>,
     writer: Option<Box<dyn Write + Send>>,
     child: Box<dyn Child + Send + Sync>,
     output: Receiver<Vec<u8>>,
@@ -76,7 +76,7 @@ impl Terminal {
         });
         Self {
             master: Some(pair.master),
-            _slave: pair.slave,
+            slave: Some(pair.slave),
             writer: Some(writer),
             child,
             output,
@@ -157,6 +157,7 @@ impl Terminal {
         self.stop.store(true, Ordering::SeqCst);
         self.writer = None;
         self.master = None;
+        self.slave = None;
         self
     }
 

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::{Context, Result, ensure};
 use serde::de::DeserializeOwned;
 
-use crate::program::workspace;
+use crate::program::{target_folder, workspace};
 
 /// Whose virtualisation the rig's processor has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,18 +50,13 @@ pub struct Output {
 /// # Errors
 /// Where the rig could not be fetched, booted or brought to its end, or the script failed.
 pub fn run(vendor: Vendor, kernel: &str, program: &Path, script: &str) -> Result<Output> {
-    let folder = std::env::current_exe()
-        .context("cannot tell where this test is")?
-        .ancestors()
-        .nth(3)
-        .context("this test is not in a target folder")?
-        .join("rig-output")
-        .join(format!("{}-{kernel}", vendor.name()));
+    let name = format!("{}-{kernel}", vendor.name());
+    let folder = target_folder()?.join("rig-output").join(&name);
     if folder.exists() {
         std::fs::remove_dir_all(&folder).context("cannot remove the last run's output")?;
     }
     std::fs::create_dir_all(&folder).context("cannot make a folder for the rig's output")?;
-    let script_file = folder.with_extension("sh");
+    let script_file = target_folder()?.join("rig-output").join(format!("{name}.sh"));
     std::fs::write(&script_file, script).context("cannot write the rig's script")?;
 
     let turn = vendor.turn().lock().unwrap_or_else(PoisonError::into_inner);

@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use anyhow::{Context, Result, ensure};
 use kvmscope_tests::check::{self, Problems};
 use kvmscope_tests::format::{Guest, Report};
-use kvmscope_tests::program::{Profile, kvmscope};
+use kvmscope_tests::program::debug;
 use kvmscope_tests::skip::{Machine, skipped};
 
 /// What `report` ends with where probes may not be loaded.
@@ -21,12 +21,12 @@ fn live(name: &str, test: fn(&Path) -> Result<Problems>) {
     if let Some(why) = machine.lacks() {
         return skipped(name, why);
     }
-    let program = kvmscope(Profile::Debug).expect("the program is built");
-    if let Some(why) = refused(&program).expect("the program runs") {
+    let program = debug();
+    if let Some(why) = refused(program).expect("the program runs") {
         assert!(!machine.ci, "root with /dev/kvm, and yet: {why}");
         return skipped(name, &why);
     }
-    let problems = test(&program).expect("the program does its work");
+    let problems = test(program).expect("the program does its work");
     assert!(problems.is_empty(), "{}", problems.join("\n"));
 }
 
@@ -82,8 +82,14 @@ fn every_kind_is_counted_exactly() {
 #[test]
 fn vms_of_one_process_are_told_apart() {
     live("vms_of_one_process_are_told_apart", |program| {
-        let (_, _, problems) = watch(program, &["--vms", "3", "--vcpus", "2", "--out", "50"])?;
-        Ok(problems)
+        let (report, guest, problems) =
+            watch(program, &["--vms", "3", "--vcpus", "2", "--out", "50"])?;
+        if check::vcpus(&report).any(|(_, vcpu)| !vcpu.exits.is_empty()) {
+            return Ok(problems);
+        }
+        // What tells them apart comes with kvm_entry. On a backend where that is silent the
+        // process is one VM, and what it did must still be all there.
+        Ok(check::userspace_sums_equal(&report, &guest))
     });
 }
 

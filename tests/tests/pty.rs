@@ -41,7 +41,8 @@ fn signals_give_the_terminal_back() {
 fn it_ends_when_the_terminal_is_closed() {
     let mut terminal = demo(&[], 80, 24);
     ready(&mut terminal).close();
-    terminal.wait_exit();
+    let status = terminal.wait_exit();
+    assert!(status.success(), "quietly: {status:?}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::hist::Hist;
 use super::tick::CellTick;
+use kvmscope_shared::hist::{bucket_mid, bucket_of};
 
 /// Several [`CellTick`]s added up. The meaning of the times is that of
 /// [`kvmscope_shared::cell::Cell`].
@@ -68,6 +69,27 @@ impl Sum {
         self.hist.quantile(q, self.min_ns, self.max_ns)
     }
 
+    /// Extremes, mean and the usual quantiles, the latter by hdrhistogram: filled once for all of
+    /// them. (Tables of thousands of vCPUs ask [`Self::quantile`] for one or two instead.)
+    fn latency(&self) -> Option<Latency> {
+        let timed = self.timed();
+        let filled = (timed > 0).then(|| self.hist.to_hdr()).flatten()?;
+        // Back to the middle of the kernel's bucket, so that a number is the same wherever it is
+        // shown.
+        let middle =
+            |ns| bucket_mid(bucket_of(ns)).max(self.min_ns).min(self.max_ns.max(self.min_ns));
+        let at = |q| middle(filled.value_at_quantile(q));
+        Some(Latency {
+            min_ns: self.min_ns,
+            mean_ns: self.total_ns / timed,
+            p50_ns: at(0.5),
+            p90_ns: at(0.9),
+            p99_ns: at(0.99),
+            p999_ns: at(0.999),
+            max_ns: self.max_ns,
+        })
+    }
+
     /// The numbers of it.
     pub fn stats(&self) -> Stats {
         let timed = self.timed();
@@ -77,15 +99,7 @@ impl Sum {
             total_ns: self.total_ns,
             off_ns: self.off_ns,
             vmm_ns: self.vmm_ns,
-            latency: (timed > 0).then(|| Latency {
-                min_ns: self.min_ns,
-                mean_ns: self.total_ns / timed,
-                p50_ns: self.quantile(0.5).unwrap_or_default(),
-                p90_ns: self.quantile(0.9).unwrap_or_default(),
-                p99_ns: self.quantile(0.99).unwrap_or_default(),
-                p999_ns: self.quantile(0.999).unwrap_or_default(),
-                max_ns: self.max_ns,
-            }),
+            latency: self.latency(),
         }
     }
 }

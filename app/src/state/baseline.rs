@@ -5,7 +5,7 @@ use super::moment::Moments;
 use super::nav::{RowId, Scope};
 use crate::model::codec::Part;
 use crate::model::ids::Reason;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -49,7 +49,8 @@ impl Baseline {
             let slice = slice(scope, place, moments);
             self.sum_ns = self.sum_ns.saturating_add(slice.0);
             for (&cell, &n) in &slice.1 {
-                add(&mut self.sum, cell, n);
+                let sum = self.sum.entry(cell).or_default();
+                *sum = sum.saturating_add(n);
             }
             self.slices.push_back(slice);
         }
@@ -66,24 +67,19 @@ fn slice(scope: Scope, place: u64, moments: &Moments) -> (u64, Counts) {
     let mut counts = Counts::new();
     let part = scope.vm().map_or(Part::ALL, |vm| Part::vm(vm, None)).without_hist();
     let Some(tick) = moments.part(place, part) else { return (0, counts) };
-    for vcpu in &tick.vcpus {
-        for cell in &vcpu.cells {
-            match scope {
-                Scope::Host => {
-                    add(&mut counts, (RowId::Vm(vcpu.key.vm), cell.reason), cell.count);
-                }
-                _ => {
-                    for row in [RowId::All(vcpu.key.vm), RowId::Vcpu(vcpu.key)] {
-                        add(&mut counts, (row, cell.reason), cell.count);
-                    }
-                }
+    for of_vm in tick.vcpus.chunk_by(|a, b| a.key.vm == b.key.vm) {
+        // First added up by reason, of which there are few, and then hashed.
+        let mut sums: BTreeMap<Reason, u64> = BTreeMap::new();
+        for (key, cell) in of_vm.iter().flat_map(|vcpu| vcpu.cells.iter().map(|c| (vcpu.key, c))) {
+            let sum = sums.entry(cell.reason).or_default();
+            *sum = sum.saturating_add(cell.count);
+            if scope != Scope::Host {
+                counts.insert((RowId::Vcpu(key), cell.reason), cell.count);
             }
         }
+        let Some(vm) = of_vm.first().map(|vcpu| vcpu.key.vm) else { continue };
+        let row = if scope == Scope::Host { RowId::Vm(vm) } else { RowId::All(vm) };
+        counts.extend(sums.into_iter().map(|(reason, n)| ((row, reason), n)));
     }
     (tick.dur_ns, counts)
-}
-
-fn add(counts: &mut Counts, cell: (RowId, Reason), n: u64) {
-    let sum = counts.entry(cell).or_default();
-    *sum = sum.saturating_add(n);
 }

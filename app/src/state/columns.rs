@@ -11,6 +11,8 @@ use std::collections::BTreeMap;
 /// Part of what a reason matters that comes from the newest tick; the rest is what it mattered
 /// before. At one tick per second a reason must matter for some seconds to push another one out.
 const NEWEST: f64 = 0.15;
+/// What matters less than this, and has no column, is forgotten.
+const NOTHING: f64 = 1e-6;
 /// How much more a reason must matter than one that has a column, to take it over.
 const MUCH_MORE: f64 = 2.0;
 
@@ -28,7 +30,7 @@ impl Columns {
         &self.order
     }
 
-    /// Reasons that happened and have no column.
+    /// Reasons that happened lately and have no column.
     pub fn without(&self) -> impl Iterator<Item = Reason> + '_ {
         self.scores.keys().copied().filter(|reason| !self.order.contains(reason))
     }
@@ -74,6 +76,8 @@ impl Columns {
         for (&reason, &score) in newest {
             self.scores.entry(reason).or_insert(score * NEWEST);
         }
+        let order = &self.order;
+        self.scores.retain(|reason, score| *score > NOTHING || order.contains(reason));
     }
 
     /// Where the column is that matters least.
@@ -159,6 +163,17 @@ mod tests {
             columns.update(place, 2, exits(&[(1, 50), (3, 50)]).iter());
         }
         assert_eq!(codes(&columns), [1, 3], "in the place of the one that is no more");
+    }
+
+    #[test]
+    fn what_happened_long_ago_is_not_other() {
+        let mut columns = Columns::default();
+        columns.update(0, 1, exits(&[(1, 9), (2, 1)]).iter());
+        assert!(columns.has_other());
+        for place in 1..100 {
+            columns.update(place, 1, exits(&[(1, 9)]).iter());
+        }
+        assert!(!columns.has_other());
     }
 
     #[test]

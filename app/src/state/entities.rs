@@ -237,8 +237,10 @@ impl Entities {
         }
     }
 
-    /// Forgets VMs that ended before the oldest kept tick, if they are cleared or too many.
-    pub fn forget(&mut self, oldest_ns: u64) {
+    /// Forgets VMs that ended: cleared ones once the history has nothing of them, and the oldest
+    /// when they are too many. Answers whether there were any.
+    pub fn forget(&mut self, oldest_ns: u64) -> bool {
+        let before = self.vms.len();
         let gone = |vm: &Vm| vm.span.ended_ns.is_some_and(|ended| ended < oldest_ns);
         self.vms.retain(|_, vm| !(vm.cleared && gone(vm)));
         let mut ended: Vec<_> =
@@ -249,5 +251,6 @@ impl Entities {
                 self.vms.remove(&id);
             }
         }
+        self.vms.len() < before
     }
 }

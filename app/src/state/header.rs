@@ -27,6 +27,8 @@ pub struct Header {
     pub vcpus: usize,
     /// Kernel exits per second.
     pub rate: f64,
+    /// Userspace exits per second.
+    pub user_rate: f64,
     /// Steal time of the host as a share (0 to 1) of its CPUs.
     pub steal: f64,
     /// Missed from the start to the displayed tick.
@@ -123,9 +125,13 @@ impl Facts<'_> {
             header.vms += 1;
             header.vcpus += now.vcpus(vm).filter(|seen| seen.ended_ns.is_none()).count();
         }
-        let cells = tick.vcpus.iter().flat_map(|vcpu| &vcpu.cells);
-        let exits = cells.filter(|cell| cell.reason.kind == Kind::Exit).map(|cell| cell.count);
-        header.rate = per_second(exits.fold(0, u64::saturating_add), tick.dur_ns);
+        let rate = |kind| {
+            let cells = tick.vcpus.iter().flat_map(|vcpu| &vcpu.cells);
+            let exits = cells.filter(|cell| cell.reason.kind == kind).map(|cell| cell.count);
+            per_second(exits.fold(0, u64::saturating_add), tick.dur_ns)
+        };
+        header.rate = rate(Kind::Exit);
+        header.user_rate = rate(Kind::Userspace);
         let cpu_ns = tick.dur_ns.saturating_mul(u64::from(header.cpus));
         header.steal = ratio(tick.host.steal_ns, cpu_ns);
         header.own_cpu = ratio(tick.host.own_cpu_ns, tick.dur_ns);

@@ -22,37 +22,40 @@ pub(super) fn ratio(part: u64, whole: u64) -> f64 {
 }
 
 /// Adds up cells. Used again and again, so that it allocates once.
+///
+/// Handling times are those of kernel exits. A VM or vCPU that made none but did return to the
+/// VMM is one whose kernel exits cannot be seen (a backend whose `kvm_exit` is silent): then its
+/// userspace exits stand in, rather than nothing.
 #[derive(Default)]
 pub(super) struct Loader {
     rate: f64,
     user_rate: f64,
     exits: u64,
     user: u64,
+    seen_exits: bool,
+    kernel_side: Side,
+    user_side: Side,
+}
+
+/// Handling times of what is work, of one kind of exit.
+#[derive(Default)]
+struct Side {
     work_ns: u64,
     min_ns: u64,
     max_ns: u64,
     hist: Hist,
-    /// Count and handling time of each reason that is work.
+    /// Count and handling time of each reason.
     reasons: Vec<(Reason, u64, u64)>,
 }
 
-impl Loader {
-    /// Forgets everything.
-    pub fn clear(&mut self) {
+impl Side {
+    fn clear(&mut self) {
         let mut reasons = std::mem::take(&mut self.reasons);
         reasons.clear();
         *self = Self { reasons, ..Self::default() };
     }
 
-    /// Adds a cell of the interval that is being added up.
-    pub fn add(&mut self, cell: &CellTick) {
-        match cell.reason.kind {
-            Kind::Exit => self.exits = self.exits.saturating_add(cell.count),
-            Kind::Userspace => self.user = self.user.saturating_add(cell.count),
-        }
-        if !is_work(cell.reason) {
-            return;
-        }
+    fn add(&mut self, cell: &CellTick) {
         self.work_ns = self.work_ns.saturating_add(cell.total_ns);
         if !cell.hist.is_empty() {
             let first = self.hist.total() == 0;
@@ -69,35 +72,8 @@ impl Loader {
         }
     }
 
-    /// The exits added since the last call happened in an interval of this length. Rates of vCPUs
-    /// whose last numbers are of different ticks are so each taken over their own.
-    pub fn interval(&mut self, dur_ns: u64) {
-        self.rate += per_second(std::mem::take(&mut self.exits), dur_ns);
-        self.user_rate += per_second(std::mem::take(&mut self.user), dur_ns);
-    }
-
-    /// Rate and p99, for a sparkline.
-    pub fn trail(&self, dur_ns: u64) -> (f32, f32) {
-        let p99 = self.quantile(0.99).unwrap_or(0);
-        (per_second(self.exits, dur_ns) as f32, p99 as f32)
-    }
-
     fn quantile(&self, q: f64) -> Option<u64> {
         self.hist.quantile(q, self.min_ns, self.max_ns)
-    }
-
-    /// What it adds up to, in this much wall time, which went there.
-    pub fn load(&self, time: PhaseTimes, wall_ns: u64, names: &ReasonNames) -> Load {
-        Load {
-            rate: self.rate,
-            user_rate: self.user_rate,
-            p50_ns: self.quantile(0.5),
-            p99_ns: self.quantile(0.99),
-            max_ns: (self.hist.total() > 0).then_some(self.max_ns),
-            handling: ratio(self.work_ns, wall_ns),
-            split: Split(time),
-            top: self.top(names),
-        }
     }
 
     /// The reason with most handling time; with most exits where no handling time is known.
@@ -112,5 +88,96 @@ impl Loader {
             name: names.name(best.0).into_owned(),
             share: ratio(weight(best), whole),
         })
+    }
+}
+
+impl Loader {
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        let (mut kernel_side, mut user_side) =
+            (std::mem::take(&mut self.kernel_side), std::mem::take(&mut self.user_side));
+        kernel_side.clear();
+        user_side.clear();
+        *self = Self { kernel_side, user_side, ..Self::default() };
+    }
+
+    /// Adds a cell of the interval that is being added up.
+    pub fn add(&mut self, cell: &CellTick) {
+        match cell.reason.kind {
+            Kind::Exit => {
+                self.exits = self.exits.saturating_add(cell.count);
+                self.seen_exits |= cell.count > 0;
+            }
+            Kind::Userspace => self.user = self.user.saturating_add(cell.count),
+        }
+        if is_work(cell.reason) {
+            self.kernel_side.add(cell);
+        } else if cell.reason.kind == Kind::Userspace && !cell.reason.is_idle() {
+            self.user_side.add(cell);
+        }
+    }
+
+    /// The exits added since the last call happened in an interval of this length. Rates of vCPUs
+    /// whose last numbers are of different ticks are so each taken over their own.
+    pub fn interval(&mut self, dur_ns: u64) {
+        self.rate += per_second(std::mem::take(&mut self.exits), dur_ns);
+        self.user_rate += per_second(std::mem::take(&mut self.user), dur_ns);
+    }
+
+    fn side(&self) -> &Side {
+        if self.seen_exits { &self.kernel_side } else { &self.user_side }
+    }
+
+    /// Rate and p99, for a sparkline.
+    pub fn trail(&self, dur_ns: u64) -> (f32, f32) {
+        let p99 = self.side().quantile(0.99).unwrap_or(0);
+        let exits = if self.seen_exits { self.exits } else { self.user };
+        (per_second(exits, dur_ns) as f32, p99 as f32)
+    }
+
+    /// What it adds up to, in this much wall time, which went there.
+    pub fn load(&self, time: PhaseTimes, wall_ns: u64, names: &ReasonNames) -> Load {
+        let side = self.side();
+        Load {
+            rate: self.rate,
+            user_rate: self.user_rate,
+            p50_ns: side.quantile(0.5),
+            p99_ns: side.quantile(0.99),
+            max_ns: (side.hist.total() > 0).then_some(side.max_ns),
+            handling: ratio(side.work_ns, wall_ns),
+            split: Split(time),
+            top: side.top(names),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::ids::Isa;
+
+    fn cell(reason: Reason, count: u64) -> CellTick {
+        let hist = vec![(20, count as u32)];
+        CellTick { reason, count, total_ns: 1_000, max_ns: 1_000, hist, ..CellTick::default() }
+    }
+
+    fn load(cells: &[CellTick]) -> Load {
+        let mut loader = Loader::default();
+        cells.iter().for_each(|cell| loader.add(cell));
+        loader.interval(1_000_000_000);
+        loader.load(PhaseTimes::default(), 1_000_000, &ReasonNames::default())
+    }
+
+    #[test]
+    fn userspace_exits_stand_in_only_where_there_are_no_kernel_exits() {
+        let user = cell(Reason::userspace(2), 5);
+        let hlt = cell(Reason::exit(Isa::Vmx, 12), 3);
+        let silent = load(std::slice::from_ref(&user));
+        assert!(silent.p99_ns.is_some());
+        assert_eq!(silent.top.map(|top| top.reason), Some(user.reason));
+        assert_eq!((silent.rate, silent.user_rate), (0.0, 5.0));
+        let idle = load(&[hlt, user]);
+        assert_eq!(idle.p99_ns, None, "an idle vCPU's kernel exits are seen");
+        assert_eq!(idle.top, None);
     }
 }

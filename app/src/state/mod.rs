@@ -171,7 +171,11 @@ impl State {
             Some((part.vcpus.into_iter().next()?, dur_ns))
         });
         self.moments.push(tick);
-        self.entities.forget(self.moments.oldest_ns());
+        if self.entities.forget(self.moments.oldest_ns()) {
+            let vms = &self.entities.vms;
+            self.nav.retain(|vm| vms.contains_key(&vm));
+            self.columns.retain(|scope, _| scope.vm().is_none_or(|vm| vms.contains_key(&vm)));
+        }
     }
 
     /// Follows up on a change: cached views are void, columns follow the displayed tick.
@@ -184,8 +188,6 @@ impl State {
             let inside = vcpus.filter(|vcpu| scope.vm().is_none_or(|vm| vcpu.key.vm == vm));
             self.columns.entry(scope).or_default().update(shown.place, self.fit, inside);
         }
-        let entities = &self.entities;
-        self.columns.retain(|scope, _| scope.vm().is_none_or(|vm| entities.vms.contains_key(&vm)));
     }
 
     fn now(&self) -> Option<Now<'_>> {

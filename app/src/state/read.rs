@@ -60,8 +60,9 @@ impl State {
             };
             let window = self.look(who, None).sums();
             let sums = now.sums(who);
-            let mut reasons: Vec<Reason> =
-                window.keys().chain(sums.reasons.keys()).copied().collect();
+            // An exit may be open since before the window, and nothing else be known of its reason.
+            let now_keys = sums.reasons.keys().chain(sums.open.keys());
+            let mut reasons: Vec<Reason> = window.keys().chain(now_keys).copied().collect();
             reasons.sort_unstable();
             reasons.dedup();
             let row = |reason| {

@@ -95,6 +95,7 @@ pub struct Top {
 ///
 /// `p50_ns`, `p99_ns`, `max_ns` and `handling` are about kernel exits that are work: idle ones
 /// ([`Reason::is_idle`]) are counted in `rate` but left out of these. `None` where none ended.
+/// Where a backend's `kvm_exit` is silent, they and `top` are about userspace exits instead.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Load {
     /// Kernel exits per second, idle ones too.

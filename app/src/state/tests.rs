@@ -144,6 +144,21 @@ fn what_is_gone_stays_with_its_last_numbers_until_cleared() {
 }
 
 #[test]
+fn who_looks_at_a_vm_that_is_forgotten_is_back_at_the_host() {
+    let limits = Limits { history: Duration::from_secs(2), ..Limits::default() };
+    let mut state = State::new(Session::default(), limits);
+    apply(&mut state, two_vms(1));
+    apply(&mut state, tick(2, vec![Life::VmGone(VmId(1), SECOND + 5)], Vec::new()));
+    act(&mut state, [Action::ClearGone, Action::StepBack(1), Action::Open, Action::Open]);
+    assert_eq!(state.level().scope.vm(), Some(VmId(1)), "one can still look at it");
+    for seq in 3..=9 {
+        apply(&mut state, tick(seq, Vec::new(), Vec::new()));
+    }
+    assert_eq!(state.level().scope, Scope::Host);
+    assert_eq!(state.entities.vms.len(), 1);
+}
+
+#[test]
 fn a_vm_of_one_tick_leaves_a_row() {
     let mut state = state();
     let life = vec![vm(7, "short"), Life::VmGone(VmId(7), SECOND / 2)];
@@ -169,6 +184,13 @@ fn a_vcpu_of_which_nothing_is_said_goes_on_with_what_it_did() {
     assert_eq!(row.load.split.share(rows::Part::Halted), 1.0);
     assert_eq!(row.open.as_ref().map(|open| open.age_ns), Some(SECOND * 3 / 2));
     assert_eq!(row.load.rate, 0.0);
+    for seq in 3..400 {
+        apply(&mut state, tick(seq, Vec::new(), Vec::new()));
+    }
+    act(&mut state, [Action::SelectCell(2, 99), Action::NextPane, Action::Open]);
+    let row = &state.reason_rows()[0];
+    assert_eq!((row.reason, row.window.count), (HLT, 0));
+    assert_eq!(row.open_ns, Some(SECOND * 399 - SECOND / 2), "halted since before the window");
 }
 
 #[test]
@@ -270,6 +292,11 @@ fn change_is_against_the_minute_before() {
     assert_eq!(map.rows[0].cells[1].value, Some(f64::INFINITY), "it is new");
     act(&mut state, [Action::StepBack(1)]);
     assert_eq!(state.heatmap().rows[0].cells[0].value, Some(4.0));
+    act(&mut state, [Action::Open]);
+    let rows = &state.heatmap().rows;
+    let of_rows: Vec<_> = rows.iter().map(|row| (row.id, row.cells[0].value)).collect();
+    let (all, one) = (RowId::All(VmId(1)), RowId::Vcpu(key(1, 0)));
+    assert_eq!(of_rows, [(all, Some(4.0)), (one, Some(4.0))]);
 }
 
 #[test]

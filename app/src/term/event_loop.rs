@@ -124,9 +124,9 @@ pub trait Outside {
     /// Saves a view; the answer is for the footer.
     fn save(&mut self, view: &SavedView) -> String;
     /// Gives the terminal back, stops, and takes the terminal again.
-    fn suspend(&mut self) -> anyhow::Result<()>;
+    fn suspend(&mut self) -> io::Result<()>;
     /// Takes the terminal again after a stop that was not asked for.
-    fn continued(&mut self) -> anyhow::Result<()>;
+    fn continued(&mut self) -> io::Result<()>;
     /// Asks the source.
     fn request(&mut self, request: Request);
     /// Whether the terminal is still ours.
@@ -167,17 +167,12 @@ where
         let source = self.state.header().ended.clone().flatten();
         match end {
             Ok(end) => Ok(Outcome { end, source }),
-            Err(Failure::Terminal(error)) if gone(&error) => {
-                Ok(Outcome { end: End::TerminalGone, source })
-            }
-            Err(Failure::Terminal(error)) => {
-                Err(anyhow::anyhow!("the terminal cannot be written to: {error}"))
-            }
-            Err(Failure::Other(error)) => Err(error),
+            Err(error) if gone(&error) => Ok(Outcome { end: End::TerminalGone, source }),
+            Err(error) => Err(anyhow::anyhow!("the terminal cannot be used any more: {error}")),
         }
     }
 
-    async fn until_end(&mut self) -> Result<End, Failure> {
+    async fn until_end(&mut self) -> io::Result<End> {
         let mut pace = Pace::default();
         let mut listening = true;
         let mut signalling = true;
@@ -240,7 +235,7 @@ where
     }
 
     /// Does what an event asks for; true to quit.
-    fn event(&mut self, event: &Event, pace: &mut Pace) -> Result<bool, Failure> {
+    fn event(&mut self, event: &Event, pace: &mut Pace) -> io::Result<bool> {
         match input(event, &self.state, &mut self.view) {
             Input::Ignore => return Ok(false),
             Input::Draw => {}
@@ -274,12 +269,12 @@ where
 
     /// Forgets what is on the screen. (`Terminal::clear` would ask the terminal where its cursor
     /// is, and wait for terminals that never answer.)
-    fn anew(&mut self) -> Result<(), Failure> {
+    fn anew(&mut self) -> io::Result<()> {
         let size = self.terminal.size().map_err(failed)?;
         self.terminal.resize(size.into()).map_err(failed)
     }
 
-    fn draw(&mut self) -> Result<(), Failure> {
+    fn draw(&mut self) -> io::Result<()> {
         let size = self.terminal.size().map_err(failed)?;
         let columns = ui::reason_columns(size.width, size.height, &self.state, &self.view);
         self.state.act(Action::Fit(columns));
@@ -291,30 +286,13 @@ where
     }
 }
 
-enum Failure {
-    Terminal(io::Error),
-    Other(anyhow::Error),
-}
-
-impl From<anyhow::Error> for Failure {
-    fn from(error: anyhow::Error) -> Self {
-        Self::Other(error)
-    }
-}
-
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Self {
-        Self::Terminal(error)
-    }
-}
-
 /// A backend's error; an I/O error keeps its kind.
-fn failed(error: impl std::error::Error + Send + Sync + 'static) -> Failure {
+fn failed(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
     let error: Box<dyn std::error::Error + Send + Sync> = Box::new(error);
-    Failure::Terminal(match error.downcast::<io::Error>() {
+    match error.downcast::<io::Error>() {
         Ok(error) => *error,
         Err(other) => io::Error::other(other),
-    })
+    }
 }
 
 /// Whether the terminal went away: its window was closed, or the connection broke.

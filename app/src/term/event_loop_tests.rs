@@ -30,13 +30,17 @@ impl Outside for Log {
         "saved".to_owned()
     }
 
-    fn suspend(&mut self) -> anyhow::Result<()> {
+    fn suspend(&mut self) -> io::Result<()> {
         self.push("suspend");
         Ok(())
     }
 
-    fn continued(&mut self) -> anyhow::Result<()> {
+    fn continued(&mut self) -> io::Result<()> {
         self.push("continued");
+        // As when the kernel hangs up: it continues the program to tell it.
+        if self.0.borrow().iter().any(|line| line == "hung up") {
+            return Err(io::Error::from_raw_os_error(5));
+        }
         Ok(())
     }
 
@@ -122,6 +126,14 @@ fn a_terminal_that_goes_away_ends_it_quietly() {
     let other = io::Error::from_raw_os_error(28);
     let ran = run(vec![Err(other)], vec![], vec![]);
     assert!(ran.outcome.is_err());
+}
+
+#[test]
+fn a_hang_up_that_continues_first_ends_it_quietly() {
+    let log = Log::default();
+    log.push("hung up");
+    let ran = run_with(vec![], vec![], vec![Signal::Continued], &log);
+    assert_eq!(ran.outcome.expect("quiet").end, End::TerminalGone);
 }
 
 #[test]

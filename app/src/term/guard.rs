@@ -38,12 +38,16 @@ impl Guard {
         }
         HOOK.call_once(chain_panic_hook);
         let guard = Self { mouse };
-        guard.enter()?;
-        Ok(guard)
+        match guard.enter() {
+            Ok(()) => Ok(guard),
+            Err(error) => {
+                Err(anyhow::anyhow!("the terminal cannot be set up for the screen: {error}"))
+            }
+        }
     }
 
     /// Takes the terminal again after [`Self::release`].
-    pub fn enter(&self) -> anyhow::Result<()> {
+    pub fn enter(&self) -> io::Result<()> {
         // Set first, so that a failure half-way is undone as well.
         TAKEN.store(true, Ordering::SeqCst);
         let result = enable_raw_mode().and_then(|()| {
@@ -51,10 +55,7 @@ impl Guard {
             execute!(out, EnterAlternateScreen, EnableBracketedPaste)?;
             if self.mouse { execute!(out, EnableMouseCapture) } else { Ok(()) }
         });
-        result.map_err(|error| {
-            restore();
-            anyhow::anyhow!("the terminal cannot be set up for the screen: {error}")
-        })
+        result.inspect_err(|_| restore())
     }
 
     /// Gives the terminal back for a while.

@@ -60,7 +60,12 @@ fn show(state: State, feed: &mut Feed, options: &Options) -> anyhow::Result<Outc
             view: options.view(),
             duration: options.duration,
         };
-        start.run().await
+        let outcome = start.run().await;
+        if terminal.show_cursor().is_err() {
+            // There is no terminal any more, and dropping this would print about it.
+            std::mem::forget(terminal);
+        }
+        outcome
     })
 }
 
@@ -110,16 +115,16 @@ impl Outside for Real<'_> {
         }
     }
 
-    fn suspend(&mut self) -> anyhow::Result<()> {
+    fn suspend(&mut self) -> io::Result<()> {
         self.guard.release();
         // The whole group, as the terminal's driver does it for ctrl-z: a pipeline stops together.
         // The kernel ignores it where no shell could continue us.
         let stopped = rustix::process::kill_current_process_group(rustix::process::Signal::TSTP);
         self.guard.enter()?;
-        stopped.context("the program cannot be stopped")
+        Ok(stopped?)
     }
 
-    fn continued(&mut self) -> anyhow::Result<()> {
+    fn continued(&mut self) -> io::Result<()> {
         self.guard.enter()
     }
 

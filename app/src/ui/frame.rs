@@ -46,7 +46,7 @@ fn header_line(header: &Header, width: u16, look: &Look) -> Line<'static> {
     fact(5, header.backend.to_uppercase(), theme.text);
     let vms = count(header.vms, "VM", "VMs");
     fact(2, format!("{vms} {}", count(header.vcpus, "vCPU", "vCPUs")), theme.text);
-    fact(1, format!("{} exits/s", value::rate(header.rate)), theme.strong);
+    fact(1, exits(header), theme.strong);
     let steal = if header.steal >= 0.01 { theme.warn } else { theme.text };
     fact(2, format!("steal {}", value::share(header.steal)), steal);
     let (lost, style) = lost(header, look);
@@ -57,7 +57,8 @@ fn header_line(header: &Header, width: u16, look: &Look) -> Line<'static> {
         fact(7, format!("probes {ns:.0}ns/run {share} CPU"), theme.text);
     }
     let (attached, all) = header.probes;
-    if attached < all {
+    // Invented numbers need no probes, and their banner says so.
+    if attached < all && header.origin == Origin::Live {
         fact(0, format!("{} of {all} probes not attached", all - attached), theme.warn);
     }
     let needed = |facts: &[(u8, String, Style)]| -> usize {
@@ -80,11 +81,20 @@ fn header_line(header: &Header, width: u16, look: &Look) -> Line<'static> {
 }
 
 fn linux(kernel: &str) -> String {
-    if kernel.is_empty() { String::new() } else { format!("Linux {kernel}") }
+    if kernel.is_empty() || kernel == "none" { String::new() } else { format!("Linux {kernel}") }
 }
 
 fn count(n: usize, one: &str, many: &str) -> String {
     format!("{n} {}", if n == 1 { one } else { many })
+}
+
+/// How much there is to do; where kernel exits cannot be seen, exits to the VMM.
+fn exits(header: &Header) -> String {
+    if header.rate == 0.0 && header.user_rate > 0.0 {
+        format!("{} exits/s to the VMM", value::rate(header.user_rate))
+    } else {
+        format!("{} exits/s", value::rate(header.rate))
+    }
 }
 
 /// Losses by cause.
@@ -143,7 +153,9 @@ fn position(header: &Header, look: &Look) -> Line<'static> {
     if p.seq == 0 {
         return Line::from(Span::styled("waiting for the first tick ", theme.dim));
     }
-    let interval = look.duration(Some(p.dur_ns)).replace(".0", "");
+    // A tick is some microseconds longer or shorter than it should be.
+    let interval = (p.dur_ns + 5_000_000) / 10_000_000 * 10_000_000;
+    let interval = look.duration(Some(interval)).replace(".0", "");
     if header.ended.is_some() && p.ahead == 0 {
         let time = format::time_of_day(p.end_unix_ns);
         return Line::from(Span::styled(format!("ENDED at {time} UTC "), theme.warn));

@@ -5,6 +5,7 @@ pub mod frame;
 pub mod glyph;
 pub mod help;
 pub mod input;
+pub mod key;
 pub mod keymap;
 pub mod paint;
 pub mod panes;

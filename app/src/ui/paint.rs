@@ -56,6 +56,12 @@ pub fn put(buf: &mut Buffer, area: Rect, x: u16, y: u16, text: &str, style: Styl
         return x;
     }
     let room = usize::from(area.width - x);
+    // Styles add up in a buffer; what was there, a rule say, must not shine through.
+    for column in x..x.saturating_add(width(text)).min(area.width) {
+        if let Some(cell) = buf.cell_mut((area.x + column, area.y + y)) {
+            cell.reset();
+        }
+    }
     let (end, _) = buf.set_stringn(area.x + x, area.y + y, text, room, style);
     end - area.x
 }

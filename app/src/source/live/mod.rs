@@ -31,7 +31,6 @@ use names::ProcNames;
 use plan::Family;
 use reader::{Counted, Freed, Moment, Reader};
 use std::{
-    collections::HashSet,
     os::fd::OwnedFd,
     sync::mpsc::{Receiver, RecvTimeoutError},
     time::{Duration, Instant},
@@ -82,7 +81,8 @@ pub struct Live {
     reader: Reader,
     names: ProcNames,
     session: Session,
-    peeked: HashSet<(u32, u32)>,
+    /// Generation of each slot at the last look.
+    peeked: Vec<u32>,
     claims: u64,
     silent_told: bool,
     last_host: (u64, u64),
@@ -106,7 +106,7 @@ impl Live {
             reader,
             names: ProcNames::default(),
             session,
-            peeked: HashSet::new(),
+            peeked: Vec::new(),
             claims: 0,
             silent_told: false,
             last_host,
@@ -175,12 +175,14 @@ impl Live {
             return;
         }
         self.claims = claims;
+        self.peeked.resize(probes.maps.slots() as usize, 0);
         for index in 1..probes.maps.slots() {
             if probes.maps.life(index) == kvmscope_shared::slot::life::FREE {
                 continue;
             }
             let slot = probes.maps.slot(index);
-            if self.peeked.insert((index, slot.generation)) {
+            let Some(peeked) = self.peeked.get_mut(index as usize) else { continue };
+            if std::mem::replace(peeked, slot.generation) != slot.generation {
                 self.names.look(slot.tgid, slot.start_ns);
             }
         }

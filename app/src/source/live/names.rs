@@ -6,6 +6,13 @@ use super::{
 };
 use std::collections::HashMap;
 
+/// Processes kept before the dead ones are forgotten.
+const KEPT: usize = 1024;
+
+fn is_alive(tgid: u32, start_ns: u64) -> bool {
+    read_facts(tgid).is_ok_and(|now| same_start(start_ns, now.start_ticks) != Some(false))
+}
+
 /// A process as it was when it was first seen.
 struct Known {
     facts: vms::ProcFacts,
@@ -29,6 +36,10 @@ impl ProcNames {
             return;
         }
         let started_unix_ns = read_start_unix_ns(tgid).unwrap_or(0);
+        if self.known.len() >= KEPT {
+            // Their VMs have their names by now.
+            self.known.retain(|&(pid, start), _| is_alive(pid, start));
+        }
         self.known.insert((tgid, start_ns), Known { facts, started_unix_ns });
     }
 }
@@ -51,7 +62,7 @@ impl Names for ProcNames {
     }
 
     fn alive(&mut self, tgid: u32, start_ns: u64) -> bool {
-        read_facts(tgid).is_ok_and(|now| same_start(start_ns, now.start_ticks) != Some(false))
+        is_alive(tgid, start_ns)
     }
 
     fn vcpu_of_thread(&self, thread: &str) -> Option<u32> {

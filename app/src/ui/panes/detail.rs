@@ -11,7 +11,10 @@ use crate::{
         format,
         paint::{Look, below, put, put_line, titled_rule},
         view::View,
-        widgets::{histogram, spark},
+        widgets::{
+            histogram,
+            spark::{self, Scale},
+        },
     },
 };
 use kvmscope_shared::hist::bucket_of;
@@ -43,7 +46,7 @@ pub fn upright(buf: &mut Buffer, area: Rect, state: &State, view: &View) {
     // Two graphs of equal height, and a histogram that takes at least as much as both.
     let graph = (rest / 5).min(6);
     let mut y = 1;
-    for picture in graphs(detail, look) {
+    for picture in graphs(detail, state, look) {
         if graph >= 3 {
             graph_block(buf, Rect { y: area.y + y, height: graph, ..area }, &picture, look);
             y += graph;
@@ -75,7 +78,7 @@ pub fn across(buf: &mut Buffer, area: Rect, state: &State, view: &View) {
     if rest.width >= 60 {
         let half = Rect { width: rest.width / 2 - 1, ..rest };
         let graph = half.height / 2;
-        for (i, picture) in graphs(detail, look).iter().enumerate() {
+        for (i, picture) in graphs(detail, state, look).iter().enumerate() {
             let at = Rect { y: half.y + i as u16 * graph, height: graph, ..half };
             graph_block(buf, at, picture, look);
         }
@@ -113,9 +116,12 @@ pub fn trend(buf: &mut Buffer, area: Rect, state: &State, view: &View) {
         (first, Rect { x: first.right() + 2, width: area.width - half - 2, ..area })
     };
     let window = format::clock(state.header().position.window_ns);
+    let seq = state.header().position.seq;
     let rate = Graph {
         title: format!("exits/s, last {window}"),
         values: rate,
+        scale: Scale::Linear,
+        seq,
         label: Box::new(value::rate),
         style: look.theme.spark.0,
     };
@@ -123,6 +129,8 @@ pub fn trend(buf: &mut Buffer, area: Rect, state: &State, view: &View) {
     let p99 = Graph {
         title: format!("p99 of handling, last {window}"),
         values: p99,
+        scale: Scale::Log,
+        seq,
         label: Box::new(|v| look.duration(Some(v as u64))),
         style: look.theme.spark.1,
     };
@@ -157,6 +165,10 @@ pub struct Graph<'a> {
     pub title: String,
     /// Oldest first; `None` is a gap.
     pub values: Vec<Option<f64>>,
+    /// How values are joined where there are more than columns.
+    pub scale: Scale,
+    /// Tick of the last value.
+    pub seq: u64,
     /// Text of a value.
     pub label: Box<dyn Fn(f64) -> String + 'a>,
     /// Its style.
@@ -164,7 +176,8 @@ pub struct Graph<'a> {
 }
 
 /// Rate and p99 over time.
-pub fn graphs<'a>(detail: &Detail, look: &'a Look) -> [Graph<'a>; 2] {
+pub fn graphs<'a>(detail: &Detail, state: &State, look: &'a Look) -> [Graph<'a>; 2] {
+    let seq = state.header().position.seq;
     let rate = values(&detail.points, |p| Some(p.rate));
     let p99 = values(&detail.points, |p| p.p99_ns.map(|ns| ns as f64));
     let duration = |v: f64| look.duration(Some(v as u64));
@@ -173,12 +186,16 @@ pub fn graphs<'a>(detail: &Detail, look: &'a Look) -> [Graph<'a>; 2] {
         Graph {
             title: format!("exits/s, now {}", value::rate(detail.row.rate)),
             values: rate,
+            scale: Scale::Linear,
+            seq,
             label: Box::new(value::rate),
             style: look.theme.spark.0,
         },
         Graph {
             title: format!("p99, now {}", look.duration(now)),
             values: p99,
+            scale: Scale::Log,
+            seq,
             label: Box::new(duration),
             style: look.theme.spark.1,
         },
@@ -188,7 +205,8 @@ pub fn graphs<'a>(detail: &Detail, look: &'a Look) -> [Graph<'a>; 2] {
 /// A graph under its title.
 pub fn graph_block(buf: &mut Buffer, area: Rect, graph: &Graph<'_>, look: &Look) {
     put(buf, area, 0, 0, &graph.title, look.theme.head);
-    spark::graph(buf, below(area, 1), &graph.values, &graph.label, graph.style, look);
+    let data = (&graph.values[..], graph.scale, graph.seq);
+    spark::graph(buf, below(area, 1), data, &graph.label, graph.style, look);
 }
 
 /// The histogram of the window under its title.
@@ -222,21 +240,14 @@ pub fn numbers(detail: &Detail, state: &State, look: &Look) -> Vec<Line<'static>
     let row = &detail.row;
     let (now, window) = (&row.now, &row.window);
     let seconds = state.header().position.window_ns as f64 / 1e9;
-    let title = |text: &str| format!("{text:>10}");
-    let mut lines = vec![Line::from(Span::styled(
-        format!(
-            "{:9}{}{}",
-            "",
-            title("now"),
-            title(&format::clock(state.header().position.window_ns))
-        ),
-        look.theme.head,
-    ))];
+    let title = format!("last {}", format::clock(state.header().position.window_ns));
+    let mut lines =
+        vec![Line::from(Span::styled(format!("{:>19}{title:>12}", "now"), look.theme.head))];
     let mut line = |name: &str, a: Value, b: Value| {
         lines.push(Line::from(vec![
             Span::styled(format!("{name:9}"), look.theme.dim),
             Span::styled(format!("{:>10}", look.value(&a)), look.theme.strong),
-            Span::styled(format!("{:>10}", look.value(&b)), look.theme.text),
+            Span::styled(format!("{:>12}", look.value(&b)), look.theme.text),
         ]));
     };
     let mean = if seconds > 0.0 { Value::Rate(window.count as f64 / seconds) } else { Value::None };

@@ -1,6 +1,7 @@
 //! What to say where there is nothing to show: why, and what helps.
 
 use crate::{
+    model::session::Origin,
     state::{Scope, State},
     ui::{
         format,
@@ -46,7 +47,7 @@ fn reason(state: &State) -> Option<(String, Vec<String>)> {
         ));
     }
     let (attached, probes) = header.probes;
-    if attached == 0 && probes > 0 {
+    if attached == 0 && probes > 0 && header.origin == Origin::Live {
         let mut sentences: Vec<String> =
             vec!["Without probes nothing can be measured. Why they are not attached:".to_owned()];
         sentences.extend(causes(&header.not_attached));

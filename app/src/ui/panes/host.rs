@@ -9,7 +9,7 @@ use crate::{
 use ratatui::{buffer::Buffer, layout::Rect};
 
 /// Smallest useful height of the graphs below.
-const GRAPHS: u16 = 7;
+const GRAPHS: u16 = 5;
 /// And the largest: two graphs of a dozen rows above each other.
 const MOST: u16 = 27;
 

@@ -8,7 +8,10 @@ use crate::{
         format,
         paint::{Look, below, put, put_line, put_right, row},
         view::View,
-        widgets::latency::{self, Moment},
+        widgets::{
+            latency::{self, Moment},
+            spark,
+        },
     },
 };
 use ratatui::{
@@ -16,6 +19,7 @@ use ratatui::{
     layout::Rect,
     text::{Line, Span},
 };
+use std::collections::BTreeMap;
 
 /// From this width on numbers and histogram stand beside the pictures over time.
 const BESIDE: u16 = 100;
@@ -107,7 +111,7 @@ fn over_time(buf: &mut Buffer, area: Rect, detail: &Detail, state: &State, look:
     let mut y = 0;
     if graph > 0 {
         let both = area.height >= 20;
-        for picture in graphs(detail, look).iter().take(if both { 2 } else { 1 }) {
+        for picture in graphs(detail, state, look).iter().take(if both { 2 } else { 1 }) {
             graph_block(buf, Rect { y: area.y + y, height: graph - 1, ..area }, picture, look);
             y += graph;
         }
@@ -118,9 +122,23 @@ fn over_time(buf: &mut Buffer, area: Rect, detail: &Detail, state: &State, look:
     }
     put(buf, area, 0, 0, "handling time over time, brightness is how many", look.theme.head);
     let picture = Rect { height: area.height - 2, ..below(area, 1) };
-    let moments = moments(detail);
+    let width = usize::from(picture.width.saturating_sub(latency::LABEL));
+    let moments = joined(&moments(detail), width, state.header().position.seq);
     let rows = latency::draw(buf, picture, &moments, look);
     axis(buf, row(area, rows + 1, 0, area.width), detail, moments.len(), state, look);
+}
+
+/// Moments joined to at most `width`.
+fn joined(moments: &[Moment], width: usize, seq: u64) -> Vec<Moment> {
+    let together = |run: &[Moment]| {
+        let mut sum: BTreeMap<u8, u64> = BTreeMap::new();
+        for &(bucket, n) in run.iter().flatten().flatten() {
+            *sum.entry(bucket).or_default() += n;
+        }
+        run.iter().any(Option::is_some).then(|| sum.into_iter().collect())
+    };
+    let runs = spark::runs(moments.len(), width, seq);
+    runs.into_iter().map(|run| together(&moments[run])).collect()
 }
 
 fn moments(detail: &Detail) -> Vec<Moment> {
@@ -137,10 +155,8 @@ fn moments(detail: &Detail) -> Vec<Moment> {
 
 /// Times under the picture: of its left edge and of its right one.
 fn axis(buf: &mut Buffer, area: Rect, detail: &Detail, moments: usize, state: &State, look: &Look) {
-    let width = usize::from(area.width.saturating_sub(latency::LABEL));
-    let shown = moments.min(width);
-    let first = &detail.points[detail.points.len().saturating_sub(shown)..];
-    let Some(first) = first.first() else { return };
+    let shown = moments;
+    let Some(first) = detail.points.first() else { return };
     let left = format::time_of_day(first.end_unix_ns);
     let x = area.width - shown as u16;
     let right = match (state.header().position.live, detail.points.last()) {

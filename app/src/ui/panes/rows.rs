@@ -1,6 +1,7 @@
 //! Tables of VMs, vCPUs and reasons: the fields of the state's own table, and pictures.
 
 use crate::{
+    model::ids::Kind,
     state::{
         Pane, State,
         detail::Series,
@@ -10,7 +11,7 @@ use crate::{
     },
     ui::{
         format,
-        paint::{self, Look, below, put, put_line, row},
+        paint::{self, Look, below, over, put, put_line, row},
         view::{Hit, View},
         widgets::{
             bars,
@@ -196,6 +197,9 @@ fn columns<R: Shown>(
     let sort = state.level().sort;
     let mut columns = Vec::new();
     let mut whats = Vec::new();
+    // Where kernel exits cannot be seen, exits to the VMM are what one looks at.
+    let loads = || rows.iter().filter_map(Shown::load);
+    let silent = loads().all(|l| l.rate == 0.0) && loads().any(|l| l.user_rate > 0.0);
     let shown = |spec: &&Spec| !view.hide.iter().any(|name| name == spec.0.name());
     for &(what, rank, most) in specs.iter().filter(shown) {
         let mut column = match what {
@@ -224,7 +228,7 @@ fn columns<R: Shown>(
         let sorted = matches!(what, What::Field(_) | What::Top) && key(what) == Some(sort.key);
         column.sorted = sorted.then_some(sort.descending);
         // What rows are ordered by is always there.
-        if sorted {
+        if sorted || (silent && what == What::Field("user")) {
             column.rank = 1;
         }
         columns.push(column);
@@ -271,8 +275,13 @@ pub fn draw<R: Shown>(
         let line = row(body, y, 0, body.width);
         view.hit(line, Hit::Row(at));
         draw_row(buf, line, shown, (&columns, &whats, &places), cursor == Some(at), state, &look);
-        if cursor == Some(at) && !focused {
-            put(buf, line, 0, 0, &look.glyphs.selected.to_string(), look.theme.dim);
+        if cursor == Some(at) {
+            let name = places.first().map_or(0, |&(_, x, width)| x + width);
+            if focused {
+                over(buf, row(line, 0, 0, name), look.theme.cursor);
+            } else {
+                put(buf, line, 0, 0, &look.glyphs.selected.to_string(), look.theme.dim);
+            }
         }
     }
 }
@@ -293,17 +302,18 @@ fn draw_row<R: Shown>(
         (None, false) => theme.text,
     };
     let pictures = places.iter().any(|p| matches!(whats[p.0], What::Rate | What::P99));
+    let seq = state.header().position.seq;
     let series = if pictures { state.series(shown.id()) } else { Series::default() };
     table::line(buf, area, columns, places, selected, look, |i, width| match whats[i] {
         What::Rate => {
             let values: Vec<Option<f64>> = series.rate.iter().map(|&v| Some(v.into())).collect();
-            let text = spark::text(&values, width.into(), Scale::Linear, look);
+            let text = spark::text(&values, width.into(), Scale::Linear, seq, look);
             table::plain(text, theme.spark.0)
         }
         What::P99 => {
             let known = |&v: &f32| (v > 0.0).then_some(f64::from(v));
             let values: Vec<Option<f64>> = series.p99.iter().map(known).collect();
-            let text = spark::text(&values, width.into(), Scale::Log, look);
+            let text = spark::text(&values, width.into(), Scale::Log, seq, look);
             table::plain(text, theme.spark.1)
         }
         What::Split => match shown.load() {
@@ -317,7 +327,6 @@ fn draw_row<R: Shown>(
             if columns[i].align == Align::Left {
                 text = look.truncate(&look.name(&text), width);
             }
-            let style = if key == "name" && style == theme.text { theme.strong } else { style };
             table::plain(text, style)
         }
     });
@@ -338,7 +347,9 @@ fn top<R: Shown>(
     };
     let share = value::share(top.share);
     let room = usize::from(width).saturating_sub(share.len() + 1);
-    let name = format::reason_short(&look.name(&top.name), room, look.glyphs.ellipsis);
+    let mark = if top.reason.kind == Kind::Userspace { "u:" } else { "" };
+    let name = format!("{mark}{}", look.name(&top.name));
+    let name = format::reason_short(&name, room, look.glyphs.ellipsis);
     let text = format!("{name} {share}");
     Line::from(Span::styled(text, style))
 }

@@ -205,10 +205,6 @@ fn what_makes_the_numbers_wrong_is_in_the_header() {
     session.probes[3].attached = false;
     session.probes[3].why = Some("the tracepoint has no field next_pid".to_owned());
     session.notices.push("kvm_exit is silent although vCPUs run".to_owned());
-    session.origin = crate::model::session::Origin::Synthetic {
-        why: "there is no /dev/kvm on this host".to_owned(),
-        command: "sudo kvmscope demo".to_owned(),
-    };
     desk.state.apply(Msg::Session(Box::new(session)));
     let mut tick = World::new(2).tick();
     tick.seq = 4;
@@ -218,6 +214,38 @@ fn what_makes_the_numbers_wrong_is_in_the_header() {
     desk.state.apply(Msg::Tick(Box::new(tick)));
     desk.state.apply(Msg::End(Some("the module kvm_intel was removed".to_owned())));
     insta::assert_snapshot!("wrong", desk.shot());
+}
+
+#[test]
+fn invented_numbers_are_called_so() {
+    let mut desk = Desk::new(2, 3, (80, 24));
+    let mut session = world::session();
+    session.origin = crate::model::session::Origin::Synthetic {
+        why: "there is no /dev/kvm on this host".to_owned(),
+        command: "sudo kvmscope demo".to_owned(),
+    };
+    desk.state.apply(Msg::Session(Box::new(session)));
+    insta::assert_snapshot!("synthetic", desk.shot());
+    for (width, keys) in [(60, "enter"), (200, "enter enter"), (80, "?")] {
+        desk.size.0 = width;
+        assert!(desk.press(keys).glyphs().contains("SYNTHETIC"), "{keys}");
+    }
+}
+
+#[test]
+fn losses_are_never_left_out() {
+    let mut desk = Desk::new(2, 3, (60, 20));
+    let mut tick = World::new(2).tick();
+    tick.seq = 4;
+    tick.end_ns += 3_000_000_000;
+    tick.lost =
+        crate::model::tick::Lost { missed_runs: 1_500, ring: 3, pool_full: 7, slots_full: 9 };
+    desk.state.apply(Msg::Tick(Box::new(tick)));
+    for width in [60, 80, 200] {
+        desk.size.0 = width;
+        let header = desk.glyphs().lines().next().unwrap_or_default().to_owned();
+        assert!(header.contains("LOST 1.5k"), "{header}");
+    }
 }
 
 #[test]

@@ -186,3 +186,53 @@ impl HeatMap<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        state::value,
+        ui::{glyph, theme::Theme},
+    };
+
+    fn scale() -> Scale {
+        let limits = [10.0, 100.0, 1e3, 1e4, 1e5];
+        Scale { title: "exits/s", limits, text: Box::new(value::rate) }
+    }
+
+    #[test]
+    fn something_is_never_drawn_as_nothing() {
+        let levels = [None, Some(0.0), Some(0.01), Some(9.9), Some(10.0), Some(1e5), Some(1e9)];
+        assert_eq!(levels.map(|v| scale().level(v)), [0, 0, 1, 1, 2, 6, 6]);
+    }
+
+    #[test]
+    fn the_scale_is_drawn() {
+        let look = Look { theme: Theme::new(Default::default()), glyphs: glyph::ASCII };
+        let legend = scale().legend(&look).to_string();
+        assert_eq!(legend, "exits/s  ..0  ::>0  o:10  oo100  Oo1k  OO10k  ##100k");
+    }
+
+    #[test]
+    fn the_cursor_s_column_is_always_shown() {
+        let look = Look { theme: Theme::new(Default::default()), glyphs: glyph::ASCII };
+        let column = |i: usize| HeatColumn { name: format!("R{i}"), idle: false };
+        let map = HeatMap {
+            rows: vec![HeatRow {
+                label: Line::from("row"),
+                values: vec![Some(1.0); 12],
+                gone: false,
+            }],
+            columns: (0..12).map(column).collect(),
+            label: Line::default(),
+            label_width: 10,
+            scale: scale(),
+        };
+        for cursor in 0..12 {
+            let mut buf = Buffer::empty(Rect::new(0, 0, 60, 3));
+            let area = buf.area;
+            let drawn = map.draw(&mut buf, area, 0, (Some(0), Some(cursor)), &look);
+            assert!((drawn.first..drawn.first + drawn.shown).contains(&cursor), "{cursor}");
+        }
+    }
+}

@@ -55,7 +55,7 @@ pub fn draw(
 ) {
     const LABEL: u16 = 7;
     const COUNT: u16 = 6;
-    const MARK: u16 = 5;
+    const MARK: u16 = 8;
     if area.width < LABEL + COUNT + 3 {
         return;
     }
