@@ -2,14 +2,18 @@
 
 use super::*;
 use crate::{
-    model::{ids::VmId, tick::CellTick, tick::Life, totals::Totals},
+    model::{
+        ids::{Reason, VmId},
+        tick::{CellTick, Life, VcpuTick},
+        totals::Totals,
+    },
     source::live::identity::tests::TestNames,
 };
 use kvmscope_shared::{
     column::ISA_VMX,
     conf::Control,
     hist::bucket_of,
-    slot::{KIND_USERSPACE, NO_VCPU_ID, phase},
+    slot::{KIND_EXIT, KIND_USERSPACE, NO_VCPU_ID, phase},
 };
 
 const SLOTS: u32 = 6;
@@ -520,6 +524,35 @@ fn the_end_of_an_old_thread_does_not_tell_what_the_vcpu_does() {
     assert_eq!((told.phase, told.since_ns), (Phase::Blocked, 300));
     assert_eq!(told.time.get(Phase::Blocked), SECOND);
     assert!(!tick.life.iter().any(|l| matches!(l, Life::VcpuGone(..))), "{:?}", tick.life);
+}
+
+#[test]
+fn a_thread_that_a_vcpu_left_adds_no_time_of_its_own() {
+    let mut world = World::new();
+    world.memory.claim(2, 0, 0);
+    world.memory.goes(2, phase::KVM, 0);
+    world.memory.goes(2, phase::VMM, 200_000_000);
+    world.memory.goes(2, phase::VMM_BLOCKED, 210_000_000);
+    // It moved, and is in the guest since.
+    world.memory.claim(1, 0, 300_000_000);
+    world.memory.goes(1, phase::GUEST, 300_000_000);
+    let tick = world.tick(1);
+    let told = of(&tick, vcpu(0));
+    assert_eq!(told.time.0, [0, 700_000_000, 200_000_000, 10_000_000, 0, 0, 90_000_000]);
+    world.tick(2);
+    // The old thread has something else to do; the vCPU goes on without an event.
+    world.memory.goes(2, phase::VMM, 2_400_000_000);
+    world.memory.goes(2, phase::VMM_BLOCKED, 2_500_000_000);
+    for second in 3..=5 {
+        let tick = world.tick(second);
+        for told in &tick.vcpus {
+            assert_eq!((told.phase, told.since_ns), (Phase::Guest, 300_000_000), "{second}");
+            assert_eq!(told.time.sum(), SECOND, "{second}");
+        }
+    }
+    let total = world.totals.vms[&VmId(1)].vcpus[&0].time;
+    assert_eq!(total.sum(), 5 * SECOND);
+    assert_eq!(total.get(Phase::Guest), 4_700_000_000);
 }
 
 #[test]
