@@ -50,6 +50,25 @@ fn kvm_is_waited_for_and_followed() {
 }
 
 #[test]
+fn a_vendor_part_that_comes_later_is_named() {
+    with(Needs::Probes, "a_vendor_part_that_comes_later_is_named", || {
+        let mut guest = guest("early");
+        let without = "mount -t tmpfs none /sys/module; mkdir /sys/module/kvm";
+        let mut terminal = watch(without, guest.pid());
+        let unknown = |screen: &vt100::Screen| {
+            let contents = screen.contents();
+            contents.lines().next().is_some_and(|head| head.to_lowercase().contains("unknown"))
+        };
+        terminal.wait_until("unknown backend", unknown);
+        until_attached(&terminal, true);
+        inside(terminal.pid(), "umount /sys/module");
+        terminal.wait_until("known backend", |screen| !unknown(screen)).send("q");
+        assert!(terminal.wait_exit().success());
+        terminal.assert_restored();
+    });
+}
+
+#[test]
 fn a_vm_that_dies_while_selected_stays_on_the_screen() {
     with(Needs::Probes, "a_vm_that_dies_while_selected_stays_on_the_screen", || {
         let mut guest = guest("mortal");
