@@ -172,14 +172,28 @@ fn identify(slot: &mut Slot, vcpu: u64) {
 /// `kvm_fpu`: KVM_RUN is entered (load 1) or left (load 0); on x86 from 5.4 to 7.3.
 #[raw_tracepoint(tracepoint = "kvm_fpu")]
 pub fn kvm_fpu(ctx: RawTracePointContext) -> i32 {
+    on_fpu(ctx.arg(0));
+    0
+}
+
+/// The same from the record, for kernels that can preempt a raw tracepoint's program: there
+/// another vCPU thread's run on that CPU is skipped meanwhile. A record's program is not preempted.
+#[tracepoint]
+pub fn kvm_fpu_record(ctx: TracePointContext) -> u32 {
+    // SAFETY: the verifier knows the record's size; the loader has compared the offset.
+    on_fpu(unsafe { *ctx.as_ptr().cast::<u8>().add(8).cast() });
+    0
+}
+
+#[inline(always)]
+fn on_fpu(load: u32) {
     if let Some((_, slot)) = slots::current() {
-        if ctx.arg::<u32>(0) == 0 {
+        if load == 0 {
             state::leave_run(slot);
         } else {
             state::enter_run(slot);
         }
     }
-    0
 }
 
 /// `EINTR`: KVM_RUN was interrupted and `reason` is a stale one.
@@ -190,14 +204,23 @@ const EXIT_INTR: u32 = 10;
 /// `kvm_userspace_exit(reason, errno)`, right after `kvm_fpu` unload.
 #[raw_tracepoint(tracepoint = "kvm_userspace_exit")]
 pub fn kvm_userspace_exit(ctx: RawTracePointContext) -> i32 {
-    let errno: i32 = ctx.arg(1);
-    let reason = if errno == -EINTR { EXIT_INTR } else { ctx.arg::<u32>(0) };
-    on_userspace_exit(reason);
+    on_userspace_exit(ctx.arg(0), ctx.arg(1));
+    0
+}
+
+/// The same from the record; see [`kvm_fpu_record`].
+#[tracepoint]
+pub fn kvm_userspace_exit_record(ctx: TracePointContext) -> u32 {
+    let record = ctx.as_ptr().cast::<u8>();
+    // SAFETY: as in `kvm_fpu_record`.
+    let (reason, errno) = unsafe { (*record.add(8).cast(), *record.add(12).cast()) };
+    on_userspace_exit(reason, errno);
     0
 }
 
 #[inline(always)]
-fn on_userspace_exit(reason: u32) -> Option<()> {
+fn on_userspace_exit(reason: u32, errno: i32) -> Option<()> {
+    let reason = if errno == -EINTR { EXIT_INTR } else { reason };
     let (index, slot) = slots::current()?;
     if slot.phase != phase::VMM {
         // Attached between the two: this is where KVM_RUN was left.

@@ -87,13 +87,25 @@ fn back(tid: u32) {
 /// `sched_process_exit`: a thread ends. Its id may be another's in a moment.
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 pub fn sched_process_exit(_ctx: RawTracePointContext) -> i32 {
+    on_thread_exit();
+    0
+}
+
+/// The same as a classic tracepoint, whose programs are not preempted; see `exit::kvm_fpu_record`.
+#[tracepoint]
+pub fn sched_process_exit_record(_ctx: TracePointContext) -> u32 {
+    on_thread_exit();
+    0
+}
+
+#[inline(always)]
+fn on_thread_exit() {
     let tid = bpf_get_current_pid_tgid() as u32;
     if !slots::known(tid) {
-        return 0;
+        return;
     }
     if let Some((_, slot)) = slots::of_thread(tid) {
         slots::retire(slot, clock());
     }
     slots::forget(tid);
-    0
 }

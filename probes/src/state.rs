@@ -16,7 +16,8 @@ pub trait Account {
 impl Account for Slot {
     #[inline(always)]
     fn account(&mut self, now: u64) -> u64 {
-        let spent = now.wrapping_sub(self.since_ns);
+        // The clock may step back a little from one CPU to another.
+        let spent = now.saturating_sub(self.since_ns);
         *element(&mut self.phase_ns, u64::from(self.phase)) += spent;
         self.since_ns = now;
         spent
@@ -50,7 +51,7 @@ pub fn enter_run(slot: &mut Slot) {
     let now = clock();
     let spent = slot.account(now);
     if slot.user_cell != 0 {
-        let dwell = now.wrapping_sub(slot.user_ns);
+        let dwell = now.saturating_sub(slot.user_ns);
         if let Some(cell) = slots::cell_at(slot.user_cell) {
             time(cell, dwell);
             cell.off_ns += slot.user_off_ns;

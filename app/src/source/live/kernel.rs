@@ -29,8 +29,10 @@ pub struct Kernel {
     pub version: (u32, u32),
     /// Layout of the `kvm_exit` record, or why it cannot be had.
     pub kvm_exit: Result<Format, String>,
-    /// Layout of `kvm_userspace_exit`, for the names of its reasons.
+    /// Layout of `kvm_userspace_exit`, for the names of its reasons too.
     pub kvm_userspace_exit: Result<Format, String>,
+    /// Layout of `kvm_fpu`.
+    pub kvm_fpu: Result<Format, String>,
     /// Layout of `sched_switch`.
     pub sched_switch: Result<Format, String>,
     /// Member offsets in bytes, of those that BTF has.
@@ -65,6 +67,7 @@ pub fn gather(vcpus: u32) -> Kernel {
         version: version(&read_line("/proc/sys/kernel/osrelease").unwrap_or_default()),
         kvm_exit: format("kvm", "kvm_exit"),
         kvm_userspace_exit: format("kvm", "kvm_userspace_exit"),
+        kvm_fpu: format("kvm", "kvm_fpu"),
         sched_switch: format("sched", "sched_switch"),
         btf: vmlinux.is_some(),
         offsets,

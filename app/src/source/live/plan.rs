@@ -168,6 +168,7 @@ pub fn plan(kernel: &Kernel, families: &[Family]) -> Plan {
     let probe =
         |system, event, family, ways, hopeless| Probe { system, event, family, ways, hopeless };
     let raw = |event| vec![(event, How::Raw)];
+    let either = |event, record, usual| unpreempted(kernel, event, record, usual);
     let mut switch_ways = Vec::new();
     if kernel.btf && task_btf {
         switch_ways.push(("sched_switch_btf", How::Btf));
@@ -177,10 +178,32 @@ pub fn plan(kernel: &Kernel, families: &[Family]) -> Plan {
     }
     let switch = if switch_ways.is_empty() { switch } else { None };
     let all = [
-        probe("sched", "sched_process_exit", Family::Base, raw("sched_process_exit"), None),
+        probe(
+            "sched",
+            "sched_process_exit",
+            Family::Base,
+            either("sched_process_exit", "sched_process_exit_record", true),
+            None,
+        ),
         probe("sched", "sched_switch", Family::Sched, switch_ways, switch),
-        probe("kvm", "kvm_userspace_exit", Family::Userspace, raw("kvm_userspace_exit"), None),
-        probe("kvm", "kvm_fpu", Family::Userspace, raw("kvm_fpu"), None),
+        probe(
+            "kvm",
+            "kvm_userspace_exit",
+            Family::Userspace,
+            either(
+                "kvm_userspace_exit",
+                "kvm_userspace_exit_record",
+                has(&kernel.kvm_userspace_exit, &[("reason", 8), ("errno", 12)]),
+            ),
+            None,
+        ),
+        probe(
+            "kvm",
+            "kvm_fpu",
+            Family::Userspace,
+            either("kvm_fpu", "kvm_fpu_record", has(&kernel.kvm_fpu, &[("load", 8)])),
+            None,
+        ),
         probe("kvm", "kvm_entry", Family::Exit, raw("kvm_entry"), None),
         probe("kvm", "kvm_exit", Family::Exit, vec![("kvm_exit", How::Tracepoint)], exit),
     ];
@@ -195,6 +218,33 @@ pub fn plan(kernel: &Kernel, families: &[Family]) -> Plan {
         globals,
         sizes: Sizes::for_host(kernel.cpus, kernel.vcpus, kernel.pid_max),
     }
+}
+
+/// From this version on a raw tracepoint's program can be preempted, and runs of other threads on
+/// that CPU are skipped meanwhile (seen on 7.2: one in a hundred; none on 6.18).
+const PREEMPTIBLE: (u32, u32) = (6, 19);
+
+/// The ways to have a tracepoint that fires with preemption on: raw is the cheaper one, the record
+/// (whose program is never preempted) the exact one where it matters. `usual` is whether the record
+/// is laid out as the program reads it.
+fn unpreempted(
+    kernel: &Kernel,
+    event: &'static str,
+    record: &'static str,
+    usual: bool,
+) -> Vec<(&'static str, How)> {
+    let mut ways = vec![(event, How::Raw)];
+    if usual {
+        let first = if kernel.version >= PREEMPTIBLE { 0 } else { 1 };
+        ways.insert(first, (record, How::Tracepoint));
+    }
+    ways
+}
+
+/// Whether a record has these fields at these offsets.
+fn has(format: &Result<crate::trace::format::Format, String>, fields: &[(&str, u32)]) -> bool {
+    let Ok(format) = format else { return false };
+    fields.iter().all(|(name, at)| format.field(name).is_some_and(|field| field.offset == *at))
 }
 
 /// Adds the offsets of a record's fields; answers with why it cannot be read, if so.
@@ -257,6 +307,7 @@ mod tests {
             version,
             kvm_exit: Ok(testdata::format(release, "kvm_exit")),
             kvm_userspace_exit: Ok(testdata::format(release, "kvm_userspace_exit")),
+            kvm_fpu: Ok(testdata::format(release, "kvm_fpu")),
             sched_switch: Err("tracefs is not mounted".to_owned()),
             offsets: BTreeMap::from([(("task_struct", "pid"), 1), (("task_struct", "state"), 2)]),
             btf: true,
@@ -324,6 +375,32 @@ mod tests {
         assert_eq!(arg((5, 17)), Some(0));
         assert_eq!(arg((5, 18)), Some(1));
         assert_eq!(arg((6, 1)), Some(1));
+    }
+
+    #[test]
+    fn what_could_be_preempted_comes_from_the_record() {
+        let how = |version| {
+            let plan = plan(&kernel(testdata::LINUX_7_2, version), &Family::ASKABLE);
+            let of = |event| {
+                let probe = plan.probes.iter().find(|p| p.event == event).expect("planned");
+                probe.ways.iter().map(|(_, how)| *how).collect::<Vec<_>>()
+            };
+            ["kvm_fpu", "kvm_userspace_exit", "sched_process_exit", "kvm_entry"].map(of)
+        };
+        let (raw, record) = (How::Raw, How::Tracepoint);
+        let cheap = vec![raw, record];
+        let exact = vec![record, raw];
+        assert_eq!(how((6, 18)), [cheap.clone(), cheap.clone(), cheap, vec![raw]]);
+        assert_eq!(how((7, 2)), [exact.clone(), exact.clone(), exact, vec![raw]]);
+    }
+
+    #[test]
+    fn a_record_of_another_layout_is_not_read() {
+        let mut kernel = kernel(testdata::LINUX_7_2, (7, 2));
+        kernel.kvm_fpu = Err("tracefs is not mounted".to_owned());
+        let plan = plan(&kernel, &Family::ASKABLE);
+        let fpu = plan.probes.iter().find(|p| p.event == "kvm_fpu").expect("planned");
+        assert_eq!(fpu.ways, [("kvm_fpu", How::Raw)]);
     }
 
     #[test]
