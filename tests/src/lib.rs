@@ -1,6 +1,8 @@
 //! What the whole-program tests share.
 
+pub mod btf;
 pub mod check;
+pub mod fault;
 pub mod format;
 pub mod hist;
 pub mod program;

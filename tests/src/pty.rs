@@ -135,6 +135,14 @@ impl Terminal {
         self
     }
 
+    /// The program's process.
+    ///
+    /// # Panics
+    /// When it has ended.
+    pub fn pid(&self) -> u32 {
+        self.child.process_id().expect("a running program")
+    }
+
     /// Sends a signal to the program.
     pub fn signal(&mut self, signal: Signal) -> &mut Self {
         let id = self.child.process_id().and_then(|id| i32::try_from(id).ok());

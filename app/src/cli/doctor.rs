@@ -5,7 +5,7 @@ use crate::{
     doctor::{self, SilentBackend},
     source::{
         Feed, Msg, Request,
-        live::{self, Live},
+        live::{self, Live, loader::LoadError},
     },
 };
 use std::process::{Command, Stdio};
@@ -24,13 +24,18 @@ const TRIAL: &str = "100";
 /// Looks at the host, tries every probe, prints. Status 3 when nothing would be shown.
 pub fn run(options: &Options) -> Result<(), Failure> {
     let facts = doctor::gather();
+    let mut failed = None;
     let (probes, silent) = match Live::open(live::Options::default()) {
         Ok(live) => {
             let probes = live.session().probes.clone();
             (probes, trial(live)?)
         }
         // The finding about rights says it better than the refusal.
-        Err(_) => (Vec::new(), None),
+        Err(LoadError::NotAllowed(_)) => (Vec::new(), None),
+        Err(error) => {
+            failed = Some(error);
+            (Vec::new(), None)
+        }
     };
     let findings = doctor::findings(&facts, &probes, silent);
     let text = match options.format {
@@ -40,9 +45,10 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         }
     };
     super::report::print(&text)?;
-    match doctor::blocker(&findings) {
-        Some(_) => Err(Failure::not_possible("")),
-        None => Ok(()),
+    match (failed, doctor::blocker(&findings)) {
+        (Some(error), _) => Err(error.into()),
+        (None, Some(_)) => Err(Failure::not_possible("")),
+        (None, None) => Ok(()),
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use failure::Failure;
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{fmt::Display, io::Write, path::PathBuf, process::ExitCode, time::Duration};
 
 /// Live view of what every KVM vCPU exits for, how long, and where its time goes.
 #[derive(Parser, Debug)]
@@ -154,6 +154,12 @@ struct Screen {
     duration: Option<Duration>,
 }
 
+/// Tells the person something. Where nobody reads standard error (`2>&1 | head`) there is nobody
+/// to be told, and that is no reason to end.
+fn say(text: impl Display) {
+    let _ = writeln!(std::io::stderr().lock(), "kvmscope: {text}");
+}
+
 /// Runs the program.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -178,7 +184,7 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             if !failure.text.is_empty() {
-                eprintln!("kvmscope: {}", failure.text);
+                say(&failure.text);
             }
             ExitCode::from(failure.status)
         }

@@ -1,11 +1,12 @@
 //! `kvmscope report`: no screen, a table or JSON at the end.
 
-use super::{Common, Failure, Format};
+use super::{Common, Failure, Format, say};
 use crate::{
     export,
     model::{session::Session, totals::Totals},
     source::{Feed, Msg, Request, live::Live},
 };
+use rustix::process::{Pid, kill_process};
 use std::{
     fs::File,
     io::{self, Write},
@@ -45,6 +46,7 @@ pub struct Options {
 pub fn run(options: &Options) -> Result<(), Failure> {
     let live = open(&options.common)?;
     let session = live.session().clone();
+    refuse_without_kvm(&session)?;
     refuse_nothing_attached(&session)?;
     // The file is made first: an hour of measuring must not end with "no such directory".
     let output = options.output.as_ref().map(|path| create(path)).transpose()?;
@@ -53,7 +55,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     if let Some(name) = &options.common.vm {
         totals.vms.retain(|_, vm| vm.info.name == *name);
         if totals.vms.is_empty() {
-            eprintln!("kvmscope: no VM called {name:?} was seen");
+            say(format_args!("no VM called {name:?} was seen"));
         }
     }
     let text = match options.format {
@@ -68,7 +70,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         None => print(&text)?,
     }
     if let Some(status) = command.filter(|status| !status.success()) {
-        eprintln!("kvmscope: the command ended with {status}");
+        say(format_args!("the command ended with {status}"));
     }
     Ok(())
 }
@@ -78,26 +80,34 @@ pub fn open(common: &Common) -> Result<Live, Failure> {
     let started = std::time::Instant::now();
     let live = Live::open(common.live()?)?;
     if common.verbose {
-        eprintln!("kvmscope: probes loaded and attached in {} ms", started.elapsed().as_millis());
+        say(format_args!("probes loaded and attached in {} ms", started.elapsed().as_millis()));
     }
-    for probe in &live.session().probes {
+    let session = live.session();
+    // Without KVM every probe has the same reason, and one sentence says it.
+    for probe in session.probes.iter().filter(|_| session.host.backend != "none") {
         match &probe.why {
-            Some(why) => eprintln!("kvmscope: {} is not attached: {why}", probe.name),
-            None if common.verbose => {
-                eprintln!("kvmscope: {} attached ({})", probe.name, probe.how)
-            }
+            Some(why) => say(format_args!("{} is not attached: {why}", probe.name)),
+            None if common.verbose => say(format_args!("{} attached ({})", probe.name, probe.how)),
             None => {}
         }
     }
     Ok(live)
 }
 
-/// Nothing attached is nothing to report.
-fn refuse_nothing_attached(session: &Session) -> Result<(), Failure> {
+/// Without KVM there is nothing to report, and a report does not wait for it.
+fn refuse_without_kvm(session: &Session) -> Result<(), Failure> {
     if session.host.backend == "none" {
         return Err(Failure::not_possible(
             "there is no KVM on this host: load kvm_intel or kvm_amd (`kvmscope doctor` says more)",
         ));
+    }
+    Ok(())
+}
+
+/// Nothing attached is nothing to show, unless KVM is still to come.
+pub fn refuse_nothing_attached(session: &Session) -> Result<(), Failure> {
+    if session.host.backend == "none" {
+        return Ok(());
     }
     if session.probes.iter().filter(|probe| probe.family != "base").all(|probe| !probe.attached) {
         return Err(Failure::not_possible(
@@ -166,7 +176,7 @@ async fn collect(
                 Some(Msg::Tick(tick)) => measured.totals.apply(&tick),
                 Some(Msg::End(None)) | None => break,
                 Some(Msg::End(Some(why))) => {
-                    eprintln!("kvmscope: measuring ended early: {why}");
+                    say(format_args!("measuring ended early: {why}"));
                     break;
                 }
             },
@@ -175,7 +185,10 @@ async fn collect(
                 stopping = true;
             }
             () = &mut timer, if !stopping && options.duration.is_some() => stopping = true,
-            () = signals.any(), if !stopping => stopping = true,
+            () = signals.any(), if !stopping => {
+                end(child.as_ref());
+                stopping = true;
+            }
         }
         if stopping {
             // Sent again on each turn: only the first is read, and a source that has ended
@@ -201,6 +214,15 @@ async fn ended(child: &mut Option<Child>) -> Option<ExitStatus> {
     match child {
         Some(child) => child.wait().await.ok(),
         None => std::future::pending().await,
+    }
+}
+
+/// Asks the command to end: it was started for this report and does not outlive it unasked.
+fn end(child: Option<&Child>) {
+    let pid = child.and_then(Child::id).and_then(|pid| i32::try_from(pid).ok());
+    if let Some(pid) = pid.and_then(Pid::from_raw) {
+        // It may have ended meanwhile; until it is waited for, its pid is nobody else's.
+        let _ = kill_process(pid, rustix::process::Signal::TERM);
     }
 }
 

@@ -31,6 +31,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     let screen = prepare(&options.screen)?;
     let live = crate::source::live::Live::open(options.common.live()?)?;
     let session = live.session().clone();
+    super::report::refuse_nothing_attached(&session)?;
     show(Box::new(live), session, &screen, options.screen.history, options.common.vm.as_deref())
 }
 

@@ -60,9 +60,11 @@ pub fn load(named: Option<&Path>, get: impl Fn(&str) -> Option<String>) -> Resul
         (None, Some(path)) => (path, false),
         (None, None) => return Ok(Config::default()),
     };
+    use std::io::ErrorKind::{NotFound, PermissionDenied};
     match std::fs::read_to_string(&path) {
         Ok(text) => parse(&text).with_context(|| format!("{} cannot be used", path.display())),
-        Err(error) if !required && error.kind() == std::io::ErrorKind::NotFound => {
+        // Refused: the home is somebody else's (sudo -u, setpriv), and so would be its file.
+        Err(error) if !required && matches!(error.kind(), NotFound | PermissionDenied) => {
             Ok(Config::default())
         }
         Err(error) => Err(error)

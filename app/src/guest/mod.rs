@@ -57,9 +57,13 @@ pub fn run(options: &Options, out: &mut impl Write) -> Result<(), Error> {
             .map_err(std::io::Error::from)
             .and_then(|()| writeln!(out)),
     };
-    written
-        .and_then(|()| out.flush())
-        .map_err(|error| Error::Failed(format!("the outcome could not be written: {error}")))
+    match written.and_then(|()| out.flush()) {
+        // A reader that has gone away (`| head`) is no failure.
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::Failed(format!("the outcome could not be written: {error}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Runs what `options` ask for.

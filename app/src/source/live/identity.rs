@@ -140,6 +140,11 @@ impl Identities {
         }
     }
 
+    /// How many living threads are this vCPU: more than one while one that it left goes on.
+    pub fn threads_of(&self, key: VcpuKey) -> u32 {
+        self.vms.get(&key.vm).and_then(|vm| vm.live.get(&key.vcpu)).copied().unwrap_or(0)
+    }
+
     /// Whether any VM has a thread.
     pub fn any_live(&self) -> bool {
         self.vms.values().any(|vm| !vm.live.is_empty())

@@ -217,19 +217,21 @@ fn maps_error(error: MapError) -> LoadError {
 }
 
 fn explain_load(error: EbpfError) -> LoadError {
-    let text = chain(&error);
-    match refused(&error) {
-        Some(io::ErrorKind::PermissionDenied) => LoadError::NotAllowed(text),
-        _ => LoadError::Maps(text),
+    match answer(&error) {
+        // Which map came first does not matter: none may be made.
+        Some(io) if io.kind() == io::ErrorKind::PermissionDenied => {
+            LoadError::NotAllowed(io.to_string())
+        }
+        _ => LoadError::Maps(chain(&error)),
     }
 }
 
-/// The kind of the first I/O error in a chain of causes.
-fn refused(error: &(dyn std::error::Error + 'static)) -> Option<io::ErrorKind> {
+/// The first I/O error in a chain of causes: what the kernel answered.
+fn answer<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a io::Error> {
     let mut cause = Some(error);
     while let Some(error) = cause {
         if let Some(io) = error.downcast_ref::<io::Error>() {
-            return Some(io.kind());
+            return Some(io);
         }
         cause = error.source();
     }
@@ -295,18 +297,14 @@ fn explain_attach(error: &ProgramError, probe: &Probe) -> String {
     let hook = probe.hook();
     match error {
         ProgramError::LoadError { verifier_log, io_error } => {
-            let log = verifier_log.to_string();
-            if std::env::var_os("DBGLOG").is_some() {
-                eprintln!("{log}");
-            }
-            match verdict(&log) {
+            match verdict(&verifier_log.to_string()) {
                 Some(line) => {
                     format!("the kernel's verifier refused the program for {hook}: {}", line)
                 }
                 None => format!("the kernel refused the program for {hook}: {io_error}"),
             }
         }
-        error => match refused(error) {
+        error => match answer(error).map(io::Error::kind) {
             Some(io::ErrorKind::NotFound) => format!("this kernel has no tracepoint {hook}"),
             Some(io::ErrorKind::PermissionDenied) => {
                 format!("no right to attach to {hook}: {}", chain(error))
@@ -322,4 +320,94 @@ fn verdict(log: &str) -> Option<&str> {
         ["processed ", "stack depth ", "verification time ", "max_states"];
     let is_statistic = |line: &str| STATISTICS.iter().any(|start| line.starts_with(start));
     log.lines().rev().map(str::trim).find(|line| !line.is_empty() && !is_statistic(line))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::live::plan::Family;
+    use aya::sys::SyscallError;
+    use aya_obj::VerifierLog;
+
+    /// The end of what Linux 6.18 says when a member's offset is beyond its struct.
+    const REFUSAL: &str = "\
+func#0 @0
+0: R1=ctx() R10=fp0
+; let next: *const u8 = ctx.arg(2); @ sched.rs:20
+0: (79) r6 = *(u64 *)(r1 +16)
+func 'sched_switch' arg2 has btf_id 124 type STRUCT 'task_struct'
+1: R1=ctx() R6_w=trusted_ptr_task_struct()
+7: (61) r7 = *(u32 *)(r6 +1048576)
+access beyond struct task_struct at off 1048576 size 4
+verification time 97 usec
+stack depth 0
+processed 7 insns (limit 1000000) max_states_per_insn 0 total_states 0 peak_states 0 mark_read 0
+
+";
+
+    fn probe() -> Probe {
+        Probe {
+            system: "kvm",
+            event: "kvm_exit",
+            family: Family::Exit,
+            ways: Vec::new(),
+            hopeless: None,
+        }
+    }
+
+    fn load_error(log: &str, kind: io::ErrorKind) -> ProgramError {
+        let verifier_log = VerifierLog::new(log.to_owned());
+        ProgramError::LoadError { io_error: kind.into(), verifier_log }
+    }
+
+    #[test]
+    fn a_verifiers_verdict_is_the_line_before_its_statistics() {
+        let line = Some("access beyond struct task_struct at off 1048576 size 4");
+        assert_eq!(verdict(REFUSAL), line);
+        for none in ["", "\n\n", "processed 7 insns (limit 1000000)\n"] {
+            assert_eq!(verdict(none), None, "{none:?}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_a_sentence_with_the_verdict() {
+        let error = load_error(REFUSAL, io::ErrorKind::PermissionDenied);
+        let said = explain_attach(&error, &probe());
+        let sentence = "the kernel's verifier refused the program for kvm:kvm_exit: \
+                        access beyond struct task_struct at off 1048576 size 4";
+        assert_eq!(said, sentence);
+    }
+
+    #[test]
+    fn a_refusal_without_a_log_is_what_the_kernel_answered() {
+        let error = load_error("", io::ErrorKind::PermissionDenied);
+        let said = explain_attach(&error, &probe());
+        assert_eq!(said, "the kernel refused the program for kvm:kvm_exit: permission denied");
+    }
+
+    #[test]
+    fn what_the_kernel_answers_to_an_attachment_is_told() {
+        let answered = |kind: io::ErrorKind| {
+            let error = SyscallError { call: "bpf_link_create", io_error: kind.into() };
+            explain_attach(&error.into(), &probe())
+        };
+        assert_eq!(answered(io::ErrorKind::NotFound), "this kernel has no tracepoint kvm:kvm_exit");
+        let no_right = "no right to attach to kvm:kvm_exit: `bpf_link_create` failed: ";
+        assert!(answered(io::ErrorKind::PermissionDenied).starts_with(no_right));
+        let other = answered(io::ErrorKind::OutOfMemory);
+        assert_eq!(other, "kvm:kvm_exit: `bpf_link_create` failed: out of memory");
+    }
+
+    #[test]
+    fn the_right_to_make_maps_is_told_from_the_room_for_them() {
+        let load = |kind: io::ErrorKind| {
+            explain_load(EbpfError::FileError { path: "/sys/fs/bpf".into(), error: kind.into() })
+        };
+        let no_right = load(io::ErrorKind::PermissionDenied);
+        assert!(matches!(no_right, LoadError::NotAllowed(_)), "{no_right:?}");
+        assert!(no_right.to_string().contains("(permission denied). Run as root"), "{no_right}");
+        let no_room = load(io::ErrorKind::OutOfMemory);
+        assert!(matches!(no_room, LoadError::Maps(_)), "{no_room:?}");
+        assert!(no_room.to_string().contains("out of memory"), "{no_room}");
+    }
 }

@@ -41,6 +41,9 @@ use tokio::sync::mpsc::Sender;
 const PEEK: Duration = Duration::from_millis(100);
 /// How often the probes' run time is sampled: the kernel's statistics tax every program meanwhile.
 const SAMPLE_EVERY: Duration = Duration::from_secs(60);
+/// What is said while there is no KVM.
+const WAITING: &str =
+    "The kvm module is not loaded. Waiting for it: `modprobe kvm_intel` or `modprobe kvm_amd`.";
 
 /// What to watch.
 #[derive(Clone, Debug)]
@@ -189,11 +192,18 @@ impl Live {
     /// is left, and come when it comes. Whether anything changed.
     fn follow_module(&mut self) -> bool {
         let module = Module::read();
-        if let Some(probes) = &self.probes {
+        if let Some(probes) = &mut self.probes {
             if probes.vendor.is_some() && module.vendor.is_none() && !self.reader.any_live() {
                 self.sampling = None;
                 self.probes = None;
                 self.session.probes = waiting(&self.options);
+                self.notice(WAITING.to_owned());
+                return true;
+            }
+            if probes.vendor.is_none() && module.vendor.is_some() {
+                // Attached while kvm was there without its vendor part.
+                probes.vendor = module.vendor;
+                self.session.host.backend = module.backend().to_owned();
                 return true;
             }
             return false;
@@ -210,6 +220,7 @@ impl Live {
                 self.session.probes = session.probes;
                 self.session.names = session.names;
                 self.session.host = session.host;
+                self.session.notices.retain(|notice| notice != WAITING);
             }
             Err(error) => self.notice(error.to_string()),
         }
@@ -273,10 +284,7 @@ fn open_probes(options: &Options, module: Module) -> Result<(Option<Probes>, Ses
         Some(Probes { loaded, maps, vendor: module.vendor })
     } else {
         session.probes = waiting(options);
-        session.notices.push(
-            "The kvm module is not loaded. Waiting for it: `modprobe kvm_intel` or `modprobe kvm_amd`."
-                .to_owned(),
-        );
+        session.notices.push(WAITING.to_owned());
         None
     };
     session.started_ns = now_ns();

@@ -5,6 +5,7 @@
 //! the probe may have been in the middle of it. Pure but for the memory and the names it is given.
 
 mod cells;
+mod seen;
 #[cfg(test)]
 mod tests;
 
@@ -13,16 +14,16 @@ use super::{
     memory::Memory,
 };
 use crate::model::{
-    ids::{Kind, Reason, VcpuKey},
+    ids::{Kind, VcpuKey},
     stats::add_cell,
-    tick::{HostTick, Lost, OpenExit, Phase, PhaseTimes, Tick, VcpuTick},
+    tick::{HostTick, Lost, Phase, Tick},
 };
-use cells::SeenCell;
 use kvmscope_shared::{
     cell::{CELLS_PER_CHUNK, Cell},
-    column::{column_of, split_reason},
-    slot::{KIND_EXIT, Slot, life},
+    column::column_of,
+    slot::{Slot, life},
 };
+use seen::{Change, Seen};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Something that was read to the end and can be used again.
@@ -40,29 +41,6 @@ pub enum Freed {
 const EXIT_INTR: u32 = 10;
 /// How long a slot that has not told its VM yet is held back, ns.
 const HOLD_NS: u64 = 2_000_000_000;
-
-/// What is known of a slot from the tick before.
-struct Seen {
-    generation: u32,
-    key: VcpuKey,
-    events: u64,
-    /// Changed in the tick before: look once more.
-    settle: bool,
-    /// When it was read last, and the phase it was in then.
-    at_ns: u64,
-    phase: Phase,
-    /// Time in each phase up to `at_ns`.
-    time: [u64; 7],
-    cells: Vec<SeenCell>,
-}
-
-/// A vCPU's changes in the making.
-#[derive(Default)]
-struct Change {
-    tick: VcpuTick,
-    /// Whether what it does is told by a slot that lives.
-    live: bool,
-}
 
 /// The reader and what it remembers.
 pub struct Reader {
@@ -201,13 +179,13 @@ impl Reader {
                 self.recycle(memory, index, now, &mut tick, &mut freed);
             }
         }
-        // A vCPU whose old thread alone had something to tell: the tick must say what the one
-        // that lives is doing, though nothing happened there.
-        for index in self.living_of(&changes) {
+        // A vCPU of several threads of which not all had something to tell: the tick must have
+        // what the others did meanwhile, which may be the one that runs it.
+        for index in self.untold_of(&changes) {
             self.read_slot(memory, names, index, epoch, &moment, &mut tick, &mut changes);
         }
         self.who.sweep(now, moment.last, names, &mut tick.life);
-        tick.vcpus = changes.into_values().map(|change| change.tick).collect();
+        tick.vcpus = changes.into_values().map(Change::finish).collect();
         self.counted.add(&tick);
         let total = Lost {
             missed_runs: moment.missed_runs,
@@ -230,14 +208,17 @@ impl Reader {
             .is_some_and(|seen| !seen.settle && seen.events == memory.events(index))
     }
 
-    /// Slots of the vCPUs that no living slot has told of.
-    fn living_of(&self, changes: &BTreeMap<VcpuKey, Change>) -> Vec<u32> {
-        if changes.values().all(|change| change.live) {
+    /// Slots that were not read in this tick, of vCPUs that others have told of.
+    fn untold_of(&self, changes: &BTreeMap<VcpuKey, Change>) -> Vec<u32> {
+        let several = |key, change: &Change| !change.live() || self.who.threads_of(key) > 1;
+        let keys: BTreeSet<VcpuKey> =
+            changes.iter().filter(|(key, c)| several(**key, c)).map(|(key, _)| *key).collect();
+        if keys.is_empty() {
             return Vec::new();
         }
-        let silent = |seen: &Seen| changes.get(&seen.key).is_some_and(|change| !change.live);
+        let untold = |seen: &Seen| seen.tick <= self.seq && keys.contains(&seen.key);
         let slots = (0..).zip(&self.seen);
-        slots.filter(|(_, seen)| seen.as_ref().is_some_and(silent)).map(|(i, _)| i).collect()
+        slots.filter(|(_, seen)| seen.as_ref().is_some_and(untold)).map(|(i, _)| i).collect()
     }
 
     /// Reads one used slot into `changes`; whether it is held back until it tells who it is.
@@ -266,10 +247,10 @@ impl Reader {
         if self.who.is_other(seen.key, &slot) {
             seen.key = self.who.correct(seen.key, &slot, moment.now_ns, names, &mut tick.life);
         }
-        let change = changes.entry(seen.key).or_default();
-        change.tick.key = seen.key;
-        change.tick.time.add(&seen.advance(&slot, self.last_ns, moment.now_ns));
+        let change = changes.entry(seen.key).or_insert_with(|| Change::new(seen.key));
+        change.spent(seen.advance(&slot, self.last_ns, moment.now_ns));
         change.doing(memory, &slot);
+        seen.tick = tick.seq;
         seen.settle = seen.events != slot.events;
         seen.events = slot.events;
         seen.find_cells(memory, index, &slot);
@@ -312,84 +293,6 @@ impl Reader {
     }
 }
 
-impl Change {
-    /// Takes in what a slot's thread is doing: one that lives speaks over one that ended, and of
-    /// two that live the one that did something last.
-    fn doing(&mut self, memory: &dyn Memory, slot: &Slot) {
-        let live = slot.life == life::LIVE;
-        if (live, slot.since_ns) < (self.live, self.tick.since_ns) {
-            return;
-        }
-        self.live = live;
-        self.tick.cpu = slot.cpu;
-        self.tick.phase = Phase::from_slot(slot.phase);
-        self.tick.since_ns = slot.since_ns;
-        self.tick.open = open_exit(memory, slot);
-    }
-}
-
-impl Seen {
-    fn new(slot: &Slot, key: VcpuKey) -> Self {
-        Self {
-            generation: slot.generation,
-            key,
-            events: 0,
-            settle: false,
-            at_ns: slot.claimed_ns,
-            phase: Phase::Unknown,
-            time: [0; 7],
-            cells: Vec::new(),
-        }
-    }
-
-    /// Time in each phase since the end of the tick before, or since the slot was claimed.
-    ///
-    /// Ticks without a change are counted by whoever reads them, as time in the last phase; so
-    /// here they are skipped the same way.
-    fn advance(&mut self, slot: &Slot, tick_began: u64, now: u64) -> PhaseTimes {
-        if let Some(skipped) = tick_began.checked_sub(self.at_ns)
-            && self.events != 0
-        {
-            self.time[self.phase as usize] += skipped;
-        }
-        let end = if slot.life == life::RETIRED { slot.retired_ns } else { now.max(slot.since_ns) };
-        let phase = Phase::from_slot(slot.phase);
-        let mut time = [0; 7];
-        time.copy_from_slice(&slot.phase_ns[..7]);
-        time[phase as usize] += end.saturating_sub(slot.since_ns);
-        let mut spent = PhaseTimes::default();
-        for ((spent, new), told) in spent.0.iter_mut().zip(time).zip(&mut self.time) {
-            *spent = new.saturating_sub(*told);
-            // What fields of different moments told too much is not told again.
-            *told = new.max(*told);
-        }
-        self.at_ns = end;
-        self.phase = phase;
-        spent
-    }
-
-    /// Finds the cells that the slot has taken.
-    fn find_cells(&mut self, memory: &dyn Memory, index: u32, slot: &Slot) {
-        let used = slot.cells_used as usize;
-        let own = used.min(CELLS_PER_CHUNK as usize);
-        while self.cells.len() < own {
-            let number = index * CELLS_PER_CHUNK + self.cells.len() as u32;
-            self.cells.push(SeenCell::new(number));
-        }
-        if used <= self.cells.len() {
-            return;
-        }
-        // More than a chunk of reasons: rare, so the pool is searched.
-        for number in memory.slots() * CELLS_PER_CHUNK..memory.cells() {
-            if memory.cell_owner(number) == (index, slot.generation)
-                && !self.cells.iter().any(|cell| cell.number == number)
-            {
-                self.cells.push(SeenCell::new(number));
-            }
-        }
-    }
-}
-
 /// Whether a slot has not told its VM yet and still may.
 fn untold(slot: &Slot, now: u64) -> bool {
     slot.life == life::LIVE
@@ -409,20 +312,6 @@ fn consistent(memory: &dyn Memory, index: u32) -> Slot {
         slot = again;
     }
     slot
-}
-
-fn open_exit(memory: &dyn Memory, slot: &Slot) -> Option<OpenExit> {
-    if slot.open_cell == 0 || slot.open_cell >= memory.cells() || slot.life != life::LIVE {
-        return None;
-    }
-    let (code, _) = split_reason(slot.isa, slot.exit_reason, slot.info1);
-    Some(OpenExit {
-        reason: Reason::from_cell(KIND_EXIT, slot.isa, code),
-        begun_ns: slot.exit_ns,
-        rip: slot.rip,
-        info1: slot.info1,
-        info2: slot.info2,
-    })
 }
 
 fn difference(now: &Lost, last: &Lost) -> Lost {

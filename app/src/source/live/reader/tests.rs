@@ -1,175 +1,27 @@
 //! The reader on plain memory, in which the tests do what the probes do.
 
+mod plain;
+
 use super::*;
 use crate::{
-    model::{ids::VmId, tick::CellTick, tick::Life, totals::Totals},
+    model::{
+        ids::{Reason, VmId},
+        tick::{CellTick, Life, VcpuTick},
+        totals::Totals,
+    },
     source::live::identity::tests::TestNames,
 };
 use kvmscope_shared::{
-    column::ISA_VMX,
-    conf::Control,
     hist::bucket_of,
-    slot::{KIND_USERSPACE, NO_VCPU_ID, phase},
+    slot::{KIND_EXIT, KIND_USERSPACE, NO_VCPU_ID, phase},
 };
+use plain::{POOL, Plain, SLOTS};
 
-const SLOTS: u32 = 6;
-const POOL: u32 = SLOTS * CELLS_PER_CHUNK;
 const SECOND: u64 = 1_000_000_000;
 /// VMX reasons: CPUID, HLT, I/O.
 const CPUID: u32 = 10;
 const HLT: u32 = 12;
 const IO: u32 = 30;
-
-/// The maps, and the probes' side of them.
-struct Plain {
-    control: Control,
-    slots: Vec<Slot>,
-    cells: Vec<Cell>,
-}
-
-impl Plain {
-    fn new() -> Self {
-        Self {
-            control: Control { epoch: 1, ..Control::default() },
-            slots: vec![Slot::default(); SLOTS as usize],
-            cells: vec![Cell::default(); (POOL + 2 * CELLS_PER_CHUNK) as usize],
-        }
-    }
-
-    fn at(&mut self, index: u32) -> &mut Slot {
-        &mut self.slots[index as usize]
-    }
-
-    /// A thread of process 7 runs a vCPU.
-    fn claim(&mut self, index: u32, vcpu_id: u32, at: u64) {
-        let slot = self.at(index);
-        *slot = Slot {
-            owner: 70 + index,
-            life: life::LIVE,
-            generation: slot.generation + 1,
-            tgid: 7,
-            tid: 70 + index,
-            vcpu_id,
-            start_ns: 5,
-            kvm: 0xa000,
-            claimed_ns: at,
-            since_ns: at,
-            isa: ISA_VMX,
-            events: 1,
-            ..Slot::default()
-        };
-    }
-
-    /// What a thread does changes.
-    fn goes(&mut self, index: u32, to: u32, at: u64) {
-        let slot = self.at(index);
-        slot.phase_ns[slot.phase as usize] += at - slot.since_ns;
-        slot.since_ns = at;
-        slot.phase = to;
-        slot.events += 1;
-    }
-
-    fn retire(&mut self, index: u32, at: u64) {
-        let phase = self.at(index).phase;
-        self.goes(index, phase, at);
-        let slot = self.at(index);
-        slot.retired_ns = at;
-        slot.owner = 0;
-        slot.life = life::RETIRED;
-    }
-
-    /// The cell of a reason, taken at its first use; the pool's chunks in their order.
-    fn cell_of(&mut self, index: u32, kind: u32, code: u32) -> &mut Cell {
-        let slot = self.slots[index as usize];
-        let own = |c: &Cell| (c.slot, c.generation) == (index, slot.generation);
-        let same = |c: &Cell| own(c) && c.kind == kind && c.code == code;
-        let number = self.cells.iter().position(same).unwrap_or_else(|| {
-            let used = slot.cells_used;
-            let number = if used < CELLS_PER_CHUNK {
-                index * CELLS_PER_CHUNK + used
-            } else if used.is_multiple_of(CELLS_PER_CHUNK) {
-                let chunk = self.cells.iter().skip(POOL as usize).position(|c| c.slot == 0);
-                let chunk = POOL + chunk.expect("a free cell in the pool") as u32;
-                self.at(index).extra_chunk = chunk;
-                chunk
-            } else {
-                slot.extra_chunk + used % CELLS_PER_CHUNK
-            };
-            self.at(index).cells_used += 1;
-            number as usize
-        });
-        let cell = &mut self.cells[number];
-        let isa = if kind == KIND_EXIT { ISA_VMX } else { 0 };
-        (cell.slot, cell.generation) = (index, slot.generation);
-        (cell.kind, cell.code, cell.isa) = (kind, code, isa);
-        cell
-    }
-
-    /// An exit begins and ends, `ns` later; the probe asked for the epoch when it was `epoch`.
-    fn times(&mut self, index: u32, code: u32, ns: u64, epoch: u64) {
-        self.at(index).events += 1;
-        let cell = self.cell_of(index, KIND_EXIT, code);
-        cell.count += 1;
-        cell.total_ns += ns;
-        let bucket = &mut cell.hist[bucket_of(ns)];
-        *bucket = bucket.wrapping_add(1);
-        extreme(cell, ns, epoch);
-    }
-
-    fn exits(&mut self, index: u32, code: u32, times: &[u64]) {
-        for &ns in times {
-            self.times(index, code, ns, self.control.epoch);
-        }
-    }
-}
-
-/// Takes a time into the extremes of an epoch.
-fn extreme(cell: &mut Cell, ns: u64, epoch: u64) {
-    let bank = &mut cell.extremes[(epoch & 1) as usize];
-    if bank.epoch != epoch {
-        *bank = kvmscope_shared::cell::Extremes { epoch, min_ns: ns, max_ns: ns };
-    }
-    bank.min_ns = bank.min_ns.min(ns);
-    bank.max_ns = bank.max_ns.max(ns);
-}
-
-impl Memory for Plain {
-    fn slots(&self) -> u32 {
-        self.slots.len() as u32
-    }
-    fn cells(&self) -> u32 {
-        self.cells.len() as u32
-    }
-    fn slot(&self, index: u32) -> Slot {
-        self.slots[index as usize]
-    }
-    fn life(&self, index: u32) -> u32 {
-        self.slots[index as usize].life
-    }
-    fn events(&self, index: u32) -> u64 {
-        self.slots[index as usize].events
-    }
-    fn cell(&self, index: u32) -> Cell {
-        self.cells[index as usize]
-    }
-    fn cell_owner(&self, index: u32) -> (u32, u32) {
-        let cell = &self.cells[index as usize];
-        (cell.slot, cell.generation)
-    }
-    fn control(&self) -> Control {
-        self.control
-    }
-    fn set_epoch(&mut self, epoch: u64) {
-        self.control.epoch = epoch;
-    }
-    fn clear_slot(&mut self, index: u32) {
-        let slot = self.at(index);
-        *slot = Slot { generation: slot.generation, ..Slot::default() };
-    }
-    fn clear_cell(&mut self, index: u32) {
-        self.cells[index as usize] = Cell::default();
-    }
-}
 
 /// Memory and reader; time is in seconds.
 struct World {
@@ -520,6 +372,35 @@ fn the_end_of_an_old_thread_does_not_tell_what_the_vcpu_does() {
     assert_eq!((told.phase, told.since_ns), (Phase::Blocked, 300));
     assert_eq!(told.time.get(Phase::Blocked), SECOND);
     assert!(!tick.life.iter().any(|l| matches!(l, Life::VcpuGone(..))), "{:?}", tick.life);
+}
+
+#[test]
+fn a_thread_that_a_vcpu_left_adds_no_time_of_its_own() {
+    let mut world = World::new();
+    world.memory.claim(2, 0, 0);
+    world.memory.goes(2, phase::KVM, 0);
+    world.memory.goes(2, phase::VMM, 200_000_000);
+    world.memory.goes(2, phase::VMM_BLOCKED, 210_000_000);
+    // It moved, and is in the guest since.
+    world.memory.claim(1, 0, 300_000_000);
+    world.memory.goes(1, phase::GUEST, 300_000_000);
+    let tick = world.tick(1);
+    let told = of(&tick, vcpu(0));
+    assert_eq!(told.time.0, [0, 700_000_000, 200_000_000, 10_000_000, 0, 0, 90_000_000]);
+    world.tick(2);
+    // The old thread has something else to do; the vCPU goes on without an event.
+    world.memory.goes(2, phase::VMM, 2_400_000_000);
+    world.memory.goes(2, phase::VMM_BLOCKED, 2_500_000_000);
+    for second in 3..=5 {
+        let tick = world.tick(second);
+        for told in &tick.vcpus {
+            assert_eq!((told.phase, told.since_ns), (Phase::Guest, 300_000_000), "{second}");
+            assert_eq!(told.time.sum(), SECOND, "{second}");
+        }
+    }
+    let total = world.totals.vms[&VmId(1)].vcpus[&0].time;
+    assert_eq!(total.sum(), 5 * SECOND);
+    assert_eq!(total.get(Phase::Guest), 4_700_000_000);
 }
 
 #[test]
