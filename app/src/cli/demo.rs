@@ -4,11 +4,10 @@ use super::{Common, Failure, Screen, watch};
 use crate::source::{
     live::{
         Live,
-        host::{clock_ns, now_ns},
+        host::{now_ns, unix_ns},
     },
     synth,
 };
-use rustix::time::ClockId;
 use std::{
     io::Read,
     process::{Child, Command, Stdio},
@@ -29,6 +28,11 @@ pub struct Options {
 
 /// Starts the guest and watches it.
 pub fn run(options: &Options) -> Result<(), Failure> {
+    if !options.common.pids.is_empty() {
+        return Err(Failure::usage(
+            "demo watches the guest that it starts; `kvmscope watch --pid PID` watches another",
+        ));
+    }
     let screen = watch::prepare(&options.screen)?;
     let vm = options.common.vm.as_deref();
     let history = options.screen.history;
@@ -39,18 +43,25 @@ pub fn run(options: &Options) -> Result<(), Failure> {
             Ok((live, guest)) => {
                 let session = live.session().clone();
                 let result = watch::show(Box::new(live), session, &screen, history, vm);
-                guest.end();
+                if let Some(said) = guest.end() {
+                    eprintln!("kvmscope: the demo's guest had ended before: {said}");
+                }
                 return result;
             }
             Err(why) => why,
         }
     };
-    let begin = (now_ns(), clock_ns(ClockId::Realtime));
+    let begin = (now_ns(), unix_ns());
     let source =
         synth::Synth::new(synth::plan::Plan::noisy_host(), 1, begin, &why, &real_command())
             .interval(options.common.interval);
     let session = source.session().clone();
-    watch::show(Box::new(source), session, &screen, history, vm)
+    watch::show(Box::new(source), session, &screen, history, vm)?;
+    if !options.synthetic {
+        eprintln!("kvmscope: these numbers were invented: {why}");
+        eprintln!("kvmscope: for real ones: {}", real_command());
+    }
+    Ok(())
 }
 
 /// The probes on the guest, or why they cannot be.
@@ -65,11 +76,11 @@ fn real(options: &Options) -> Result<(Live, Guest), String> {
         }
         Ok(live) => {
             let why = live.session().probes.iter().find_map(|probe| probe.why.clone());
-            guest.end();
+            let _ = guest.end();
             Err(why.unwrap_or_else(|| "no probe could be attached".to_owned()))
         }
         Err(error) => {
-            guest.end();
+            let _ = guest.end();
             Err(error.to_string())
         }
     }
@@ -81,6 +92,16 @@ fn real_command() -> String {
         .map_or_else(|_| "kvmscope".to_owned(), |path| path.display().to_string());
     let root = rustix::process::geteuid().is_root();
     format!("{}{program} demo", if root { "" } else { "sudo " })
+}
+
+/// The last words of a guest that has ended or is about to.
+fn said(child: &mut Child) -> String {
+    let mut said = String::new();
+    if let Some(mut err) = child.stderr.take() {
+        let _ = err.read_to_string(&mut said);
+    }
+    let said = said.trim().trim_start_matches("kvmscope: ");
+    if said.is_empty() { "it did not say why".to_owned() } else { said.to_owned() }
 }
 
 /// The guest in its child process; it ends when its standard input does.
@@ -107,26 +128,24 @@ impl Guest {
         if running {
             return Ok(Self { child });
         }
-        let mut said = String::new();
-        if let Some(mut err) = child.stderr.take() {
-            let _ = err.read_to_string(&mut said);
-        }
+        let said = said(&mut child);
         let _ = child.wait();
-        let said = said.trim().trim_start_matches("kvmscope: ").to_owned();
-        Err(if said.is_empty() { "the guest ended at once".to_owned() } else { said })
+        Err(said)
     }
 
-    /// Ends it and waits for it.
-    fn end(mut self) {
+    /// Ends it and waits for it. What it said if it had ended by itself before.
+    fn end(mut self) -> Option<String> {
+        let early = self.child.try_wait().ok().flatten().is_some();
         drop(self.child.stdin.take());
         let until = std::time::Instant::now() + PATIENCE;
         while std::time::Instant::now() < until {
             match self.child.try_wait() {
                 Ok(None) => std::thread::sleep(Duration::from_millis(5)),
-                _ => return,
+                _ => return early.then(|| said(&mut self.child)),
             }
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
+        None
     }
 }

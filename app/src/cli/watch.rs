@@ -72,7 +72,8 @@ pub fn show(
     };
     let mut state = State::new(session, limits);
     if let Some(name) = vm {
-        state.act(Action::FilterEdit(format!("name={name}")));
+        // Quotes keep signs of the filter's own in a name together; it has no way to quote a quote.
+        state.act(Action::FilterEdit(format!("name=\"{name}\"")));
         state.act(Action::FilterAccept);
     }
     let feed = Feed::start(source)

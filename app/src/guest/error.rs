@@ -33,7 +33,8 @@ impl Error {
                     .to_owned()
             }
             libc::EACCES | libc::EPERM => {
-                "/dev/kvm may not be opened by this user; become root or join the group kvm"
+                "/dev/kvm may not be opened by this user; become root, or join the device's \
+                 group (usually the group kvm)"
                     .to_owned()
             }
             libc::EBUSY => {

@@ -124,7 +124,7 @@ fn device(facts: &Facts) -> Finding {
     match &facts.dev_kvm {
         DevKvm::Usable => Finding::new("kvm-device", Severity::Ok, "/dev/kvm can be opened."),
         DevKvm::Refused => note("/dev/kvm may not be opened by this user.".to_owned())
-            .todo("Join its group and log in again.")
+            .todo("Be root, or join the device's group (`ls -l /dev/kvm`; usually kvm) and log in again.")
             .command("sudo usermod -aG kvm \"$USER\""),
         DevKvm::Missing => note("There is no /dev/kvm.".to_owned())
             .todo("In a container, hand the device in; else udev should make it."),

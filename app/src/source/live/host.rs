@@ -18,6 +18,11 @@ pub fn now_ns() -> u64 {
     clock_ns(ClockId::Monotonic)
 }
 
+/// Wall time, ns since the Unix epoch.
+pub fn unix_ns() -> u64 {
+    clock_ns(ClockId::Realtime)
+}
+
 /// CPU time of this process so far, ns.
 pub fn own_cpu_ns() -> u64 {
     clock_ns(ClockId::ProcessCPUTime)

@@ -24,7 +24,7 @@ use crate::{
     },
     trace,
 };
-use host::{Module, now_ns};
+use host::{Module, now_ns, unix_ns};
 use loader::{LoadError, Loaded};
 use memory::{Maps, Memory};
 use names::ProcNames;
@@ -279,16 +279,17 @@ fn open_probes(options: &Options, module: Module) -> Result<(Option<Probes>, Ses
         let (mut loaded, mut maps) = Loaded::load(&plan, &options.pids)?;
         // Epoch 0 is "never" in a fresh cell.
         maps.set_epoch(1);
+        // Before the first probe: what it counts while the others are attached is of this session.
+        (session.started_ns, session.started_unix_ns) = (now_ns(), unix_ns());
         loaded.attach(true);
         session.probes = loaded.statuses();
         Some(Probes { loaded, maps, vendor: module.vendor })
     } else {
+        (session.started_ns, session.started_unix_ns) = (now_ns(), unix_ns());
         session.probes = waiting(options);
         session.notices.push(WAITING.to_owned());
         None
     };
-    session.started_ns = now_ns();
-    session.started_unix_ns = host::clock_ns(rustix::time::ClockId::Realtime);
     Ok((probes, session))
 }
 

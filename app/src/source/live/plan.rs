@@ -56,7 +56,9 @@ impl Family {
     pub fn costs(self) -> &'static str {
         match self {
             Self::Exit => "kernel exits are not shown",
-            Self::Userspace => "userspace exits and VMM time are not shown",
+            Self::Userspace => {
+                "userspace exits are not shown, and VMM time counts as handling time"
+            }
             Self::Sched => "time off the CPU is counted as handling time",
             Self::Base => "ended threads are noticed late",
         }
@@ -207,11 +209,12 @@ pub fn plan(kernel: &Kernel, families: &[Family]) -> Plan {
         probe("kvm", "kvm_entry", Family::Exit, raw("kvm_entry"), None),
         probe("kvm", "kvm_exit", Family::Exit, vec![("kvm_exit", How::Tracepoint)], exit),
     ];
-    // An exit's VMM time, and where a vCPU is at all, come from the userspace family.
+    // Which threads are vCPUs, and an exit's VMM time, come from the userspace family.
     let wanted = |family: Family| {
         family == Family::Base
             || families.contains(&family)
-            || (family == Family::Userspace && families.contains(&Family::Exit))
+            || (family == Family::Userspace
+                && (families.contains(&Family::Exit) || families.contains(&Family::Sched)))
     };
     Plan {
         probes: all.into_iter().filter(|p| wanted(p.family)).collect(),
@@ -414,6 +417,7 @@ mod tests {
             ["sched_process_exit", "kvm_userspace_exit", "kvm_fpu"]
         );
         assert!(events(&[Family::Exit]).contains(&"kvm_fpu"));
+        assert!(events(&[Family::Sched]).contains(&"kvm_fpu"), "it tells which threads are vCPUs");
         assert!(!events(&[Family::Exit]).contains(&"sched_switch"));
     }
 

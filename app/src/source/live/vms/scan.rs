@@ -63,11 +63,11 @@ pub fn why_no_vm(pid: u32, facts: Option<&ProcFacts>, scan: &Scan) -> Option<Str
 /// What could be meant instead.
 fn others(scan: &Scan) -> String {
     if scan.processes.is_empty() {
-        return "no process does now (`kvmscope demo` starts a VM)".to_owned();
+        return "no process holds a VM now (`kvmscope demo` starts one)".to_owned();
     }
     let pids: Vec<String> = scan.processes.iter().take(8).map(|p| p.pid.to_string()).collect();
     let more = if scan.processes.len() > pids.len() { ", …" } else { "" };
-    format!("these do: {}{more}", pids.join(", "))
+    format!("these hold VMs: {}{more}", pids.join(", "))
 }
 
 /// Scans every process. Takes some milliseconds per thousand descriptors; processes that end
@@ -190,12 +190,12 @@ mod tests {
         let facts = ProcFacts { comm: "ba\u{1b}sh".into(), ..ProcFacts::default() };
         let mut scan = Scan::default();
         let none = why_no_vm(7, Some(&facts), &scan).expect("a sentence");
-        assert!(none.starts_with("process 7 (bash) holds no VM; no process does now"), "{none}");
+        assert!(none.starts_with("process 7 (bash) holds no VM; no process holds a VM now"), "{none}");
         assert!(why_no_vm(7, None, &scan).expect("a sentence").contains("there is no process 7"));
 
         scan.processes = (1..=9).map(|pid| KvmProcess { pid, vms: 1, vcpus: 1 }).collect();
         let some = why_no_vm(77, Some(&facts), &scan).expect("a sentence");
-        assert!(some.ends_with("these do: 1, 2, 3, 4, 5, 6, 7, 8, …"), "{some}");
+        assert!(some.ends_with("these hold VMs: 1, 2, 3, 4, 5, 6, 7, 8, …"), "{some}");
         assert_eq!(why_no_vm(7, Some(&facts), &scan), None);
         scan.refused = 1;
         assert_eq!(why_no_vm(77, Some(&facts), &scan), None, "not known");
