@@ -3,6 +3,9 @@
 //! Invariants: a slot is written only by its thread, or by `sched_switch`, which is ordered with
 //! it; `owner` is the thread's id exactly while the slot is live; a thread has its bit in `KNOWN`
 //! exactly while it has an entry in `THREADS`.
+//!
+//! Functions that are not inlined have plain names, so that the object does not depend on the
+//! directory it is built in.
 
 use crate::{clock, element, facts, maps::*, state::Account};
 use aya_ebpf::helpers::{
@@ -33,6 +36,46 @@ pub fn current() -> Option<(u32, &'static mut SlotEntry)> {
     }
     let index = find_or_claim();
     Some((index, slot_at(index)?))
+}
+
+/// The slot of the current thread, which runs this vCPU.
+#[inline(always)]
+pub fn current_vcpu(vcpu: u64) -> Option<(u32, &'static mut SlotEntry)> {
+    let (index, slot) = current()?;
+    if slot.vcpu == vcpu {
+        return Some((index, slot));
+    }
+    let index = identify(index, vcpu);
+    Some((index, slot_at(index)?))
+}
+
+/// Which VM and which vCPU: once per thread and vCPU. Answers with the slot, another one if the
+/// thread ran another vCPU before.
+#[inline(never)]
+#[unsafe(no_mangle)]
+fn identify(index: u32, vcpu: u64) -> u32 {
+    let mut index = index;
+    let Some(mut slot) = slot_at(index) else { return IGNORED };
+    if slot.vcpu != 0 {
+        index = replace();
+        let Some(other) = slot_at(index) else { return IGNORED };
+        slot = other;
+    }
+    // SAFETY: probe reads: a wrong address is an error, not a fault.
+    unsafe {
+        if let Ok(kvm) = bpf_probe_read_kernel((vcpu + u64::from(facts::vcpu_kvm())) as *const u64)
+        {
+            slot.kvm = kvm;
+        }
+        let id = facts::vcpu_id();
+        if id != 0
+            && let Ok(id) = bpf_probe_read_kernel((vcpu + u64::from(id)) as *const u32)
+        {
+            slot.vcpu_id = id;
+        }
+    }
+    slot.vcpu = vcpu;
+    index
 }
 
 /// The slot of a thread that has its bit in `KNOWN`, if it is a watched one.
@@ -118,6 +161,7 @@ pub fn switched_in(index: u32, slot: &mut Slot) {
 }
 
 #[inline(never)]
+#[unsafe(no_mangle)]
 fn find_or_claim() -> u32 {
     let both = bpf_get_current_pid_tgid();
     // SAFETY: the value is copied at once.
@@ -229,6 +273,7 @@ pub fn forget(tid: u32) {
 
 /// The current thread runs another vCPU than the slot says: ends that slot and claims another.
 #[inline(never)]
+#[unsafe(no_mangle)]
 pub fn replace() -> u32 {
     let both = bpf_get_current_pid_tgid();
     let tid = both as u32;
@@ -243,6 +288,7 @@ pub fn replace() -> u32 {
 
 /// Takes a cell for a reason that the slot has not met yet; 0 when there is none, which is counted.
 #[inline(never)]
+#[unsafe(no_mangle)]
 pub fn new_cell(index: u32, kind: u32, isa: u32, code: u32) -> u32 {
     let taken = take_cell(index, kind, isa, code);
     if taken == 0

@@ -35,7 +35,7 @@ watched() {
 
 # traced SUBJECT PROGRAM: under bpftrace, attached before the loads begin (BEGIN comes after everything is attached).
 traced() {
-    LD_LIBRARY_PATH=$peer_libraries bpftrace -o "/out/$1.counts" -e "BEGIN { printf(\"attached\n\"); } $2" >"/out/$1.log" 2>&1 &
+    LD_LIBRARY_PATH=$peer_libraries bpftrace -B none -o "/out/$1.counts" -e "BEGIN { printf(\"attached\n\"); } $2" >"/out/$1.log" 2>&1 &
     tracer=$!
     tries=600
     until grep -q attached "/out/$1.counts" 2>/dev/null; do
