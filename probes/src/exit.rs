@@ -10,8 +10,9 @@ use aya_ebpf::{
     macros::{raw_tracepoint, tracepoint},
     programs::{RawTracePointContext, TracePointContext},
 };
+use core::arch::asm;
 use kvmscope_shared::{
-    column::{column_of, split_reason},
+    column::{ISA_SVM, SVM_EXIT_MSR, column_of, split_reason},
     slot::{KIND_EXIT, KIND_USERSPACE, NO_VCPU_ID, SlotEntry, phase},
 };
 
@@ -26,15 +27,16 @@ pub fn kvm_exit(ctx: TracePointContext) -> u32 {
 
 #[inline(always)]
 fn on_classic(exit: &Exit) -> Option<()> {
-    let (mut index, mut slot) = slots::current()?;
+    let mut slot = slots::current()?;
     if slot.vcpu_id != exit.vcpu_id {
         if slot.vcpu_id != NO_VCPU_ID {
-            index = slots::replace();
-            slot = slots::slot_at(index)?;
+            slot = slots::slot_at(slots::replace())?;
         }
         slot.vcpu_id = exit.vcpu_id;
     }
-    on_exit(index, slot, exit)
+    slot.isa = exit.isa;
+    let (code, flags) = split_reason(exit.isa, exit.reason, exit.info1);
+    on_exit(slot, exit, code, flags)
 }
 
 /// The same on AMD, with the record's fields from the VMCB. Raw arguments: `struct kvm_vcpu *`, isa.
@@ -46,8 +48,9 @@ pub fn kvm_exit_svm(ctx: RawTracePointContext) -> i32 {
 
 #[inline(always)]
 fn on_svm(vcpu: u64) -> Option<()> {
-    let (index, slot) = slots::current_vcpu(vcpu)?;
-    on_exit(index, slot, &record::svm(vcpu)?)
+    let slot = slots::current_vcpu(vcpu)?;
+    let exit = record::svm(vcpu)?;
+    on_exit(slot, &exit, svm_code(&exit), 0)
 }
 
 /// The same where the kernel has `bpf_rdonly_cast`.
@@ -59,20 +62,31 @@ pub fn kvm_exit_svm_cast(ctx: RawTracePointContext) -> i32 {
 
 #[inline(always)]
 fn on_svm_cast(vcpu: u64) -> Option<()> {
-    let (index, slot) = slots::current_vcpu(vcpu)?;
-    on_exit(index, slot, &record::svm_cast(vcpu))
+    let slot = slots::current_vcpu(vcpu)?;
+    let exit = record::svm_cast(vcpu);
+    on_exit(slot, &exit, svm_code(&exit), 0)
+}
+
+/// [`split_reason`] for SVM, where nothing but an MSR exit is split.
+#[inline(always)]
+fn svm_code(exit: &Exit) -> u32 {
+    if exit.reason != SVM_EXIT_MSR {
+        return exit.reason;
+    }
+    let mut info1 = exit.info1;
+    // SAFETY: no instruction; it keeps the compiler from working this out for every exit.
+    unsafe { asm!("/* {0} */", inout(reg) info1, options(nomem, nostack)) };
+    split_reason(ISA_SVM, SVM_EXIT_MSR, info1).0
 }
 
 #[inline(always)]
-fn on_exit(index: u32, slot: &mut SlotEntry, exit: &Exit) -> Option<()> {
+fn on_exit(slot: &mut SlotEntry, exit: &Exit, code: u32, flags: u32) -> Option<()> {
     slot.events += 1;
-    slot.isa = exit.isa;
     slot.exit_reason = exit.reason;
     slot.rip = exit.rip;
     slot.info1 = exit.info1;
     slot.info2 = exit.info2;
-    let (code, flags) = split_reason(exit.isa, exit.reason, exit.info1);
-    let number = cell_of(slot, index, KIND_EXIT, exit.isa, code);
+    let number = cell_of(slot, KIND_EXIT, exit.isa, code);
     let cell = slots::cell_at(number)?;
     if number != 0 {
         cell.count += 1;
@@ -101,14 +115,14 @@ fn on_exit(index: u32, slot: &mut SlotEntry, exit: &Exit) -> Option<()> {
 
 /// The cell of a reason, taken at its first use; 0 when there is none left.
 #[inline(always)]
-fn cell_of(slot: &mut SlotEntry, index: u32, kind: u32, isa: u32, code: u32) -> u32 {
+fn cell_of(slot: &mut SlotEntry, kind: u32, isa: u32, code: u32) -> u32 {
     if let Some(column) = column_of(kind, code) {
         let number = *element(&mut slot.columns, u64::from(column));
         if number != 0 {
             return number;
         }
     }
-    slots::new_cell(index, kind, isa, code)
+    slots::new_cell(kind, isa, code)
 }
 
 /// `kvm_entry`: the guest runs (again). Raw arguments: `struct kvm_vcpu *` first, from 5.10 on.
@@ -122,7 +136,7 @@ pub fn kvm_entry(ctx: RawTracePointContext) -> i32 {
 fn on_entry(vcpu: u64) -> Option<()> {
     // First, so that what is done here is not in the exit's time.
     let now = clock();
-    let (_, slot) = slots::current_vcpu(vcpu)?;
+    let slot = slots::current_vcpu(vcpu)?;
     let spent = if slot.phase == phase::KVM {
         slot.account_to(phase::KVM, now)
     } else {
@@ -149,7 +163,7 @@ fn on_entry(vcpu: u64) -> Option<()> {
 /// `kvm_fpu`: KVM_RUN is entered (load 1) or left (load 0); on x86 from 5.4 to 7.3.
 #[raw_tracepoint(tracepoint = "kvm_fpu")]
 pub fn kvm_fpu(ctx: RawTracePointContext) -> i32 {
-    if let Some((_, slot)) = slots::current() {
+    if let Some(slot) = slots::current() {
         if ctx.arg::<u32>(0) == 0 {
             state::leave_run(slot);
         } else {
@@ -175,12 +189,12 @@ pub fn kvm_userspace_exit(ctx: RawTracePointContext) -> i32 {
 
 #[inline(always)]
 fn on_userspace_exit(reason: u32) -> Option<()> {
-    let (index, slot) = slots::current()?;
+    let slot = slots::current()?;
     if slot.phase != phase::VMM {
         // Attached between the two: this is where KVM_RUN was left.
         state::leave_run(slot);
     }
-    let number = cell_of(slot, index, KIND_USERSPACE, 0, reason);
+    let number = cell_of(slot, KIND_USERSPACE, 0, reason);
     let cell = slots::cell_at(number)?;
     if number != 0 {
         cell.count += 1;

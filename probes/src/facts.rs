@@ -64,6 +64,8 @@ facts! {
     VCPU_RIP: u32, vcpu_rip;
     /// Offset of `vcpu_svm.vmcb`; the vCPU is its first member.
     SVM_VMCB: u32, svm_vmcb;
+    /// The vendor whose raw `kvm_exit` is read without its record, as in `Slot::isa`; else 0.
+    ISA: u32, isa;
     /// Number of `struct pt_regs` in vmlinux's BTF: 21 integers in a row.
     TYPE_PT_REGS: u32, type_pt_regs;
 }

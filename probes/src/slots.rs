@@ -23,38 +23,43 @@ use kvmscope_shared::{
 pub const IGNORED: u32 = u32::MAX;
 
 /// The slot of the current thread, claimed if it has none. Only for events that prove that the
-/// thread runs a vCPU.
+/// thread runs a vCPU. Its number is in `CACHE` afterwards.
 #[inline(always)]
-pub fn current() -> Option<(u32, &'static mut SlotEntry)> {
+pub fn current() -> Option<&'static mut SlotEntry> {
     let tid = bpf_get_current_pid_tgid() as u32;
     // SAFETY: per-CPU memory of this program, which does not migrate while it runs.
     let cached = unsafe { *CACHE.get_ptr(0)? };
     if let Some(slot) = slot_at(cached)
         && slot.owner == tid
     {
-        return Some((cached, slot));
+        return Some(slot);
     }
-    let index = find_or_claim();
-    Some((index, slot_at(index)?))
+    slot_at(find_or_claim())
 }
 
 /// The slot of the current thread, which runs this vCPU.
 #[inline(always)]
-pub fn current_vcpu(vcpu: u64) -> Option<(u32, &'static mut SlotEntry)> {
-    let (index, slot) = current()?;
+pub fn current_vcpu(vcpu: u64) -> Option<&'static mut SlotEntry> {
+    let slot = current()?;
     if slot.vcpu == vcpu {
-        return Some((index, slot));
+        return Some(slot);
     }
-    let index = identify(index, vcpu);
-    Some((index, slot_at(index)?))
+    slot_at(identify(vcpu))
+}
+
+/// The number of the slot that [`current`] answered with.
+#[inline(always)]
+fn remembered() -> u32 {
+    // SAFETY: per-CPU memory of this program, which does not migrate while it runs.
+    CACHE.get_ptr(0).map_or(IGNORED, |cache| unsafe { *cache })
 }
 
 /// Which VM and which vCPU: once per thread and vCPU. Answers with the slot, another one if the
 /// thread ran another vCPU before.
 #[inline(never)]
 #[unsafe(no_mangle)]
-fn identify(index: u32, vcpu: u64) -> u32 {
-    let mut index = index;
+fn identify(vcpu: u64) -> u32 {
+    let mut index = remembered();
     let Some(mut slot) = slot_at(index) else { return IGNORED };
     if slot.vcpu != 0 {
         index = replace();
@@ -74,6 +79,7 @@ fn identify(index: u32, vcpu: u64) -> u32 {
             slot.vcpu_id = id;
         }
     }
+    slot.isa = facts::isa();
     slot.vcpu = vcpu;
     index
 }
@@ -126,9 +132,18 @@ pub fn epoch() -> u64 {
 pub fn known(tid: u32) -> bool {
     // SAFETY: array memory.
     match unsafe { KNOWN.get_ptr(tid >> 6).map(|p| *p) } {
-        Some(word) => word >> (tid & 63) & 1 != 0,
+        // Most words are 0, and that is told with fewer instructions.
+        Some(word) => word != 0 && bit_of(word, tid),
         None => false,
     }
+}
+
+#[inline(always)]
+fn bit_of(word: u64, tid: u32) -> bool {
+    let mut word = word;
+    // SAFETY: no instruction; it keeps the compiler from testing the bit before the word.
+    unsafe { asm!("/* {0} */", inout(reg) word, options(nomem, nostack)) };
+    word >> (tid & 63) & 1 != 0
 }
 
 /// Sets or clears a thread's bit. Adding is exact because the bit is known to be the other way,
@@ -286,11 +301,11 @@ pub fn replace() -> u32 {
     index
 }
 
-/// Takes a cell for a reason that the slot has not met yet; 0 when there is none, which is counted.
+/// Takes a cell for a reason that the current slot has not met yet; 0 when there is none, which is counted.
 #[inline(never)]
 #[unsafe(no_mangle)]
-pub fn new_cell(index: u32, kind: u32, isa: u32, code: u32) -> u32 {
-    let taken = take_cell(index, kind, isa, code);
+pub fn new_cell(kind: u32, isa: u32, code: u32) -> u32 {
+    let taken = take_cell(remembered(), kind, isa, code);
     if taken == 0
         && let Some(control) = control()
     {

@@ -1,7 +1,7 @@
 //! Which programs to load on this kernel, how, with what offsets and map sizes. Pure.
 
 use super::kernel::{Kernel, Member};
-use kvmscope_shared::cell::CELLS_PER_CHUNK;
+use kvmscope_shared::{cell::CELLS_PER_CHUNK, column::ISA_SVM};
 
 /// How a program is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -222,6 +222,7 @@ fn svm_ways(kernel: &Kernel, globals: &mut Vec<(&'static str, u32)>) -> Vec<(&'s
     ) else {
         return Vec::new();
     };
+    globals.push(("ISA", ISA_SVM));
     globals.push(("SVM_VMCB", vmcb));
     globals.push(("VCPU_RIP", arch + regs + 8 * REGS_RIP));
     let mut ways = vec![("kvm_exit_svm", How::Raw)];
