@@ -33,19 +33,22 @@ watched() {
     under "$name" kvmscope report "$@" --interval 60 --format json -o "/out/$name.report" --
 }
 
-# traced SUBJECT PROGRAM: under bpftrace, attached before the loads begin (BEGIN comes after everything is attached).
+# traced SUBJECT HOOKS PROGRAM: under bpftrace, once so many more hooks hold the module kvm; its maps come at its end.
 traced() {
-    LD_LIBRARY_PATH=$peer_libraries bpftrace -B none -o "/out/$1.counts" -e "BEGIN { printf(\"attached\n\"); } $2" >"/out/$1.log" 2>&1 &
+    before=$(cat /sys/module/kvm/refcnt)
+    LD_LIBRARY_PATH=$peer_libraries bpftrace -e "$3" >"/out/$1.counts" 2>"/out/$1.log" &
     tracer=$!
     tries=600
-    until grep -q attached "/out/$1.counts" 2>/dev/null; do
+    until [ "$(cat /sys/module/kvm/refcnt)" -ge $((before + $2)) ]; do
         tries=$((tries - 1))
         if [ $tries = 0 ] || ! kill -0 $tracer 2>/dev/null; then
+            kill -9 $tracer
             echo "$1 failed: $(tail -n 3 "/out/$1.log")" | tee -a /out/failed
             return
         fi
         usleep 100000
     done
+    sleep 2
     measure "$1" >>"/out/$1.log" 2>&1 || echo "$1 failed: the loads" | tee -a /out/failed
     kill -INT $tracer
     wait $tracer
@@ -67,8 +70,8 @@ for subject in $subjects; do
         defaults) watched defaults ;;
         family-*) watched "$subject" --probes "${subject#family-}" ;;
         everything) watched everything --probes exit,userspace,sched ;;
-        bpftrace-count) traced "$subject" "$count" ;;
-        bpftrace-histogram) traced "$subject" "$timing" ;;
+        bpftrace-count) traced "$subject" 1 "$count" ;;
+        bpftrace-histogram) traced "$subject" 2 "$timing" ;;
         perf-kvm-stat)
             # perf waits in poll and reads the buffers of its one processor, whose time is in the figures.
             under "$subject" env LD_LIBRARY_PATH="$peer_libraries" perf kvm stat record -a -o /tmp/perf.data --
