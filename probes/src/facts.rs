@@ -2,6 +2,7 @@
 //! drops the branches that do not apply.
 
 use core::ptr::read_volatile;
+use kvmscope_shared::hist::{QUICK, quick_table};
 
 macro_rules! facts {
     ($($(#[$doc:meta])* $static_name:ident: $ty:ty, $getter:ident;)*) => {$(
@@ -59,4 +60,27 @@ facts! {
     VCPU_KVM: u32, vcpu_kvm;
     /// Offset of `kvm_vcpu.vcpu_id`, 0 when unknown (no BTF for kvm): then `kvm_exit` tells.
     VCPU_ID: u32, vcpu_id;
+    /// Offset of `kvm_vcpu.arch.regs[VCPU_REGS_RIP]`.
+    VCPU_RIP: u32, vcpu_rip;
+    /// Offset of `vcpu_svm.vmcb`; the vCPU is its first member.
+    SVM_VMCB: u32, svm_vmcb;
+    /// The vendor whose raw `kvm_exit` is read without its record, as in `Slot::isa`; else 0.
+    ISA: u32, isa;
+    /// Number of `struct pt_regs` in vmlinux's BTF: 21 integers in a row.
+    TYPE_PT_REGS: u32, type_pt_regs;
+}
+
+/// See [`kvmscope_shared::hist::quick_bucket_of`].
+#[unsafe(no_mangle)]
+static QUICK_BUCKETS: [u8; QUICK] = quick_table();
+
+/// The quick table's element, for an index below its length.
+#[inline(always)]
+pub fn quick_bucket(index: u64) -> u8 {
+    let mut index = index;
+    // SAFETY: masked, by an instruction that the compiler cannot drop (see `element`).
+    unsafe {
+        core::arch::asm!("{0} &= {1}", inout(reg) index, const QUICK - 1, options(pure, nomem, nostack));
+        (&raw const QUICK_BUCKETS).cast::<u8>().add(index as usize).read_volatile()
+    }
 }

@@ -9,6 +9,7 @@
 mod exit;
 mod facts;
 mod maps;
+mod record;
 mod sched;
 mod slots;
 mod state;

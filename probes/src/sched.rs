@@ -15,20 +15,20 @@ const STATE_BITS: u32 = 0xff;
 /// `sched_switch` where the kernel has BTF: fields are read directly.
 #[btf_tracepoint(function = "sched_switch")]
 pub fn sched_switch_btf(ctx: BtfTracePointContext) -> i32 {
-    let next: *const u8 = ctx.arg(2);
-    if next.is_null() {
+    let (prev, next): (*const u8, *const u8) = (ctx.arg(1), ctx.arg(2));
+    if prev.is_null() || next.is_null() {
         return 0;
     }
     // SAFETY: the verifier checks the type and the offset.
-    let next_tid: u32 = unsafe { *next.add(facts::task_pid() as usize).cast() };
-    // `current` is still the thread that leaves.
-    let tid = bpf_get_current_pid_tgid() as u32;
+    let (tid, next_tid): (u32, u32) = unsafe {
+        let pid = facts::task_pid() as usize;
+        (*prev.add(pid).cast(), *next.add(pid).cast())
+    };
     if slots::known(tid) {
         let preempted: u64 = ctx.arg(0);
         let state: u32 = if facts::switch_state_arg() == 1 {
             ctx.arg(3)
         } else {
-            let prev: *const u8 = ctx.arg(1);
             // SAFETY: as above.
             unsafe { *prev.add(facts::task_state() as usize).cast() }
         };

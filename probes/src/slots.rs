@@ -3,6 +3,9 @@
 //! Invariants: a slot is written only by its thread, or by `sched_switch`, which is ordered with
 //! it; `owner` is the thread's id exactly while the slot is live; a thread has its bit in `KNOWN`
 //! exactly while it has an entry in `THREADS`.
+//!
+//! Functions that are not inlined have plain names, so that the object does not depend on the
+//! directory it is built in.
 
 use crate::{clock, element, facts, maps::*, state::Account};
 use aya_ebpf::helpers::{
@@ -20,19 +23,65 @@ use kvmscope_shared::{
 pub const IGNORED: u32 = u32::MAX;
 
 /// The slot of the current thread, claimed if it has none. Only for events that prove that the
-/// thread runs a vCPU.
+/// thread runs a vCPU. Its number is in `CACHE` afterwards.
 #[inline(always)]
-pub fn current() -> Option<(u32, &'static mut SlotEntry)> {
+pub fn current() -> Option<&'static mut SlotEntry> {
     let tid = bpf_get_current_pid_tgid() as u32;
     // SAFETY: per-CPU memory of this program, which does not migrate while it runs.
     let cached = unsafe { *CACHE.get_ptr(0)? };
     if let Some(slot) = slot_at(cached)
         && slot.owner == tid
     {
-        return Some((cached, slot));
+        return Some(slot);
     }
-    let index = find_or_claim();
-    Some((index, slot_at(index)?))
+    slot_at(find_or_claim())
+}
+
+/// The slot of the current thread, which runs this vCPU.
+#[inline(always)]
+pub fn current_vcpu(vcpu: u64) -> Option<&'static mut SlotEntry> {
+    let slot = current()?;
+    if slot.vcpu == vcpu {
+        return Some(slot);
+    }
+    slot_at(identify(vcpu))
+}
+
+/// The number of the slot that [`current`] answered with.
+#[inline(always)]
+fn remembered() -> u32 {
+    // SAFETY: per-CPU memory of this program, which does not migrate while it runs.
+    CACHE.get_ptr(0).map_or(IGNORED, |cache| unsafe { *cache })
+}
+
+/// Which VM and which vCPU: once per thread and vCPU. Answers with the slot, another one if the
+/// thread ran another vCPU before.
+#[inline(never)]
+#[unsafe(no_mangle)]
+fn identify(vcpu: u64) -> u32 {
+    let mut index = remembered();
+    let Some(mut slot) = slot_at(index) else { return IGNORED };
+    if slot.vcpu != 0 {
+        index = replace();
+        let Some(other) = slot_at(index) else { return IGNORED };
+        slot = other;
+    }
+    // SAFETY: probe reads: a wrong address is an error, not a fault.
+    unsafe {
+        if let Ok(kvm) = bpf_probe_read_kernel((vcpu + u64::from(facts::vcpu_kvm())) as *const u64)
+        {
+            slot.kvm = kvm;
+        }
+        let id = facts::vcpu_id();
+        if id != 0
+            && let Ok(id) = bpf_probe_read_kernel((vcpu + u64::from(id)) as *const u32)
+        {
+            slot.vcpu_id = id;
+        }
+    }
+    slot.isa = facts::isa();
+    slot.vcpu = vcpu;
+    index
 }
 
 /// The slot of a thread that has its bit in `KNOWN`, if it is a watched one.
@@ -83,9 +132,18 @@ pub fn epoch() -> u64 {
 pub fn known(tid: u32) -> bool {
     // SAFETY: array memory.
     match unsafe { KNOWN.get_ptr(tid >> 6).map(|p| *p) } {
-        Some(word) => word >> (tid & 63) & 1 != 0,
+        // Most words are 0, and that is told with fewer instructions.
+        Some(word) => word != 0 && bit_of(word, tid),
         None => false,
     }
+}
+
+#[inline(always)]
+fn bit_of(word: u64, tid: u32) -> bool {
+    let mut word = word;
+    // SAFETY: no instruction; it keeps the compiler from testing the bit before the word.
+    unsafe { asm!("/* {0} */", inout(reg) word, options(nomem, nostack)) };
+    word >> (tid & 63) & 1 != 0
 }
 
 /// Sets or clears a thread's bit. Adding is exact because the bit is known to be the other way,
@@ -118,6 +176,7 @@ pub fn switched_in(index: u32, slot: &mut Slot) {
 }
 
 #[inline(never)]
+#[unsafe(no_mangle)]
 fn find_or_claim() -> u32 {
     let both = bpf_get_current_pid_tgid();
     // SAFETY: the value is copied at once.
@@ -229,6 +288,7 @@ pub fn forget(tid: u32) {
 
 /// The current thread runs another vCPU than the slot says: ends that slot and claims another.
 #[inline(never)]
+#[unsafe(no_mangle)]
 pub fn replace() -> u32 {
     let both = bpf_get_current_pid_tgid();
     let tid = both as u32;
@@ -241,10 +301,11 @@ pub fn replace() -> u32 {
     index
 }
 
-/// Takes a cell for a reason that the slot has not met yet; 0 when there is none, which is counted.
+/// Takes a cell for a reason that the current slot has not met yet; 0 when there is none, which is counted.
 #[inline(never)]
-pub fn new_cell(index: u32, kind: u32, isa: u32, code: u32) -> u32 {
-    let taken = take_cell(index, kind, isa, code);
+#[unsafe(no_mangle)]
+pub fn new_cell(kind: u32, isa: u32, code: u32) -> u32 {
+    let taken = take_cell(remembered(), kind, isa, code);
     if taken == 0
         && let Some(control) = control()
     {
@@ -279,6 +340,11 @@ fn take_cell(index: u32, kind: u32, isa: u32, code: u32) -> u32 {
         Some(column) => *element(&mut slot.columns, u64::from(column)) = number,
         None => {
             if UNKNOWN.insert(key, number, 0).is_err() {
+                if within == 0 && slot.cells_used >= CELLS_PER_CHUNK {
+                    // The chunk was taken for this cell alone.
+                    let _ = FREE_CHUNKS.push(slot.extra_chunk, 0);
+                    slot.extra_chunk = 0;
+                }
                 return 0;
             }
         }

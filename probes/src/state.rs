@@ -1,9 +1,9 @@
 //! The thread's state machine and the end of an exit, as methods of slot and cell.
 
-use crate::{clock, element, slots};
+use crate::{clock, element, facts, slots};
 use kvmscope_shared::{
     cell::Cell,
-    hist::bucket_of,
+    hist::quick_bucket_of,
     slot::{Slot, phase},
 };
 
@@ -11,6 +11,12 @@ use kvmscope_shared::{
 pub trait Account {
     /// Adds the time since the last change to the phase it was spent in, and answers with it (ns).
     fn account(&mut self, now: u64) -> u64;
+    /// The same where the phase is known, which saves the look.
+    fn account_to(&mut self, phase: u32, now: u64) -> u64;
+    /// Before something is added to the times of the exit being handled.
+    fn interrupt(&mut self);
+    /// An exit begins, not interrupted yet.
+    fn open(&mut self, cell: u32);
 }
 
 impl Account for Slot {
@@ -22,13 +28,40 @@ impl Account for Slot {
         self.since_ns = now;
         spent
     }
+
+    #[inline(always)]
+    fn account_to(&mut self, phase: u32, now: u64) -> u64 {
+        let spent = now.saturating_sub(self.since_ns);
+        self.phase_ns[phase as usize] += spent;
+        self.since_ns = now;
+        spent
+    }
+
+    #[inline(always)]
+    fn interrupt(&mut self) {
+        if self.interrupted == 0 {
+            self.exit_acc_ns = 0;
+            self.exit_off_ns = 0;
+            self.exit_vmm_ns = 0;
+            self.interrupted = 1;
+        }
+    }
+
+    #[inline(always)]
+    fn open(&mut self, cell: u32) {
+        let both = (&raw mut *self).wrapping_byte_add(core::mem::offset_of!(Slot, open_cell));
+        // SAFETY: `open_cell` and `interrupted` are eight aligned bytes (asserted beside them); the
+        // target is little-endian, so the upper half is `interrupted`.
+        unsafe { *both.cast::<u64>() = u64::from(cell) };
+    }
 }
 
 /// Adds a handling time to a cell's total, histogram and extremes.
 #[inline(always)]
 pub fn time(cell: &mut Cell, ns: u64) {
     cell.total_ns += ns;
-    *element(&mut cell.hist, bucket_of(ns) as u64) += 1;
+    let bucket = quick_bucket_of(ns, facts::quick_bucket);
+    *element(&mut cell.hist, bucket as u64) += 1;
     let epoch = slots::epoch();
     let bank = element(&mut cell.extremes, epoch);
     if bank.epoch != epoch {
@@ -58,10 +91,14 @@ pub fn enter_run(slot: &mut Slot) {
             cell.vmm_ns += dwell;
         }
         slot.user_cell = 0;
-        slot.exit_vmm_ns += dwell;
+        if slot.open_cell != 0 {
+            slot.interrupt();
+            slot.exit_vmm_ns += dwell;
+        }
     } else if slot.open_cell != 0 {
         // The guest's FPU state was put away and taken back inside KVM_RUN (a vCPU reset with
         // MPX does that): the VMM never ran.
+        slot.interrupt();
         slot.exit_acc_ns += spent;
     }
     slot.phase = phase::KVM;
@@ -74,6 +111,7 @@ pub fn leave_run(slot: &mut Slot) {
     let now = clock();
     let spent = slot.account(now);
     if slot.open_cell != 0 {
+        slot.interrupt();
         slot.exit_acc_ns += spent;
     }
     slot.phase = phase::VMM;
@@ -87,6 +125,7 @@ pub fn leave_run(slot: &mut Slot) {
 pub fn switch_out(slot: &mut Slot, runnable: bool) {
     let spent = slot.account(clock());
     if slot.phase == phase::KVM && slot.open_cell != 0 {
+        slot.interrupt();
         slot.exit_acc_ns += spent;
     }
     slot.resume = slot.phase;
@@ -110,7 +149,8 @@ pub fn switch_in(slot: &mut Slot) {
     }
     if slot.resume == phase::VMM {
         slot.user_off_ns += spent;
-    } else {
+    } else if slot.open_cell != 0 {
+        slot.interrupt();
         slot.exit_off_ns += spent;
     }
     slot.phase = slot.resume;

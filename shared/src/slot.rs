@@ -1,7 +1,10 @@
 //! A slot: one vCPU thread, who it is and what it is doing.
 
 use crate::{column::COLUMNS, zeroed};
-use core::ops::{Deref, DerefMut};
+use core::{
+    mem::offset_of,
+    ops::{Deref, DerefMut},
+};
 
 /// A kernel exit: the hardware left guest mode (`kvm_exit`).
 pub const KIND_EXIT: u32 = 0;
@@ -63,8 +66,8 @@ pub struct Slot {
     pub vcpu_id: u32,
     /// CPU it was last switched to.
     pub cpu: u32,
-    /// Keeps what follows aligned.
-    pub pad: u32,
+    /// First cell of the pool chunk in use, 0 while the slot's own chunk has room.
+    pub extra_chunk: u32,
     /// Start of the thread group's leader, ns of CLOCK_BOOTTIME, as in `/proc/PID/stat` but not
     /// rounded; 0 where the kernel has no BTF to find it by.
     pub start_ns: u64,
@@ -96,8 +99,13 @@ pub struct Slot {
     // -- the kernel exit being handled --
     /// Its cell, or 0 when none is open. (Cell 0 is never handed out.)
     pub open_cell: u32,
+    /// 1 when its handling was interrupted: the thread left its CPU or KVM_RUN. Only then the three
+    /// times below are this exit's, else 0 stands for each. Follows `open_cell`: one store sets both.
+    pub interrupted: u32,
     /// The exit reason as recorded, with flag bits.
     pub exit_reason: u32,
+    /// `isa` of the last `kvm_exit` record, 0 before the first.
+    pub isa: u32,
     /// When it began.
     pub exit_ns: u64,
     /// Handling time so far, up to the last change of phase.
@@ -116,18 +124,12 @@ pub struct Slot {
     // -- the userspace exit being handled --
     /// Its cell, or 0.
     pub user_cell: u32,
-    /// `isa` of the last `kvm_exit` record, 0 before the first.
-    pub isa: u32,
+    /// Cells taken.
+    pub cells_used: u32,
     /// When KVM_RUN was left, ns of the probes' clock.
     pub user_ns: u64,
     /// Time off the CPU since then.
     pub user_off_ns: u64,
-
-    // -- cells --
-    /// Cells taken.
-    pub cells_used: u32,
-    /// First cell of the pool chunk in use, 0 while the slot's own chunk has room.
-    pub extra_chunk: u32,
 }
 
 /// A slot and its column table; what the map holds. Readers need only the head.
@@ -166,7 +168,7 @@ zeroed!(
         tid: 0,
         vcpu_id: 0,
         cpu: 0,
-        pad: 0,
+        extra_chunk: 0,
         start_ns: 0,
         kvm: 0,
         vcpu: 0,
@@ -180,7 +182,9 @@ zeroed!(
         phase_ns: [0; phase::COUNT],
         events: 0,
         open_cell: 0,
+        interrupted: 0,
         exit_reason: 0,
+        isa: 0,
         exit_ns: 0,
         exit_acc_ns: 0,
         exit_off_ns: 0,
@@ -189,13 +193,13 @@ zeroed!(
         info1: 0,
         info2: 0,
         user_cell: 0,
-        isa: 0,
+        cells_used: 0,
         user_ns: 0,
         user_off_ns: 0,
-        cells_used: 0,
-        extra_chunk: 0,
     }
 );
 
 const _: () = assert!(size_of::<Slot>() == 288);
+const _: () = assert!(offset_of!(Slot, open_cell).is_multiple_of(8));
+const _: () = assert!(offset_of!(Slot, interrupted) == offset_of!(Slot, open_cell) + 4);
 const _: () = assert!(size_of::<SlotEntry>() == 288 + 4 * COLUMNS);

@@ -1,6 +1,6 @@
-//! Member offsets from the kernel's BTF.
+//! Member offsets and type numbers from the kernel's BTF.
 //!
-//! Only this: where a member of a named struct is. The published crates build the whole type
+//! Only this: where a member of a named struct is, and which number a named struct or function has. The published crates build the whole type
 //! graph first (a quarter of a second for vmlinux) or do not read a module's split BTF; a walk
 //! over the records that keeps nothing takes a few milliseconds.
 //! Layout: Documentation/bpf/btf.rst; include/uapi/linux/btf.h.
@@ -8,19 +8,31 @@
 use std::collections::BTreeMap;
 
 const MAGIC: u16 = 0xeb9f;
-const KIND_STRUCT: u32 = 4;
+/// `BTF_KIND_STRUCT`.
+pub const KIND_STRUCT: u32 = 4;
+/// `BTF_KIND_FUNC`.
+pub const KIND_FUNC: u32 = 12;
 
 /// A BTF blob: `/sys/kernel/btf/vmlinux`, or a module's, which continues the strings of vmlinux.
 pub struct Btf<'a> {
     types: &'a [u8],
     strings: &'a [u8],
-    /// Length of vmlinux's strings, 0 for vmlinux itself.
-    base_strings: usize,
+    /// vmlinux's strings, which a module's continue; none for vmlinux itself.
+    base_strings: &'a [u8],
+}
+
+/// A type's three words, and where what follows them begins.
+struct Record {
+    name: u32,
+    kind: u32,
+    vlen: usize,
+    bit_sizes: bool,
+    at: usize,
 }
 
 impl<'a> Btf<'a> {
     /// Reads the header. `None` when this is no BTF, or is cut off.
-    pub fn new(bytes: &'a [u8], base_strings: usize) -> Option<Self> {
+    pub fn new(bytes: &'a [u8], base_strings: &'a [u8]) -> Option<Self> {
         let word = |at| read_u32(bytes, at).map(|w| w as usize);
         if u16::from_le_bytes(bytes.get(..2)?.try_into().ok()?) != MAGIC {
             return None;
@@ -35,9 +47,9 @@ impl<'a> Btf<'a> {
         Some(Self { types, strings, base_strings })
     }
 
-    /// Length of the string section: the base of a module's.
-    pub fn strings_len(&self) -> usize {
-        self.strings.len()
+    /// The string section: the base of a module's.
+    pub fn strings(&self) -> &'a [u8] {
+        self.strings
     }
 
     /// Offsets in bytes of the asked-for members (`("task_struct", "pid")`) that exist. Bit fields
@@ -47,21 +59,36 @@ impl<'a> Btf<'a> {
         wanted: &[(&'static str, &'static str)],
     ) -> BTreeMap<(&'static str, &'static str), u32> {
         let mut found = BTreeMap::new();
-        let mut at = 0;
-        while let (Some(name), Some(info)) =
-            (read_u32(self.types, at), read_u32(self.types, at + 4))
-        {
-            let (kind, vlen) = (info >> 24 & 0x1f, (info & 0xffff) as usize);
-            let Some(extra) = trailing(kind, vlen) else { break };
-            if kind == KIND_STRUCT
-                && let Some(name) = self.string(name)
+        for (_, record) in self.records() {
+            if record.kind == KIND_STRUCT
+                && let Some(name) = self.string(record.name)
                 && wanted.iter().any(|(of, _)| of.as_bytes() == name)
             {
-                self.members(at + 12, vlen, info >> 31 != 0, name, wanted, &mut found);
+                self.members(record.at, record.vlen, record.bit_sizes, name, wanted, &mut found);
             }
-            at += 12 + extra;
         }
         found
+    }
+
+    /// Number of the first type of this kind and name, in vmlinux.
+    pub fn number(&self, kind: u32, name: &str) -> Option<u32> {
+        self.records()
+            .find(|(_, record)| {
+                record.kind == kind && self.string(record.name) == Some(name.as_bytes())
+            })
+            .map(|(number, _)| number)
+    }
+
+    /// Every record with its number, which counts from 1 (0 is void).
+    fn records(&self) -> impl Iterator<Item = (u32, Record)> {
+        let mut at = 0;
+        (1..).map_while(move |number| {
+            let (name, info) = (read_u32(self.types, at)?, read_u32(self.types, at + 4)?);
+            let (kind, vlen) = (info >> 24 & 0x1f, (info & 0xffff) as usize);
+            let record = Record { name, kind, vlen, bit_sizes: info >> 31 != 0, at: at + 12 };
+            at += 12 + trailing(kind, vlen)?;
+            Some((number, record))
+        })
     }
 
     fn members(
@@ -94,8 +121,11 @@ impl<'a> Btf<'a> {
     }
 
     fn string(&self, offset: u32) -> Option<&'a [u8]> {
-        let own = (offset as usize).checked_sub(self.base_strings)?;
-        let rest = self.strings.get(own..)?;
+        let offset = offset as usize;
+        let rest = match offset.checked_sub(self.base_strings.len()) {
+            Some(own) => self.strings.get(own..)?,
+            None => self.base_strings.get(offset..)?,
+        };
         rest.split(|&b| b == 0).next()
     }
 }
@@ -142,18 +172,33 @@ mod tests {
     #[test]
     fn finds_members() {
         let bytes = sample(0);
-        let btf = Btf::new(&bytes, 0).expect("is BTF");
+        let btf = Btf::new(&bytes, &[]).expect("is BTF");
         let found = btf.offsets(&[("s", "b"), ("s", "gone"), ("t", "b")]);
         assert_eq!(found, BTreeMap::from([(("s", "b"), 4)]));
     }
 
     #[test]
+    fn finds_numbers() {
+        let bytes = sample(0);
+        let btf = Btf::new(&bytes, &[]).expect("is BTF");
+        assert_eq!(btf.number(KIND_STRUCT, "s"), Some(2));
+        assert_eq!(btf.number(KIND_FUNC, "s"), None);
+    }
+
+    #[test]
     fn a_modules_strings_continue_the_kernels() {
-        let bytes = sample(1000);
-        let btf = Btf::new(&bytes, 1000).expect("is BTF");
+        let base = [vec![0; 900], b"\0\0b\0".to_vec(), vec![0; 96]].concat();
+        let mut bytes = sample(1000);
+        let btf = Btf::new(&bytes, &base).expect("is BTF");
         assert_eq!(btf.offsets(&[("s", "a")]).get(&("s", "a")), Some(&0));
-        let alone = Btf::new(&bytes, 0).expect("is BTF");
+        let alone = Btf::new(&bytes, &[]).expect("is BTF");
         assert!(alone.offsets(&[("s", "a")]).is_empty());
+        // A name that the kernel has already is not in the module's strings again.
+        // After the header, the integer, the structure's own words and its first member.
+        let name = 24 + 16 + 12 + 12;
+        bytes[name..name + 4].copy_from_slice(&902u32.to_le_bytes());
+        let btf = Btf::new(&bytes, &base).expect("is BTF");
+        assert_eq!(btf.offsets(&[("s", "b")]).get(&("s", "b")), Some(&4));
     }
 
     proptest! {
@@ -162,7 +207,7 @@ mod tests {
             if whole && bytes.len() >= 2 {
                 bytes[..2].copy_from_slice(&MAGIC.to_le_bytes());
             }
-            if let Some(btf) = Btf::new(&bytes, 0) {
+            if let Some(btf) = Btf::new(&bytes, &[]) {
                 btf.offsets(&[("a", "b")]);
             }
         }

@@ -2,7 +2,7 @@
 //!
 //! [`gather`] is the thin impure part; [`super::plan`] decides from what it finds.
 
-use super::btf::Btf;
+use super::btf::{Btf, KIND_FUNC, KIND_STRUCT};
 use crate::trace::{self, format::Format};
 use std::{collections::BTreeMap, path::Path};
 
@@ -20,7 +20,20 @@ const VMLINUX: [Member; 6] = [
 ];
 
 /// Members of KVM's structs that probes read.
-const KVM: [Member; 2] = [("kvm_vcpu", "kvm"), ("kvm_vcpu", "vcpu_id")];
+const KVM: [Member; 4] =
+    [("kvm_vcpu", "kvm"), ("kvm_vcpu", "vcpu_id"), ("kvm_vcpu", "arch"), ("kvm_vcpu_arch", "regs")];
+
+/// Members of the AMD part's structs that probes read.
+const KVM_AMD: [Member; 2] = [("vcpu_svm", "vcpu"), ("vcpu_svm", "vmcb")];
+
+/// Numbers in vmlinux's BTF for `bpf_rdonly_cast` (6.2 and later).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RdonlyCast {
+    /// The function's.
+    pub function: u32,
+    /// `struct pt_regs`'.
+    pub pt_regs: u32,
+}
 
 /// What the plan is made from.
 #[derive(Clone, Debug)]
@@ -37,6 +50,8 @@ pub struct Kernel {
     pub sched_switch: Result<Format, String>,
     /// Member offsets in bytes, of those that BTF has.
     pub offsets: BTreeMap<Member, u32>,
+    /// Where `bpf_rdonly_cast` is, if the kernel has it.
+    pub rdonly_cast: Option<RdonlyCast>,
     /// Whether the kernel has BTF at all (`tp_btf` programs need it).
     pub btf: bool,
     /// Upper bound of thread ids (`kernel.pid_max`).
@@ -55,13 +70,22 @@ pub fn gather(vcpus: u32) -> Kernel {
     };
     let vmlinux = std::fs::read("/sys/kernel/btf/vmlinux").ok();
     let mut offsets = BTreeMap::new();
-    if let Some(btf) = vmlinux.as_deref().and_then(|bytes| Btf::new(bytes, 0)) {
-        let both: Vec<Member> = VMLINUX.into_iter().chain(KVM).collect();
-        offsets = btf.offsets(&both);
-        let module = std::fs::read("/sys/kernel/btf/kvm").ok();
-        if let Some(kvm) = module.as_deref().and_then(|b| Btf::new(b, btf.strings_len())) {
-            offsets.extend(kvm.offsets(&KVM));
-        }
+    let mut rdonly_cast = None;
+    if let Some(btf) = vmlinux.as_deref().and_then(|bytes| Btf::new(bytes, &[])) {
+        let all: Vec<Member> = VMLINUX.into_iter().chain(KVM).chain(KVM_AMD).collect();
+        offsets = btf.offsets(&all);
+        let mut extend = |module: &str, members: &[Member]| {
+            let bytes = std::fs::read(format!("/sys/kernel/btf/{module}")).ok();
+            if let Some(btf) = bytes.as_deref().and_then(|b| Btf::new(b, btf.strings())) {
+                offsets.extend(btf.offsets(members));
+            }
+        };
+        extend("kvm", &KVM);
+        extend("kvm_amd", &KVM_AMD);
+        let function = btf.number(KIND_FUNC, "bpf_rdonly_cast");
+        rdonly_cast = function
+            .zip(btf.number(KIND_STRUCT, "pt_regs"))
+            .map(|(function, pt_regs)| RdonlyCast { function, pt_regs });
     }
     Kernel {
         version: version(&read_line("/proc/sys/kernel/osrelease").unwrap_or_default()),
@@ -69,6 +93,7 @@ pub fn gather(vcpus: u32) -> Kernel {
         kvm_userspace_exit: format("kvm", "kvm_userspace_exit"),
         kvm_fpu: format("kvm", "kvm_fpu"),
         sched_switch: format("sched", "sched_switch"),
+        rdonly_cast,
         btf: vmlinux.is_some(),
         offsets,
         pid_max: read_line("/proc/sys/kernel/pid_max")

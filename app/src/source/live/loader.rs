@@ -1,6 +1,7 @@
 //! Loads the object, attaches and detaches programs: the only module that touches aya.
 
 use super::{
+    kfunc,
     memory::Maps,
     missed::{ProgramStats, program_stats},
     plan::{How, Plan, Probe},
@@ -66,7 +67,11 @@ impl Loaded {
         for (name, value) in &plan.globals {
             loader.override_global(name, value, true);
         }
-        let mut ebpf = loader.load(OBJECT).map_err(explain_load)?;
+        let mut ebpf = match plan.rdonly_cast {
+            Some(function) => loader.load(&kfunc::with_rdonly_cast(OBJECT, function)),
+            None => loader.load(OBJECT),
+        }
+        .map_err(explain_load)?;
         let mut free_slots = Queue::try_from(take(&mut ebpf, "FREE_SLOTS")?).map_err(maps_error)?;
         let mut free_chunks =
             Queue::try_from(take(&mut ebpf, "FREE_CHUNKS")?).map_err(maps_error)?;

@@ -7,6 +7,7 @@ pub mod btf;
 pub mod host;
 pub mod identity;
 pub mod kernel;
+pub mod kfunc;
 pub mod loader;
 pub mod memory;
 pub mod missed;

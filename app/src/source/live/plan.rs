@@ -1,7 +1,7 @@
 //! Which programs to load on this kernel, how, with what offsets and map sizes. Pure.
 
 use super::kernel::{Kernel, Member};
-use kvmscope_shared::cell::CELLS_PER_CHUNK;
+use kvmscope_shared::{cell::CELLS_PER_CHUNK, column::ISA_SVM};
 
 /// How a program is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,6 +135,8 @@ pub struct Plan {
     pub globals: Vec<(&'static str, u32)>,
     /// Map sizes.
     pub sizes: Sizes,
+    /// Number of the function `bpf_rdonly_cast`, for the programs that call it.
+    pub rdonly_cast: Option<u32>,
 }
 
 /// The usual offsets of the `kvm_exit` record since 5.10 (`probes/src/exit.rs` reads these directly).
@@ -179,6 +181,11 @@ pub fn plan(kernel: &Kernel, families: &[Family]) -> Plan {
         switch_ways.push(("sched_switch", How::Tracepoint));
     }
     let switch = if switch_ways.is_empty() { switch } else { None };
+    let mut exit_ways = svm_ways(kernel, &mut globals);
+    if exit.is_none() {
+        exit_ways.push(("kvm_exit", How::Tracepoint));
+    }
+    let exit = if exit_ways.is_empty() { exit } else { None };
     let all = [
         probe(
             "sched",
@@ -207,7 +214,7 @@ pub fn plan(kernel: &Kernel, families: &[Family]) -> Plan {
             None,
         ),
         probe("kvm", "kvm_entry", Family::Exit, raw("kvm_entry"), None),
-        probe("kvm", "kvm_exit", Family::Exit, vec![("kvm_exit", How::Tracepoint)], exit),
+        probe("kvm", "kvm_exit", Family::Exit, exit_ways, exit),
     ];
     // Which threads are vCPUs, and an exit's VMM time, come from the userspace family.
     let wanted = |family: Family| {
@@ -219,8 +226,37 @@ pub fn plan(kernel: &Kernel, families: &[Family]) -> Plan {
     Plan {
         probes: all.into_iter().filter(|p| wanted(p.family)).collect(),
         globals,
+        rdonly_cast: kernel.rdonly_cast.map(|cast| cast.function),
         sizes: Sizes::for_host(kernel.cpus, kernel.vcpus, kernel.pid_max),
     }
+}
+
+/// `VCPU_REGS_RIP`, the index of RIP among `kvm_vcpu_arch.regs` (x86-64).
+const REGS_RIP: u32 = 16;
+
+/// The ways to `kvm_exit` as a raw tracepoint on AMD, where its fields are found in the VMCB: cheaper
+/// than having the record made. Adds the offsets.
+fn svm_ways(kernel: &Kernel, globals: &mut Vec<(&'static str, u32)>) -> Vec<(&'static str, How)> {
+    let at = |member: Member| kernel.offsets.get(&member).copied();
+    // Before 5.16 the raw arguments were others; 6.1 is the first since then that is tested.
+    let (Some(vmcb), Some(arch), Some(regs), Some(0), true) = (
+        at(("vcpu_svm", "vmcb")),
+        at(("kvm_vcpu", "arch")),
+        at(("kvm_vcpu_arch", "regs")),
+        at(("vcpu_svm", "vcpu")),
+        kernel.version >= (6, 1),
+    ) else {
+        return Vec::new();
+    };
+    globals.push(("ISA", ISA_SVM));
+    globals.push(("SVM_VMCB", vmcb));
+    globals.push(("VCPU_RIP", arch + regs + 8 * REGS_RIP));
+    let mut ways = vec![("kvm_exit_svm", How::Raw)];
+    if let Some(cast) = kernel.rdonly_cast {
+        globals.push(("TYPE_PT_REGS", cast.pt_regs));
+        ways.insert(0, ("kvm_exit_svm_cast", How::Raw));
+    }
+    ways
 }
 
 /// From this version on a raw tracepoint's program can be preempted, and runs of other threads on
@@ -301,6 +337,7 @@ fn task_globals(kernel: &Kernel, globals: &mut Vec<(&'static str, u32)>) -> bool
 
 #[cfg(test)]
 mod tests {
+    use super::super::kernel::RdonlyCast;
     use super::*;
     use crate::trace::fixtures as testdata;
     use std::collections::BTreeMap;
@@ -313,6 +350,7 @@ mod tests {
             kvm_fpu: Ok(testdata::format(release, "kvm_fpu")),
             sched_switch: Err("tracefs is not mounted".to_owned()),
             offsets: BTreeMap::from([(("task_struct", "pid"), 1), (("task_struct", "state"), 2)]),
+            rdonly_cast: None,
             btf: true,
             pid_max: 32_768,
             cpus: 4,
@@ -365,6 +403,30 @@ mod tests {
         kernel.btf = false;
         let hopeless = ways(&kernel);
         assert!(hopeless.ways.is_empty() && hopeless.hopeless.is_some());
+    }
+
+    #[test]
+    fn on_amd_the_record_is_not_needed() {
+        let mut kernel = kernel(testdata::LINUX_6_12, (6, 12));
+        let ways = |kernel: &Kernel| {
+            let plan = plan(kernel, &Family::ASKABLE);
+            let exit =
+                plan.probes.iter().find(|p| p.event == "kvm_exit").cloned().expect("planned");
+            exit.ways.iter().map(|way| way.0).collect::<Vec<_>>()
+        };
+        assert_eq!(ways(&kernel), ["kvm_exit"]);
+        kernel.offsets.extend([
+            (("vcpu_svm", "vcpu"), 0),
+            (("vcpu_svm", "vmcb"), 6_000),
+            (("kvm_vcpu", "arch"), 300),
+            (("kvm_vcpu_arch", "regs"), 8),
+        ]);
+        assert_eq!(ways(&kernel), ["kvm_exit_svm", "kvm_exit"]);
+        assert_eq!(global(&plan(&kernel, &Family::ASKABLE), "VCPU_RIP"), Some(436));
+        kernel.rdonly_cast = Some(RdonlyCast { function: 5, pt_regs: 6 });
+        assert_eq!(ways(&kernel), ["kvm_exit_svm_cast", "kvm_exit_svm", "kvm_exit"]);
+        kernel.version = (5, 15);
+        assert_eq!(ways(&kernel), ["kvm_exit"]);
     }
 
     #[test]

@@ -190,7 +190,10 @@ mod tests {
         let facts = ProcFacts { comm: "ba\u{1b}sh".into(), ..ProcFacts::default() };
         let mut scan = Scan::default();
         let none = why_no_vm(7, Some(&facts), &scan).expect("a sentence");
-        assert!(none.starts_with("process 7 (bash) holds no VM; no process holds a VM now"), "{none}");
+        assert!(
+            none.starts_with("process 7 (bash) holds no VM; no process holds a VM now"),
+            "{none}"
+        );
         assert!(why_no_vm(7, None, &scan).expect("a sentence").contains("there is no process 7"));
 
         scan.processes = (1..=9).map(|pid| KvmProcess { pid, vms: 1, vcpus: 1 }).collect();

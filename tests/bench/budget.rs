@@ -1,0 +1,110 @@
+//! What kvmscope may cost, and that it does not grow.
+
+use crate::figures::{KINDS, Measured};
+
+/// Sentences about what is wrong; none is good.
+pub type Problems = Vec<String>;
+
+/// How much a figure may grow over the committed one, as a ratio.
+const GROWTH: f64 = 1.03;
+/// Growth below this is the noise of a timer interrupt more or less, instructions per event.
+const NOISE: f64 = 8.0;
+
+/// Most instructions added per event by kvmscope's defaults, in the order of [`KINDS`].
+#[derive(Clone, Copy, Debug)]
+pub struct Budgets {
+    /// Start of the releases that they are for; others are only shown.
+    pub kernel: &'static str,
+    /// Instructions by kind.
+    pub added: [f64; KINDS.len()],
+}
+
+impl Default for Budgets {
+    /// 629 is what two empty classic tracepoint programs cost.
+    fn default() -> Self {
+        Self { kernel: "6.12.", added: [629.0, 900.0, 150.0, NOISE] }
+    }
+}
+
+/// The budgets that are broken.
+pub fn broken(measured: &[Measured], budgets: &Budgets) -> Problems {
+    let mut problems = Problems::new();
+    for one in measured.iter().filter(|one| one.kernel.starts_with(budgets.kernel)) {
+        let Some(defaults) = one.subject("defaults") else { continue };
+        for (kind, budget) in KINDS.iter().zip(budgets.added) {
+            let added = defaults.instructions.get(*kind).copied().unwrap_or(f64::INFINITY);
+            if added > budget {
+                problems.push(format!(
+                    "{}: {kind}: {added} instructions added, the budget is {budget}",
+                    one.kernel
+                ));
+            }
+        }
+    }
+    problems
+}
+
+/// Figures of kvmscope that grew over the committed ones of the same series.
+pub fn grown(measured: &[Measured], committed: &[Measured]) -> Problems {
+    let mut problems = Problems::new();
+    for one in measured {
+        let Some(before) =
+            committed.iter().find(|before| series(&before.kernel) == series(&one.kernel))
+        else {
+            problems.push(format!("no figures are committed for {}", one.kernel));
+            continue;
+        };
+        let ours =
+            |name: &str| ["defaults", "everything"].contains(&name) || name.starts_with("family-");
+        for subject in one.subjects.iter().filter(|subject| ours(&subject.name)) {
+            let Some(old) = before.subject(&subject.name) else { continue };
+            for (kind, &added) in &subject.instructions {
+                let most =
+                    old.instructions.get(kind).map_or(0.0, |&old| (old * GROWTH).max(old + NOISE));
+                if added > most {
+                    problems.push(format!(
+                        "{}: {} {kind}: {added} instructions added, more than 3% over the committed figures (at most \
+                         {most:.0}); if that is meant, commit new ones: tests/bench/run --commit",
+                        one.kernel, subject.name
+                    ));
+                }
+            }
+        }
+    }
+    problems
+}
+
+/// "6.12" of "6.12.94+deb13-cloud-amd64".
+fn series(release: &str) -> &str {
+    let end = release.match_indices(['.', '-', '+']).nth(1).map_or(release.len(), |(at, _)| at);
+    &release[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::figures::Subject;
+
+    fn measured(kernel: &str, cpuid: f64) -> Measured {
+        let added = [cpuid, 100.0, 10.0, 0.0];
+        let instructions = KINDS.map(str::to_owned).into_iter().zip(added).collect();
+        let defaults =
+            Subject { name: "defaults".to_owned(), instructions, counts: "exact".to_owned() };
+        Measured { kernel: kernel.to_owned(), subjects: vec![defaults] }
+    }
+
+    #[test]
+    fn a_broken_budget_is_found_on_its_kernel_only() {
+        assert_eq!(broken(&[measured("6.12.1-x", 629.0)], &Budgets::default()), Problems::new());
+        assert_eq!(broken(&[measured("6.12.1-x", 629.1)], &Budgets::default()).len(), 1);
+        assert_eq!(broken(&[measured("6.1.0-x", 700.0)], &Budgets::default()), Problems::new());
+    }
+
+    #[test]
+    fn growth_is_found_within_a_series() {
+        let committed = [measured("6.12.1-x", 600.0), measured("6.1.0-x", 100.0)];
+        assert_eq!(grown(&[measured("6.12.2-x", 617.0)], &committed), Problems::new());
+        assert_eq!(grown(&[measured("6.12.2-x", 619.0)], &committed).len(), 1);
+        assert_eq!(grown(&[measured("6.18.0-x", 1.0)], &committed).len(), 1);
+    }
+}

@@ -1,0 +1,77 @@
+//! The table of `docs/cost.md`.
+
+use crate::figures::{BARE, KINDS, Measured, Subject};
+
+const BEGIN: &str = "<!-- tests/bench/run writes from here -->";
+const END: &str = "<!-- to here -->";
+
+/// One table for each kernel.
+pub fn markdown(measured: &[Measured]) -> String {
+    let mut text = String::new();
+    for one in measured {
+        text += &format!("\nKernel {}:\n\n", one.kernel);
+        text += "| instructions added per | CPUID exit | OUT exit | context switch | system call | counts |\n";
+        text += "|---|---|---|---|---|---|\n";
+        for subject in &one.subjects {
+            text += &row(subject);
+        }
+    }
+    text
+}
+
+fn row(subject: &Subject) -> String {
+    let mut row = format!("| {} |", title(&subject.name));
+    for kind in KINDS {
+        let figure = subject.instructions.get(kind).copied().unwrap_or(f64::NAN).round();
+        // No minus before a zero.
+        row += &format!(" {} |", figure + 0.0);
+    }
+    row + &format!(" {} |\n", subject.counts)
+}
+
+fn title(name: &str) -> String {
+    match name {
+        BARE => "nothing attached (all instructions)".to_owned(),
+        "empty-raw-raw" => "empty programs, raw kvm_exit and raw kvm_entry".to_owned(),
+        "empty-tp-raw" => "empty programs, classic kvm_exit and raw kvm_entry".to_owned(),
+        "empty-tp-tp" => "empty programs, classic kvm_exit and kvm_entry".to_owned(),
+        "empty-all" => "empty programs, every hook of kvmscope's, raw".to_owned(),
+        "defaults" => "**kvmscope**".to_owned(),
+        "everything" => "kvmscope, everything".to_owned(),
+        "bpftrace-count" => "bpftrace, count by reason".to_owned(),
+        "bpftrace-histogram" => "bpftrace, count and histogram by reason".to_owned(),
+        "perf-kvm-stat" => "perf kvm stat record".to_owned(),
+        other => match other.strip_prefix("family-") {
+            Some(family) => format!("kvmscope --probes {family}"),
+            None => other.to_owned(),
+        },
+    }
+}
+
+/// The document with the tables in their place; `None` when it has none.
+pub fn replaced(document: &str, tables: &str) -> Option<String> {
+    let (before, rest) = document.split_once(BEGIN)?;
+    let (_, after) = rest.split_once(END)?;
+    Some(format!("{before}{BEGIN}\n{tables}\n{END}{after}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_tables_are_replaced() {
+        let document = format!("a\n{BEGIN}\nold\n{END}\nb\n");
+        let new = replaced(&document, "new\n").expect("a place");
+        assert_eq!(new, format!("a\n{BEGIN}\nnew\n\n{END}\nb\n"));
+        assert_eq!(replaced("nothing", "new"), None);
+    }
+
+    #[test]
+    fn no_minus_before_a_zero() {
+        let instructions = KINDS.iter().map(|kind| ((*kind).to_owned(), -0.2)).collect();
+        let subject =
+            Subject { name: "defaults".to_owned(), instructions, counts: "exact".to_owned() };
+        assert_eq!(row(&subject), "| **kvmscope** | 0 | 0 | 0 | 0 | exact |\n");
+    }
+}
