@@ -35,9 +35,49 @@ pub enum LoadError {
 /// A probe and what became of it.
 struct Attached {
     probe: Probe,
+    /// The way that is loaded: `ways[loaded]`, none when `why` says why not.
+    loaded: usize,
     /// The program in use, when one is attached.
     program: Option<(&'static str, How)>,
     why: Option<String>,
+}
+
+impl Attached {
+    /// Loads the first program that the kernel takes, from `ways[loaded]` on.
+    fn load(&mut self, ebpf: &mut Ebpf) {
+        while let Some(&(name, how)) = self.probe.ways.get(self.loaded) {
+            match with_program(ebpf, name, &self.probe, |program| load(program, how, &self.probe)) {
+                Ok(()) => {
+                    self.why = None;
+                    return;
+                }
+                Err(why) => self.why = Some(why),
+            }
+            self.loaded += 1;
+        }
+    }
+
+    /// Attaches what is loaded; when that fails, the next way is tried.
+    fn attach(&mut self, ebpf: &mut Ebpf) {
+        while self.why.is_none()
+            && let Some(&(name, how)) = self.probe.ways.get(self.loaded)
+        {
+            match with_program(ebpf, name, &self.probe, |program| attach(program, how, &self.probe))
+            {
+                Ok(()) => {
+                    self.program = Some((name, how));
+                    return;
+                }
+                Err(why) => {
+                    self.loaded += 1;
+                    self.load(ebpf);
+                    if self.loaded == self.probe.ways.len() {
+                        self.why = self.why.take().or(Some(why));
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// The loaded object. Dropping it detaches everything and frees the maps; nothing is pinned.
@@ -92,7 +132,7 @@ impl Loaded {
         let probes = plan
             .probes
             .iter()
-            .map(|probe| Attached { probe: probe.clone(), program: None, why: None })
+            .map(|probe| Attached { probe: probe.clone(), loaded: 0, program: None, why: None })
             .collect();
         let loaded = Self { ebpf, probes, free_slots, free_chunks, unknown, missed_before: 0 };
         Ok((loaded, maps))
@@ -110,19 +150,14 @@ impl Loaded {
                 continue;
             }
             entry.why = entry.probe.hopeless.clone();
-            if entry.why.is_some() {
-                continue;
+            entry.loaded = 0;
+            if entry.why.is_none() {
+                entry.load(ebpf);
             }
-            for &(name, how) in &entry.probe.ways {
-                match attach_one(ebpf, name, how, &entry.probe) {
-                    Ok(()) => {
-                        entry.program = Some((name, how));
-                        entry.why = None;
-                        break;
-                    }
-                    Err(why) => entry.why = Some(why),
-                }
-            }
+        }
+        // Loading takes milliseconds, attaching does not: what belongs together begins together.
+        for entry in probes.iter_mut().filter(|entry| entry.program.is_none()) {
+            entry.attach(ebpf);
         }
     }
 
@@ -257,32 +292,41 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     text
 }
 
-fn attach_one(ebpf: &mut Ebpf, name: &str, how: How, probe: &Probe) -> Result<(), String> {
+fn with_program(
+    ebpf: &mut Ebpf,
+    name: &str,
+    probe: &Probe,
+    act: impl FnOnce(&mut Program) -> Result<(), ProgramError>,
+) -> Result<(), String> {
     let program =
         ebpf.program_mut(name).ok_or_else(|| format!("the object has no program {name}"))?;
-    load_and_attach(program, how, probe).map_err(|error| {
+    act(program).map_err(|error| {
         // A refused program must not stay half loaded: the next try starts afresh.
         let _ = unload(program);
         explain_attach(&error, probe)
     })
 }
 
-fn load_and_attach(program: &mut Program, how: How, probe: &Probe) -> Result<(), ProgramError> {
+fn load(program: &mut Program, how: How, probe: &Probe) -> Result<(), ProgramError> {
+    match how {
+        How::Tracepoint => <&mut TracePoint>::try_from(program)?.load(),
+        How::Raw => <&mut RawTracePoint>::try_from(program)?.load(),
+        How::Btf => {
+            <&mut BtfTracePoint>::try_from(program)?.load(probe.event, &Btf::from_sys_fs()?)
+        }
+    }
+}
+
+fn attach(program: &mut Program, how: How, probe: &Probe) -> Result<(), ProgramError> {
     match how {
         How::Tracepoint => {
-            let program: &mut TracePoint = program.try_into()?;
-            program.load()?;
-            program.attach(probe.system, probe.event)?;
+            <&mut TracePoint>::try_from(program)?.attach(probe.system, probe.event)?;
         }
         How::Raw => {
-            let program: &mut RawTracePoint = program.try_into()?;
-            program.load()?;
-            program.attach(probe.event)?;
+            <&mut RawTracePoint>::try_from(program)?.attach(probe.event)?;
         }
         How::Btf => {
-            let program: &mut BtfTracePoint = program.try_into()?;
-            program.load(probe.event, &Btf::from_sys_fs()?)?;
-            program.attach()?;
+            <&mut BtfTracePoint>::try_from(program)?.attach()?;
         }
     }
     Ok(())
@@ -302,7 +346,8 @@ fn explain_attach(error: &ProgramError, probe: &Probe) -> String {
     let hook = probe.hook();
     match error {
         ProgramError::LoadError { verifier_log, io_error } => {
-            match verdict(&verifier_log.to_string()) {
+            let log = verifier_log.to_string();
+            match verdict(&log) {
                 Some(line) => {
                     format!("the kernel's verifier refused the program for {hook}: {}", line)
                 }
