@@ -42,6 +42,9 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         match real(options) {
             Ok((live, guest)) => {
                 let session = live.session().clone();
+                if options.common.verbose {
+                    super::report::tell(&session, true);
+                }
                 let result = watch::show(Box::new(live), session, &screen, history, vm);
                 if let Some(said) = guest.end() {
                     eprintln!("kvmscope: the demo's guest had ended before: {said}");

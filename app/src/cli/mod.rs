@@ -137,7 +137,7 @@ struct Screen {
     /// Configuration file [default: ~/.config/kvmscope/config.toml]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Colours; NO_COLOR in the environment means mono
+    /// Colours: dark, light, mono or colour-blind; NO_COLOR in the environment means mono
     #[arg(long, value_name = "NAME", value_parser = theme)]
     theme: Option<ThemeName>,
     /// Draw with ASCII characters only

@@ -82,16 +82,20 @@ pub fn open(common: &Common) -> Result<Live, Failure> {
     if common.verbose {
         say(format_args!("probes loaded and attached in {} ms", started.elapsed().as_millis()));
     }
-    let session = live.session();
+    tell(live.session(), common.verbose);
+    Ok(live)
+}
+
+/// Says which probes are not attached, and with `verbose` which are.
+pub fn tell(session: &Session, verbose: bool) {
     // Without KVM every probe has the same reason, and one sentence says it.
     for probe in session.probes.iter().filter(|_| session.host.backend != "none") {
         match &probe.why {
             Some(why) => say(format_args!("{} is not attached: {why}", probe.name)),
-            None if common.verbose => say(format_args!("{} attached ({})", probe.name, probe.how)),
+            None if verbose => say(format_args!("{} attached ({})", probe.name, probe.how)),
             None => {}
         }
     }
-    Ok(live)
 }
 
 /// Without KVM there is nothing to report, and a report does not wait for it.

@@ -32,6 +32,10 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     let live = crate::source::live::Live::open(options.common.live()?)?;
     let session = live.session().clone();
     super::report::refuse_nothing_attached(&session)?;
+    if options.common.verbose {
+        // Before the screen is taken; it is there again after it was given back.
+        super::report::tell(&session, true);
+    }
     show(Box::new(live), session, &screen, options.screen.history, options.common.vm.as_deref())
 }
 
