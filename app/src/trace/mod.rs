@@ -2,6 +2,7 @@
 
 mod builtin;
 pub mod format;
+pub mod handlers;
 pub mod names;
 mod symbols;
 

@@ -4,6 +4,7 @@ use super::detail::{NUMBERS, block, graph_block, graphs, histogram_block, number
 use crate::{
     model::ids::{Isa, Kind},
     state::{State, detail::Detail, rows::ReasonRow, value},
+    trace::{handlers::handler, names::flag_words},
     ui::{
         format,
         paint::{Look, below, put, put_line, put_right, row},
@@ -14,6 +15,7 @@ use crate::{
         },
     },
 };
+use kvmscope_shared::column::hardware_code;
 use ratatui::{
     buffer::Buffer,
     layout::Rect,
@@ -68,7 +70,7 @@ pub fn draw(buf: &mut Buffer, area: Rect, state: &State, view: &View) {
 /// What it is, and how much.
 fn facts(reason: &ReasonRow, look: &Look) -> [Line<'static>; 2] {
     let theme = &look.theme;
-    let code = reason.reason.code;
+    let code = hardware_code(reason.reason.code);
     let what = match (reason.reason.kind, reason.reason.isa) {
         (Kind::Userspace, _) => format!("  exit to the VMM (KVM_EXIT {code})"),
         (Kind::Exit, Isa::Vmx) => format!("  kernel exit (VMX {code})"),
@@ -77,11 +79,15 @@ fn facts(reason: &ReasonRow, look: &Look) -> [Line<'static>; 2] {
     };
     let mut first =
         vec![Span::styled(look.name(&reason.name), theme.strong), Span::styled(what, theme.text)];
+    if let Some(handler) = handler(reason.reason) {
+        first.push(Span::styled(format!("  {handler}"), theme.dim));
+    }
     if reason.idle {
         first.push(Span::styled("  idle, not work", theme.idle));
     }
     if reason.flags != 0 {
-        first.push(Span::styled(format!("  flags {:#x}", reason.flags), theme.warn));
+        let words = flag_words(reason.reason.isa, reason.flags).join(" ");
+        first.push(Span::styled(format!("  with {words}"), theme.warn));
     }
     let kind = match reason.reason.kind {
         Kind::Exit => "kernel exits",
