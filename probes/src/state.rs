@@ -7,6 +7,14 @@ use kvmscope_shared::{
     slot::{Slot, phase},
 };
 
+/// Time from `then` to `now`, ns; 0 where the clock stepped back a little from one CPU to another.
+/// The sign of the difference tells, in fewer instructions than a saturating subtraction takes.
+#[inline(always)]
+fn since(then: u64, now: u64) -> u64 {
+    let spent = now.wrapping_sub(then);
+    if spent.cast_signed() < 0 { 0 } else { spent }
+}
+
 /// What the probes do to a slot.
 pub trait Account {
     /// Adds the time since the last change to the phase it was spent in, and answers with it (ns).
@@ -22,8 +30,7 @@ pub trait Account {
 impl Account for Slot {
     #[inline(always)]
     fn account(&mut self, now: u64) -> u64 {
-        // The clock may step back a little from one CPU to another.
-        let spent = now.saturating_sub(self.since_ns);
+        let spent = since(self.since_ns, now);
         *element(&mut self.phase_ns, u64::from(self.phase)) += spent;
         self.since_ns = now;
         spent
@@ -31,7 +38,7 @@ impl Account for Slot {
 
     #[inline(always)]
     fn account_to(&mut self, phase: u32, now: u64) -> u64 {
-        let spent = now.saturating_sub(self.since_ns);
+        let spent = since(self.since_ns, now);
         self.phase_ns[phase as usize] += spent;
         self.since_ns = now;
         spent
@@ -84,7 +91,7 @@ pub fn enter_run(slot: &mut Slot) {
     let now = clock();
     let spent = slot.account(now);
     if slot.user_cell != 0 {
-        let dwell = now.saturating_sub(slot.user_ns);
+        let dwell = since(slot.user_ns, now);
         if let Some(cell) = slots::cell_at(slot.user_cell) {
             time(cell, dwell);
             cell.off_ns += slot.user_off_ns;
