@@ -165,10 +165,7 @@ fn vcpu_equal(seen: &Vcpu, made: &GuestVcpu, repeats_faults: bool) -> Problems {
     problems
 }
 
-/// The code under which a report has SVM's MSR exits that were writes; the kernel has one for
-/// both accesses (`docs/json.md`).
-const SVM_MSR_WRITE: i64 = 0x1_007c;
-/// The kernel's code for both.
+/// SVM's code of an MSR exit. A report has two reasons under it, reads and writes; the kernel one.
 const SVM_MSR: i64 = 0x7c;
 
 /// The kernel's own histogram by reason and vCPU has the same counts as the report, reason by
@@ -177,8 +174,7 @@ pub fn hist_agrees(report: &Report, hist: &Hist) -> Problems {
     let mut seen: BTreeMap<Vec<i64>, u64> = BTreeMap::new();
     for (_, vcpu) in vcpus(report) {
         for cell in &vcpu.exits {
-            let code = if cell.code == SVM_MSR_WRITE { SVM_MSR } else { cell.code };
-            *seen.entry(vec![code, i64::from(vcpu.vcpu)]).or_default() += cell.count;
+            *seen.entry(vec![cell.code, i64::from(vcpu.vcpu)]).or_default() += cell.count;
         }
     }
     differences("reason, vCPU", &seen, hist)
@@ -189,8 +185,7 @@ pub fn trace_agrees(report: &Report, trace: &Traced) -> Problems {
     let mut seen = Traced::new();
     for (_, vcpu) in vcpus(report) {
         for cell in &vcpu.exits {
-            let split = matches!(cell.code, SVM_MSR | SVM_MSR_WRITE);
-            let reason = if split { "MSR" } else { cell.reason.as_str() };
+            let reason = if cell.code == SVM_MSR { "MSR" } else { cell.reason.as_str() };
             *seen.entry((reason.to_owned(), vcpu.vcpu)).or_default() += cell.count;
         }
     }
