@@ -7,6 +7,7 @@ pub mod cli;
 pub mod config;
 pub mod doctor;
 pub mod export;
+pub mod findings;
 pub mod guest;
 pub mod model;
 pub mod source;

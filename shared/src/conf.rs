@@ -1,9 +1,27 @@
 //! The control page: what user space tells the probes while they run, and what they count as lost.
 
-use crate::zeroed;
+use crate::{column::COLUMNS, zeroed};
 
 /// Most thread groups that `--pid` can name; the filter is looked at once per thread.
 pub const MAX_FILTER: usize = 16;
+
+/// Bits of [`Control::details`].
+pub mod detail {
+    /// Guest instruction pointers by reason.
+    pub const RIP: u32 = 1;
+    /// Vectors of interrupts and exceptions that made an exit (VMX).
+    pub const VECTOR: u32 = 2;
+}
+
+/// From which time on an exit is an outlier, ns, by column ([`crate::column::column_of`]);
+/// `u64::MAX`: never. Codes without a column go by the last one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Limits {
+    /// By column.
+    pub ns: [u64; COLUMNS],
+}
+zeroed!(Limits, Self { ns: [u64::MAX; COLUMNS] });
 
 /// One page shared with the probes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,8 +41,14 @@ pub struct Control {
     pub filters: u32,
     /// Thread groups to watch.
     pub filter: [u32; MAX_FILTER],
-    /// Keeps the size a multiple of eight.
-    pub pad: u32,
+    /// Details that are kept at the end of an exit: see [`detail`].
+    pub details: u32,
+    /// Exits that lasted at least this long, ns, are looked up in [`Limits`]; `u64::MAX`: none.
+    pub outlier_ns: u64,
+    /// Outliers that the token bucket refused.
+    pub outliers_refused: u64,
+    /// Outliers that the ring buffer had no room for.
+    pub ring_full: u64,
 }
 zeroed!(
     Control,
@@ -36,8 +60,11 @@ zeroed!(
         pool_full: 0,
         filters: 0,
         filter: [0; MAX_FILTER],
-        pad: 0,
+        details: 0,
+        outlier_ns: u64::MAX,
+        outliers_refused: 0,
+        ring_full: 0,
     }
 );
 
-const _: () = assert!(size_of::<Control>() == 40 + 4 * (MAX_FILTER + 2));
+const _: () = assert!(size_of::<Control>() == 40 + 4 * (MAX_FILTER + 2) + 24);

@@ -7,6 +7,7 @@
 pub mod cell;
 pub mod column;
 pub mod conf;
+pub mod detail;
 pub mod hist;
 pub mod slot;
 

@@ -23,11 +23,14 @@ pub mod phase {
     pub const VMM: u32 = 3;
     /// Off the CPU although it could run (preempted); inside KVM_RUN or outside.
     pub const PREEMPTED: u32 = 4;
-    /// Off the CPU and asleep inside KVM_RUN: halted, or waiting for a page or a lock. Run-queue
+    /// Off the CPU and asleep, halted: inside KVM_RUN, or outside while the VMM answers a HLT. Run-queue
     /// wait after the wake-up is in here too; `run_delay` of schedstat tells it apart.
     pub const BLOCKED: u32 = 5;
     /// Off the CPU and asleep outside KVM_RUN.
     pub const VMM_BLOCKED: u32 = 6;
+    /// Off the CPU and asleep inside KVM_RUN while an exit is handled that is no halt: for a page, a
+    /// lock, memory.
+    pub const KVM_BLOCKED: u32 = 7;
     /// Number of phases.
     pub const COUNT: usize = 8;
 }
@@ -130,6 +133,33 @@ pub struct Slot {
     pub user_ns: u64,
     /// Time off the CPU since then.
     pub user_off_ns: u64,
+
+    // -- details (families detail, halt-poll) --
+    /// Entry of [`crate::detail::Detail::keys`] that the exit being handled is about, plus one; 0 for
+    /// none. Things; of two, the first.
+    pub open_key: u32,
+    /// The same of a page.
+    pub open_page: u32,
+    /// Of `exit_off_ns`: preempted.
+    pub exit_wait_ns: u64,
+    /// Time that `kvm_vcpu_halt` spent polling since the slot was claimed, ns.
+    pub poll_ns: u64,
+    /// Wake-ups while polling.
+    pub polled: u64,
+    /// Wake-ups after sleeping.
+    pub waited: u64,
+    /// All time off the CPU when `kvm_vcpu_wakeup` last fired, ns: sums of `phase_ns`.
+    pub off_mark_ns: u64,
+    /// VMX interruption information of the exit being handled, where the record has it.
+    pub intr_info: u32,
+    /// Reason of the userspace exit being handled (`KVM_EXIT_*`).
+    pub user_reason: u32,
+    /// The thread that took its CPU last, or 0.
+    pub by_tid: u32,
+    /// Keeps what follows at eight.
+    pub pad: u32,
+    /// Name of that thread.
+    pub by_comm: [u8; 16],
 }
 
 /// A slot and its column table; what the map holds. Readers need only the head.
@@ -196,10 +226,22 @@ zeroed!(
         cells_used: 0,
         user_ns: 0,
         user_off_ns: 0,
+        open_key: 0,
+        open_page: 0,
+        exit_wait_ns: 0,
+        poll_ns: 0,
+        polled: 0,
+        waited: 0,
+        off_mark_ns: 0,
+        intr_info: 0,
+        user_reason: 0,
+        by_tid: 0,
+        pad: 0,
+        by_comm: [0; 16],
     }
 );
 
-const _: () = assert!(size_of::<Slot>() == 288);
+const _: () = assert!(size_of::<Slot>() == 368);
 const _: () = assert!(offset_of!(Slot, open_cell).is_multiple_of(8));
 const _: () = assert!(offset_of!(Slot, interrupted) == offset_of!(Slot, open_cell) + 4);
-const _: () = assert!(size_of::<SlotEntry>() == 288 + 4 * COLUMNS);
+const _: () = assert!(size_of::<SlotEntry>() == 368 + 4 * COLUMNS);

@@ -76,7 +76,12 @@ impl Common {
         }
         let families =
             if self.probes.is_empty() { Family::ASKABLE.to_vec() } else { self.probes.clone() };
-        Ok(live::Options { families, pids: self.pids.clone(), interval: self.interval })
+        Ok(live::Options {
+            families,
+            pids: self.pids.clone(),
+            interval: self.interval,
+            outliers: Default::default(),
+        })
     }
 }
 

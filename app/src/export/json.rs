@@ -171,6 +171,8 @@ struct Time {
     vmm_ns: u64,
     vmm_asleep_ns: u64,
     halted_ns: u64,
+    polling_ns: u64,
+    kvm_asleep_ns: u64,
     waiting_ns: u64,
     unknown_ns: u64,
 }
@@ -184,6 +186,8 @@ impl Time {
             vmm_ns: time(Phase::Vmm),
             vmm_asleep_ns: time(Phase::VmmBlocked),
             halted_ns: time(Phase::Blocked),
+            polling_ns: time(Phase::Polling),
+            kvm_asleep_ns: time(Phase::KvmBlocked),
             waiting_ns: time(Phase::Preempted),
             unknown_ns: time(Phase::Unknown),
         }
@@ -199,6 +203,8 @@ fn state_word(phase: Phase) -> &'static str {
         Phase::VmmBlocked => "vmm_asleep",
         Phase::Blocked => "halted",
         Phase::Preempted => "waiting",
+        Phase::KvmBlocked => "kvm_asleep",
+        Phase::Polling => "polling",
     }
 }
 

@@ -2,11 +2,12 @@
 //!
 //! ```text
 //! version        1 byte, 1
-//! head           seq, end_ns, dur_ns, lost, host, life      (postcard)
+//! head           seq, end_ns, dur_ns, lost, host, life, VMs, outliers      (postcard)
 //! list           its length in bytes, then of each vCPU: vm, vcpu, length of its body
 //! bodies         of each vCPU: cpu, phase, since, open, time, number of cells, then each cell:
 //!     cell       kind and isa (1 byte), code, length, flags, count, total, off, vmm, min,
 //!                max - min, [(bucket, exits)]
+//!     details    halts, keys, culprits
 //! ```
 //!
 //! Numbers are postcard's varints, so that small differences are short; moments are kept as their
@@ -17,6 +18,7 @@
 //! Decoding never panics, whatever the bytes, and allocates in proportion to their number. A
 //! prefix of a tick is an error, as are bytes after it.
 
+use super::detail::{CulpritTick, Halts, KeyTick, Outlier, VmTick};
 use super::ids::{Isa, Kind, Reason, VcpuKey, VmId};
 use super::tick::{CellTick, HostTick, Life, Lost, OpenExit, Phase, PhaseTimes, Tick, VcpuTick};
 use kvmscope_shared::hist::BUCKETS;
@@ -53,7 +55,8 @@ pub struct Part {
     pub last: VcpuKey,
     /// One reason, or all.
     pub reason: Option<Reason>,
-    /// Whether histograms are wanted; without them they are empty, and reading is quicker.
+    /// Whether histograms and details (halts, keys, culprits) are wanted; without them they are
+    /// empty, and reading is quicker.
     pub hist: bool,
 }
 
@@ -87,7 +90,9 @@ impl Part {
     }
 }
 
-type Head = (u64, u64, u64, Lost, HostTick, Vec<Life>);
+type Head = (u64, u64, u64, Lost, HostTick, Vec<Life>, Slow);
+type Slow = (Vec<VmTick>, Vec<Outlier>, u64);
+type Details = (Halts, Vec<KeyTick>, Vec<CulpritTick>);
 type VcpuBody = (u32, Phase, i64, Option<OpenBody>, PhaseTimes);
 type OpenBody = (u8, u32, i64, u64, u64, u64);
 type CellNumbers = (u32, u64, u64, u64, u64, u64, u64);
@@ -95,7 +100,8 @@ type CellNumbers = (u32, u64, u64, u64, u64, u64, u64);
 /// Appends a tick's bytes.
 pub fn encode(tick: &Tick, out: &mut Vec<u8>) -> Result<(), CodecError> {
     out.push(VERSION);
-    put(&(tick.seq, tick.end_ns, tick.dur_ns, tick.lost, tick.host, &tick.life), out)?;
+    let slow = (&tick.vms, &tick.outliers, tick.outliers_left_out);
+    put(&(tick.seq, tick.end_ns, tick.dur_ns, tick.lost, tick.host, &tick.life, slow), out)?;
     let (mut list, mut bodies, mut scratch) = (Vec::new(), Vec::new(), Vec::new());
     for vcpu in &tick.vcpus {
         let before = bodies.len();
@@ -130,7 +136,7 @@ fn put_vcpu(
         put(&(tag(cell.reason), cell.reason.code, scratch.len()), out)?;
         out.extend_from_slice(scratch);
     }
-    Ok(())
+    put(&(vcpu.halts, &vcpu.keys, &vcpu.culprits), out)
 }
 
 /// Reads a tick.
@@ -150,8 +156,11 @@ fn read(bytes: &[u8], part: Part) -> Result<(Tick, &[u8]), CodecError> {
     if version != VERSION {
         return Err(CodecError::Version(version));
     }
-    let ((seq, end_ns, dur_ns, lost, host, life), bytes): (Head, _) = take(bytes, "head")?;
-    let mut tick = Tick { seq, end_ns, dur_ns, lost, life, vcpus: Vec::new(), host };
+    let ((seq, end_ns, dur_ns, lost, host, life, slow), bytes): (Head, _) = take(bytes, "head")?;
+    let (vms, outliers, outliers_left_out) = slow;
+    let vcpus = Vec::new();
+    let mut tick =
+        Tick { seq, end_ns, dur_ns, lost, life, vcpus, host, vms, outliers, outliers_left_out };
     let (length, rest): (usize, _) = take(bytes, "list of vCPUs")?;
     let (mut list, mut rest) =
         rest.split_at_checked(length).ok_or(CodecError::Damaged("list of vCPUs"))?;
@@ -203,10 +212,18 @@ fn read_vcpu(key: VcpuKey, end_ns: u64, body: &[u8], part: Part) -> Result<VcpuT
             cells.push(read_cell(reason, body, part.hist)?);
         }
     }
-    if !rest.is_empty() {
-        return Err(CodecError::Damaged("vCPU"));
+    let mut details = Details::default();
+    if part.hist {
+        (details, rest) = take(rest, "details")?;
+        if !rest.is_empty() {
+            return Err(CodecError::Damaged("vCPU"));
+        }
     }
-    Ok(VcpuTick { key, cpu, phase, since_ns, open, time, cells })
+    let (halts, keys, culprits) = details;
+    if !keys.is_sorted_by(|a, b| a.id < b.id) {
+        return Err(CodecError::Order("keys"));
+    }
+    Ok(VcpuTick { key, cpu, phase, since_ns, open, time, halts, keys, culprits, cells })
 }
 
 fn read_cell(reason: Reason, body: &[u8], with_hist: bool) -> Result<CellTick, CodecError> {

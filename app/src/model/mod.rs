@@ -3,6 +3,7 @@
 //! Nothing here does I/O, reads a clock or knows where the data comes from.
 
 pub mod codec;
+pub mod detail;
 pub mod hist;
 pub mod history;
 pub mod ids;

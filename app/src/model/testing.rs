@@ -1,8 +1,10 @@
 //! Ticks for tests.
 
+use super::detail::{CulpritTick, Halts, KeyClass, KeyId, KeyTick, Outlier, VmTick};
 use super::ids::{Isa, Kind, Reason, VcpuKey, VmId};
 use super::tick::{
-    CellTick, HostTick, Life, Lost, OpenExit, Phase, PhaseTimes, Tick, VcpuInfo, VcpuTick, VmInfo,
+    CellTick, HostTick, Life, Lost, OpenExit, PHASES, Phase, PhaseTimes, Tick, VcpuInfo, VcpuTick,
+    VmInfo,
 };
 use kvmscope_shared::hist::{BUCKETS, bucket_of};
 use proptest::collection::{btree_map, vec};
@@ -60,6 +62,31 @@ pub fn sample_tick() -> Tick {
         ],
         vcpus: vec![first, vcpu(2, 5, 500, vec![cell(Reason::exit(Isa::Svm, 0x400), &[70])])],
         host: HostTick { steal_ns: 5, own_cpu_ns: 600, probes: Some((1000, 12)) },
+        vms: vec![VmTick {
+            id: VmId(1),
+            over_ns: 1_000_000_000,
+            others_ns: 40_000,
+            threads: vec![(4713, "IO iothread1".into(), 30_000)],
+            throttled_ns: Some(0),
+        }],
+        outliers: vec![sample_outlier(key)],
+        outliers_left_out: 3,
+    }
+}
+
+/// An OUT to the PM timer that its VMM took 2 ms for.
+pub fn sample_outlier(key: VcpuKey) -> Outlier {
+    Outlier {
+        key,
+        end_ns: 9_600_000_000,
+        reason: Reason::exit(Isa::Vmx, 30),
+        about: Some((KeyClass::PortIn, 0x608)),
+        rip: 0xffff_ffff_8123_4567,
+        handling_ns: 9_000,
+        vmm_ns: 2_000_000,
+        cpu: 1,
+        by: Some((4713, "IO iothread1".into())),
+        ..Outlier::default()
     }
 }
 
@@ -86,15 +113,49 @@ prop_compose! {
     }
 }
 
+fn any_key() -> impl Strategy<Value = KeyTick> {
+    let class = prop::sample::select(KeyClass::ALL.as_slice());
+    (prop::option::of(any_reason()), class, any::<Option<u64>>(), any::<[u64; 6]>()).prop_map(
+        |(reason, class, value, [count, timed, total_ns, off_ns, vmm_ns, max_ns])| KeyTick {
+            id: KeyId { reason, class, value },
+            count,
+            timed,
+            total_ns,
+            off_ns,
+            vmm_ns,
+            max_ns,
+        },
+    )
+}
+
+fn any_culprit() -> impl Strategy<Value = CulpritTick> {
+    (any::<[u32; 2]>(), "\\PC{0,5}", any::<Option<u32>>(), "\\PC{0,5}", any::<[u64; 2]>()).prop_map(
+        |([pid, tid], comm, vm, cgroup, [ns, count])| CulpritTick {
+            pid,
+            tid,
+            comm,
+            vm: vm.map(VmId),
+            cgroup,
+            ns,
+            count,
+        },
+    )
+}
+
 prop_compose! {
     fn any_vcpu()(
         cpu in any::<u32>(),
-        phase in 0u32..7,
+        phase in 0u32..8,
         moments in any::<[u64; 5]>(),
         open in prop::option::of(any_reason()),
-        time in any::<[u64; 7]>(),
+        time in any::<[u64; PHASES]>(),
         cells in btree_map(any_reason(), any_cell(), 0..5),
+        halts in any::<[u64; 2]>(),
+        keys in vec(any_key(), 0..5),
+        culprits in vec(any_culprit(), 0..3),
     ) -> VcpuTick {
+        let [polled, waited] = halts;
+        let keys: std::collections::BTreeMap<_, _> = keys.into_iter().map(|k| (k.id, k)).collect();
         let [since_ns, begun_ns, rip, info1, info2] = moments;
         VcpuTick {
             key: VcpuKey::default(),
@@ -103,6 +164,9 @@ prop_compose! {
             since_ns,
             open: open.map(|reason| OpenExit { reason, begun_ns, rip, info1, info2 }),
             time: PhaseTimes(time),
+            halts: Halts { polled, waited },
+            keys: keys.into_values().collect(),
+            culprits,
             cells: cells.into_iter().map(|(reason, cell)| CellTick { reason, ..cell }).collect(),
         }
     }
@@ -132,6 +196,8 @@ prop_compose! {
         host in any::<(u64, u64, Option<(u64, u64)>)>(),
         life in vec(any_life(), 0..4),
         vcpus in btree_map((0u32..4, any::<u32>()), any_vcpu(), 0..5),
+        vms in vec(any::<([u64; 2], Vec<(u32, String, u64)>, Option<u64>)>(), 0..3),
+        outliers in vec(any::<(u32, u64)>(), 0..3),
     ) -> Tick {
         let [seq, end_ns, dur_ns] = head;
         let [missed_runs, ring, pool_full, slots_full] = lost;
@@ -144,6 +210,24 @@ prop_compose! {
                 .map(|((vm, vcpu), tick)| VcpuTick { key: VcpuKey { vm: VmId(vm), vcpu }, ..tick })
                 .collect(),
             host: HostTick { steal_ns, own_cpu_ns, probes },
+            vms: vms
+                .into_iter()
+                .map(|([over_ns, others_ns], threads, throttled_ns)| VmTick {
+                    id: VmId(3),
+                    over_ns,
+                    others_ns,
+                    threads,
+                    throttled_ns,
+                })
+                .collect(),
+            outliers: outliers
+                .into_iter()
+                .map(|(vcpu, end_ns)| Outlier {
+                    end_ns,
+                    ..sample_outlier(VcpuKey { vm: VmId(1), vcpu })
+                })
+                .collect(),
+            outliers_left_out: 5,
         }
     }
 }

@@ -4,6 +4,7 @@
 //! keeps it encoded. Everything in it is a difference over the interval, except where it says
 //! "at the end"; cells, vCPUs and VMs that did nothing are absent.
 
+use super::detail::{CulpritTick, Halts, KeyTick, Outlier, VmTick};
 use super::ids::{Reason, VcpuKey, VmId};
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +25,12 @@ pub struct Tick {
     pub vcpus: Vec<VcpuTick>,
     /// What the host did meanwhile.
     pub host: HostTick,
+    /// What VMs did beside running their vCPUs, sorted by VM; those that were looked at.
+    pub vms: Vec<VmTick>,
+    /// Slow exits, in the order in which they ended: a sample where they are many.
+    pub outliers: Vec<Outlier>,
+    /// Slow exits that are left out of it: over the rate that is let through.
+    pub outliers_left_out: u64,
 }
 
 /// Events and ticks that were not measured, by cause.
@@ -111,15 +118,19 @@ pub enum Phase {
     Vmm = 3,
     /// Off the CPU although it could run.
     Preempted = 4,
-    /// Asleep in KVM_RUN (halted, or waiting for a page).
+    /// Asleep, halted.
     Blocked = 5,
-    /// Asleep outside KVM_RUN.
+    /// Asleep outside KVM_RUN, not for a halt.
     VmmBlocked = 6,
+    /// Asleep in KVM_RUN, not for a halt (for a page, a lock).
+    KvmBlocked = 7,
+    /// Halted and polling for a wake-up, on a CPU. A part of time; as a state it is `Kvm`.
+    Polling = 8,
 }
 
 impl Phase {
     /// Every phase in the order of its number; [`PhaseTimes`] is indexed by it.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; PHASES] = [
         Self::Unknown,
         Self::Guest,
         Self::Kvm,
@@ -127,6 +138,8 @@ impl Phase {
         Self::Preempted,
         Self::Blocked,
         Self::VmmBlocked,
+        Self::KvmBlocked,
+        Self::Polling,
     ];
 
     /// From [`kvmscope_shared::slot::Slot::phase`]; an unknown number is `Unknown`.
@@ -135,9 +148,12 @@ impl Phase {
     }
 }
 
+/// Number of phases.
+pub const PHASES: usize = 9;
+
 /// Wall time by phase, ns, indexed by `Phase as usize`. Adds up to the vCPU's part of the interval.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Default)]
-pub struct PhaseTimes(pub [u64; 7]);
+pub struct PhaseTimes(pub [u64; PHASES]);
 
 impl PhaseTimes {
     /// Time in one phase, ns.
@@ -171,8 +187,15 @@ pub struct VcpuTick {
     pub since_ns: u64,
     /// The exit it is handling at the end of the interval, if any.
     pub open: Option<OpenExit>,
-    /// Where the interval went.
+    /// Where the interval went. Run-queue wait after a wake-up is in `Preempted` here, and polling
+    /// not in `Kvm`.
     pub time: PhaseTimes,
+    /// How often it woke up from a halt.
+    pub halts: Halts,
+    /// Keys with a change, sorted by id, each at most once (family `detail`).
+    pub keys: Vec<KeyTick>,
+    /// Who ran while it waited for a CPU, most first (family `culprits`).
+    pub culprits: Vec<CulpritTick>,
     /// Reasons with a change, sorted by reason, each at most once.
     pub cells: Vec<CellTick>,
 }

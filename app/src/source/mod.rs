@@ -3,7 +3,8 @@
 pub mod live;
 pub mod synth;
 
-use crate::model::{session::Session, tick::Tick};
+use crate::model::{detail::OutlierLimits, session::Session, tick::Tick};
+use live::plan::Family;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -25,6 +26,10 @@ pub enum Request {
     Stop,
     /// Change the interval between ticks.
     Interval(Duration),
+    /// Attach a family of probes, or detach it. [`Msg::Session`] tells what came of it.
+    Family(Family, bool),
+    /// From which time on an exit is an outlier.
+    Outliers(OutlierLimits),
 }
 
 /// Messages that may wait for the reader. A live source blocks rather than drop a tick; the

@@ -69,6 +69,8 @@ impl Synth {
             let left = self.interval.saturating_sub(begin.elapsed());
             match requests.recv_timeout(left) {
                 Ok(Request::Interval(interval)) => self.interval = interval,
+                // What is invented has no probes.
+                Ok(Request::Family(..) | Request::Outliers(_)) => {}
                 Ok(Request::Stop) | Err(RecvTimeoutError::Disconnected) => return false,
                 Err(RecvTimeoutError::Timeout) => return true,
             }
@@ -91,6 +93,8 @@ impl Synth {
             match requests.try_recv() {
                 Ok(Request::Stop) => return,
                 Ok(Request::Interval(interval)) => self.interval = interval,
+                // What is invented has no probes.
+                Ok(Request::Family(..) | Request::Outliers(_)) => {}
                 Err(_) => {}
             }
             let tick = self.generator.tick(self.interval);

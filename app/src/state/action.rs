@@ -83,6 +83,10 @@ pub enum Effect {
     SaveView(SavedView),
     /// Ask the source for this interval.
     SetInterval(Duration),
+    /// Ask the source to attach this family of probes, or to detach it.
+    Family(crate::source::live::plan::Family, bool),
+    /// Tell the source from which time on an exit is an outlier.
+    Outliers(crate::model::detail::OutlierLimits),
 }
 
 /// The rows of a level, for a file.

@@ -203,6 +203,8 @@ pub fn phase_word(phase: crate::model::tick::Phase) -> &'static str {
         Phase::Preempted => "waiting",
         Phase::Blocked => "halted",
         Phase::VmmBlocked => "VMM asleep",
+        Phase::KvmBlocked => "KVM asleep",
+        Phase::Polling => "polling",
     }
 }
 

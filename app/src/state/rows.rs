@@ -4,7 +4,7 @@
 use super::nav::RowId;
 use crate::model::ids::{Reason, VcpuKey, VmId};
 use crate::model::stats::Stats;
-use crate::model::tick::{Phase, PhaseTimes};
+use crate::model::tick::{PHASES, Phase, PhaseTimes};
 
 /// A part of wall time, in the order in which it is drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -17,8 +17,12 @@ pub enum Part {
     Vmm,
     /// The VMM, asleep.
     VmmAsleep,
-    /// Halted, or asleep in KVM for another reason.
+    /// Halted, KVM polling for a wake-up.
+    Polling,
+    /// Halted, asleep.
     Halted,
+    /// Asleep in KVM, not for a halt.
+    KvmAsleep,
     /// Could run and had no CPU.
     Waiting,
     /// Nothing told.
@@ -27,12 +31,14 @@ pub enum Part {
 
 impl Part {
     /// Every part, in the order in which it is drawn.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; PHASES] = [
         Self::Guest,
         Self::Kvm,
         Self::Vmm,
         Self::VmmAsleep,
+        Self::Polling,
         Self::Halted,
+        Self::KvmAsleep,
         Self::Waiting,
         Self::Unknown,
     ];
@@ -44,9 +50,11 @@ impl Part {
             Self::Kvm => "KVM",
             Self::Vmm => "VMM",
             Self::VmmAsleep => "VMM asleep",
+            Self::Polling => "polling",
             Self::Halted => "halted",
+            Self::KvmAsleep => "KVM asleep",
             Self::Waiting => "waiting",
-            Self::Unknown => "unknown",
+            Self::Unknown => "unaccounted",
         }
     }
 
@@ -56,7 +64,9 @@ impl Part {
             Self::Kvm => Phase::Kvm,
             Self::Vmm => Phase::Vmm,
             Self::VmmAsleep => Phase::VmmBlocked,
+            Self::Polling => Phase::Polling,
             Self::Halted => Phase::Blocked,
+            Self::KvmAsleep => Phase::KvmBlocked,
             Self::Waiting => Phase::Preempted,
             Self::Unknown => Phase::Unknown,
         }

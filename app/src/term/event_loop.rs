@@ -258,6 +258,12 @@ where
                             Effect::SetInterval(interval) => {
                                 self.outside.request(Request::Interval(interval));
                             }
+                            Effect::Family(family, on) => {
+                                self.outside.request(Request::Family(family, on));
+                            }
+                            Effect::Outliers(limits) => {
+                                self.outside.request(Request::Outliers(limits));
+                            }
                         }
                     }
                 }

@@ -3,6 +3,7 @@
 mod builtin;
 pub mod format;
 pub mod handlers;
+pub mod keys;
 pub mod names;
 mod symbols;
 

@@ -1,5 +1,7 @@
 //! The characters that pictures are made of: one set for UTF-8 terminals, one in ASCII.
 
+use crate::model::tick::PHASES;
+
 /// A set of characters. Every one is a single column wide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Glyphs {
@@ -14,7 +16,7 @@ pub struct Glyphs {
     /// Lengths from one eighth to full, for lying bars.
     pub bar: [char; 8],
     /// Parts of a stacked bar: guest, KVM, VMM, VMM asleep, halted, waiting, unknown.
-    pub parts: [char; 7],
+    pub parts: [char; PHASES],
     /// Between fields of the header.
     pub separator: char,
     /// Between steps of the breadcrumb.
@@ -48,7 +50,7 @@ pub const UNICODE: Glyphs = Glyphs {
     shade: ['·', '░', '▒', '▓', '█'],
     spark: ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'],
     bar: ['▏', '▎', '▍', '▌', '▋', '▊', '▉', '█'],
-    parts: ['█', '▓', '▒', '░', '·', 'x', ' '],
+    parts: ['█', '▓', '▒', '░', '≈', '·', '-', 'x', ' '],
     separator: '│',
     step: '▸',
     selected: '▸',
@@ -70,7 +72,7 @@ pub const ASCII: Glyphs = Glyphs {
     shade: ['.', ':', 'o', 'O', '#'],
     spark: ['_', '.', ',', '-', '=', '+', '*', '#'],
     bar: ['-', '-', '-', '=', '=', '=', '#', '#'],
-    parts: ['#', 'K', 'V', 'v', '.', 'x', ' '],
+    parts: ['#', 'K', 'V', 'v', 'p', '.', 's', 'x', ' '],
     separator: '|',
     step: '>',
     selected: '>',

@@ -1,6 +1,7 @@
 //! Colours and attributes by meaning. The terminal's own background is never painted over, and
 //! faint text is the terminal's own text made dim: "bright black" is invisible in some palettes.
 
+use crate::model::tick::PHASES;
 use ratatui::style::{Color, Modifier, Style};
 
 /// A theme by name.
@@ -65,7 +66,7 @@ pub struct Theme {
     /// Heat from nothing to most; indexes as [`super::glyph::Glyphs::heat`].
     pub heat: [Style; 7],
     /// Parts of the wall time; indexes as [`super::glyph::Glyphs::parts`].
-    pub parts: [Style; 7],
+    pub parts: [Style; PHASES],
 }
 
 impl Theme {
@@ -97,7 +98,7 @@ impl Theme {
             gone: dim,
             spark: (fg(Green), fg(Magenta)),
             heat: [dim, fg(Blue), fg(LightBlue), fg(Cyan), fg(Green), fg(Yellow), fg(LightRed)],
-            parts: [fg(Green), fg(Yellow), fg(Magenta), dim, dim, fg(LightRed), dim],
+            parts: [fg(Green), fg(Yellow), fg(Magenta), dim, fg(Cyan), dim, dim, fg(LightRed), dim],
         }
     }
 
@@ -127,7 +128,7 @@ impl Theme {
                 fg(Red),
                 fg(Red).add_modifier(Modifier::BOLD),
             ],
-            parts: [fg(Green), fg(Blue), fg(Magenta), dim, dim, fg(Red), dim],
+            parts: [fg(Green), fg(Blue), fg(Magenta), dim, fg(Cyan), dim, dim, fg(Red), dim],
         }
     }
 
@@ -150,7 +151,7 @@ impl Theme {
             gone: dim,
             spark: (plain, plain),
             heat: [dim, dim, plain, plain, plain, bold, bold],
-            parts: [plain, plain, plain, dim, dim, bold, dim],
+            parts: [plain, plain, plain, dim, plain, dim, dim, bold, dim],
         }
     }
 
@@ -173,7 +174,7 @@ impl Theme {
             gone: c(243),
             spark: (sky, orange),
             heat: [c(243), blue, c(31), sky, c(144), sand, orange],
-            parts: [sky, sand, c(144), c(243), c(243), orange, c(243)],
+            parts: [sky, sand, c(144), c(243), c(180), c(243), c(243), orange, c(243)],
         }
     }
 }

@@ -20,6 +20,7 @@ use super::{Msg, Request, Source};
 use crate::{
     doctor::SilentBackend,
     model::{
+        detail::OutlierLimits,
         session::{Host, Origin, ProbeStatus, Session},
         tick::HostTick,
     },
@@ -55,6 +56,8 @@ pub struct Options {
     pub pids: Vec<u32>,
     /// Time between ticks.
     pub interval: Duration,
+    /// From which time on an exit is an outlier.
+    pub outliers: OutlierLimits,
 }
 
 impl Default for Options {
@@ -63,6 +66,7 @@ impl Default for Options {
             families: Family::ASKABLE.to_vec(),
             pids: Vec::new(),
             interval: Duration::from_secs(1),
+            outliers: OutlierLimits::default(),
         }
     }
 }
@@ -328,6 +332,7 @@ impl Source for Live {
                     self.options.interval = interval;
                     due = Instant::now() + interval;
                 }
+                Ok(Request::Family(..) | Request::Outliers(_)) => {} // CONTRACT: probes helper
                 Ok(Request::Stop) | Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => {}
             }

@@ -34,13 +34,29 @@ pub enum Family {
     Userspace,
     /// When a vCPU is off the CPU: `sched_switch`.
     Sched,
+    /// Halt polling: `kvm_vcpu_wakeup`.
+    HaltPoll,
+    /// What exits are about: `kvm_pio`, `kvm_mmio`, `kvm_msr`, `kvm_cpuid`, `kvm_page_fault` and
+    /// others, and the guest's instruction pointer at every exit.
+    Detail,
+    /// Who runs while a vCPU waits for its CPU: a second program at `sched_switch`, and `sched_wakeup`.
+    Culprits,
     /// What every other family needs: `sched_process_exit`.
     Base,
 }
 
 impl Family {
     /// Every family that can be asked for, in order.
-    pub const ASKABLE: [Self; 3] = [Self::Exit, Self::Userspace, Self::Sched];
+    pub const ASKABLE: [Self; 6] =
+        [Self::Exit, Self::Userspace, Self::Sched, Self::HaltPoll, Self::Detail, Self::Culprits];
+
+    /// What the screen watches when nothing is asked for. `detail` is attached while someone looks
+    /// at what it shows.
+    pub const WATCHED: [Self; 4] = [Self::Exit, Self::Userspace, Self::Sched, Self::HaltPoll];
+
+    /// What a report measures when nothing is asked for.
+    pub const REPORTED: [Self; 5] =
+        [Self::Exit, Self::Userspace, Self::Sched, Self::HaltPoll, Self::Detail];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -48,6 +64,9 @@ impl Family {
             Self::Exit => "exit",
             Self::Userspace => "userspace",
             Self::Sched => "sched",
+            Self::HaltPoll => "halt-poll",
+            Self::Detail => "detail",
+            Self::Culprits => "culprits",
             Self::Base => "base",
         }
     }
@@ -60,6 +79,9 @@ impl Family {
                 "userspace exits are not shown, and VMM time counts as handling time"
             }
             Self::Sched => "time off the CPU is counted as handling time",
+            Self::HaltPoll => "halt polling counts as handling time",
+            Self::Detail => "what exits are about (MSR, port, address, RIP) is not shown",
+            Self::Culprits => "who takes a vCPU's CPU is not shown",
             Self::Base => "ended threads are noticed late",
         }
     }

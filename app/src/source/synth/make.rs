@@ -76,6 +76,7 @@ impl Generator {
             life: Vec::new(),
             vcpus: Vec::new(),
             host: HostTick { steal_ns: 0, own_cpu_ns: 0, probes: None },
+            ..Tick::default()
         };
         let mut vms = std::mem::take(&mut self.vms);
         for vm in &mut vms {
@@ -188,6 +189,7 @@ impl Generator {
                 .into_values()
                 .filter(|cell| cell.count > 0 || !cell.hist.is_empty())
                 .collect(),
+            ..VcpuTick::default()
         }
     }
 

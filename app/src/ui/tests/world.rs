@@ -240,8 +240,9 @@ impl World {
             phase,
             since_ns: end - 3_000_000,
             open,
-            time: PhaseTimes([0, guest, handling, vmm, wait, idle, 0]),
+            time: PhaseTimes([0, guest, handling, vmm, wait, idle, 0, 0, 0]),
             cells,
+            ..VcpuTick::default()
         }
     }
 }

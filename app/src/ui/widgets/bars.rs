@@ -1,5 +1,6 @@
 //! Lying bars: of one value, and stacked from parts of a whole.
 
+use crate::model::tick::PHASES;
 use crate::ui::paint::Look;
 use ratatui::text::{Line, Span};
 
@@ -22,7 +23,7 @@ pub fn bar(share: f64, width: usize, look: &Look) -> String {
 /// A stacked bar of exactly `width` columns. `parts` are weights in the order of
 /// [`crate::ui::glyph::Glyphs::parts`]; the columns are given out by largest remainder, so that
 /// they add up. All weights zero: an empty bar.
-pub fn stacked(parts: [u64; 7], width: usize, look: &Look) -> Line<'static> {
+pub fn stacked(parts: [u64; PHASES], width: usize, look: &Look) -> Line<'static> {
     let mut spans = Vec::new();
     for (i, columns) in apportion(parts, width).into_iter().enumerate() {
         if columns > 0 {
@@ -37,14 +38,14 @@ pub fn stacked(parts: [u64; 7], width: usize, look: &Look) -> Line<'static> {
 }
 
 /// Columns for each part; their sum is `width` unless every weight is zero.
-fn apportion(parts: [u64; 7], width: usize) -> [usize; 7] {
+fn apportion(parts: [u64; PHASES], width: usize) -> [usize; PHASES] {
     let total: u128 = parts.iter().map(|&p| u128::from(p)).sum();
     if total == 0 {
-        return [0; 7];
+        return [0; PHASES];
     }
     let exact = parts.map(|p| u128::from(p) * width as u128);
     let mut columns = exact.map(|e| (e / total) as usize);
-    let mut order: Vec<usize> = (0..7).collect();
+    let mut order: Vec<usize> = (0..PHASES).collect();
     order.sort_by_key(|&i| std::cmp::Reverse(exact[i] % total));
     let missing = width - columns.iter().sum::<usize>();
     for &i in order.iter().take(missing) {
@@ -74,16 +75,16 @@ mod tests {
 
     #[test]
     fn parts_add_up() {
-        assert_eq!(apportion([1, 1, 1, 0, 0, 0, 0], 10), [4, 3, 3, 0, 0, 0, 0]);
-        assert_eq!(apportion([0; 7], 10), [0; 7]);
-        assert_eq!(stacked([2, 1, 0, 0, 1, 0, 0], 8, &look()).to_string(), "████▓▓··");
+        assert_eq!(apportion([1, 1, 1, 0, 0, 0, 0, 0, 0], 10), [4, 3, 3, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(apportion([0; PHASES], 10), [0; PHASES]);
+        assert_eq!(stacked([2, 1, 0, 0, 0, 1, 0, 0, 0], 8, &look()).to_string(), "████▓▓··");
     }
 
     proptest! {
         #[test]
-        fn parts_always_add_up(parts in any::<[u64; 7]>(), width in 0usize..200) {
+        fn parts_always_add_up(parts in any::<[u64; PHASES]>(), width in 0usize..200) {
             let sum: usize = apportion(parts, width).iter().sum();
-            prop_assert!(sum == width || parts == [0; 7]);
+            prop_assert!(sum == width || parts == [0; PHASES]);
         }
     }
 }

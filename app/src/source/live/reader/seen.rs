@@ -4,7 +4,7 @@ use super::cells::SeenCell;
 use crate::{
     model::{
         ids::{Reason, VcpuKey},
-        tick::{OpenExit, Phase, PhaseTimes, VcpuTick},
+        tick::{OpenExit, PHASES, Phase, PhaseTimes, VcpuTick},
     },
     source::live::memory::Memory,
 };
@@ -32,7 +32,7 @@ pub struct Seen {
     at_ns: u64,
     phase: Phase,
     /// Time in each phase up to `at_ns`.
-    time: [u64; 7],
+    time: [u64; PHASES],
 }
 
 /// What a thread did from one moment to another, ns of the probes' clock.
@@ -56,12 +56,14 @@ pub struct Change {
 
 /// Phases in the order in which time that threads have in common is taken off. Only one thread
 /// can be inside KVM_RUN with a vCPU, but each that ever was counts its time outside.
-const OUTSIDE_FIRST: [Phase; 7] = [
+const OUTSIDE_FIRST: [Phase; PHASES] = [
     Phase::VmmBlocked,
     Phase::Vmm,
     Phase::Unknown,
     Phase::Preempted,
     Phase::Blocked,
+    Phase::KvmBlocked,
+    Phase::Polling,
     Phase::Kvm,
     Phase::Guest,
 ];
@@ -90,7 +92,7 @@ impl Change {
     /// inside KVM_RUN over one outside, and else the one that did something last.
     pub fn doing(&mut self, memory: &dyn Memory, slot: &Slot) {
         let inside = match slot.phase {
-            phase::GUEST | phase::KVM | phase::BLOCKED => true,
+            phase::GUEST | phase::KVM | phase::BLOCKED | phase::KVM_BLOCKED => true,
             phase::PREEMPTED => slot.resume != phase::VMM,
             _ => false,
         };
@@ -132,7 +134,7 @@ impl Seen {
             tick: 0,
             at_ns: slot.claimed_ns,
             phase: Phase::Unknown,
-            time: [0; 7],
+            time: [0; PHASES],
             cells: Vec::new(),
         }
     }
@@ -150,8 +152,8 @@ impl Seen {
         }
         let end = if slot.life == life::RETIRED { slot.retired_ns } else { now.max(slot.since_ns) };
         let phase = Phase::from_slot(slot.phase);
-        let mut time = [0; 7];
-        time.copy_from_slice(&slot.phase_ns[..7]);
+        let mut time = [0; PHASES];
+        time[..phase::COUNT].copy_from_slice(&slot.phase_ns);
         time[phase as usize] += end.saturating_sub(slot.since_ns);
         let mut times = PhaseTimes::default();
         for ((spent, new), told) in times.0.iter_mut().zip(time).zip(&mut self.time) {

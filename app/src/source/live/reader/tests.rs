@@ -222,7 +222,7 @@ fn phases_add_up_to_the_interval() {
     world.memory.goes(1, phase::BLOCKED, 400_000_000);
     let tick = world.tick(1);
     let told = of(&tick, vcpu(0));
-    assert_eq!(told.time.0, [0, 300_000_000, 100_000_000, 0, 0, 600_000_000, 0]);
+    assert_eq!(told.time.0, [0, 300_000_000, 100_000_000, 0, 0, 600_000_000, 0, 0, 0]);
     assert_eq!((told.phase, told.since_ns), (Phase::Blocked, 400_000_000));
     assert_eq!(of(&world.tick(2), vcpu(0)).time.get(Phase::Blocked), SECOND);
     for second in 3..=11 {
@@ -230,7 +230,7 @@ fn phases_add_up_to_the_interval() {
     }
     world.memory.goes(1, phase::GUEST, 11 * SECOND + 250_000_000);
     let tick = world.tick(12);
-    assert_eq!(of(&tick, vcpu(0)).time.0, [0, 750_000_000, 0, 0, 0, 250_000_000, 0]);
+    assert_eq!(of(&tick, vcpu(0)).time.0, [0, 750_000_000, 0, 0, 0, 250_000_000, 0, 0, 0]);
     let total = world.totals.vms[&VmId(1)].vcpus[&0].time;
     assert_eq!(total.sum(), 12 * SECOND);
     assert_eq!(total.get(Phase::Blocked), 600_000_000 + 10 * SECOND + 250_000_000);
@@ -386,7 +386,7 @@ fn a_thread_that_a_vcpu_left_adds_no_time_of_its_own() {
     world.memory.goes(1, phase::GUEST, 300_000_000);
     let tick = world.tick(1);
     let told = of(&tick, vcpu(0));
-    assert_eq!(told.time.0, [0, 700_000_000, 200_000_000, 10_000_000, 0, 0, 90_000_000]);
+    assert_eq!(told.time.0, [0, 700_000_000, 200_000_000, 10_000_000, 0, 0, 90_000_000, 0, 0]);
     world.tick(2);
     // The old thread has something else to do; the vCPU goes on without an event.
     world.memory.goes(2, phase::VMM, 2_400_000_000);

@@ -1,0 +1,243 @@
+//! What exits were about: the keys behind a reason, who took the CPU, and single slow exits.
+//!
+//! One [`Detail`] for each slot, written by the slot's thread alone, in a map of its own so that the
+//! families that use it cost nothing where they are off.
+//!
+//! **Keys.** A table of [`WAYS`]-way sets, things (ports, MSRs, …) apart from what has many values
+//! (pages, instruction pointers), so that a flood of pages cannot wash a hot MSR out. Where a set is
+//! full, each newcomer takes one point of the score of the entry that has least; an entry without
+//! points left gives its place, and what it had counted is added to its class's [`Other`]. So a key
+//! that comes often stays or soon gets in, memory is bounded, and keys and others always add up to
+//! all that was noted.
+
+use crate::zeroed;
+
+/// What a key is: [`Key::class`]. Below [`class::COUNT`].
+pub mod class {
+    /// No entry.
+    pub const NONE: u32 = 0;
+    /// I/O port read (`kvm_pio`, rw 0).
+    pub const PORT_IN: u32 = 1;
+    /// I/O port written (`kvm_pio`, rw 1).
+    pub const PORT_OUT: u32 = 2;
+    /// Guest-physical address read as MMIO (`kvm_mmio`).
+    pub const MMIO_READ: u32 = 3;
+    /// Guest-physical address written as MMIO (`kvm_mmio`).
+    pub const MMIO_WRITE: u32 = 4;
+    /// Guest-physical address of a doorbell that the kernel answered (`kvm_fast_mmio`).
+    pub const MMIO_FAST: u32 = 5;
+    /// MSR read (`kvm_msr`); a refused one (`exception`) has [`REFUSED`] set.
+    pub const MSR_READ: u32 = 6;
+    /// MSR written (`kvm_msr`), as above.
+    pub const MSR_WRITE: u32 = 7;
+    /// CPUID: leaf in the low half, sub-leaf in the high half (`kvm_cpuid`).
+    pub const CPUID: u32 = 8;
+    /// Control register read (`kvm_cr`, rw 0).
+    pub const CR_READ: u32 = 9;
+    /// Control register written (`kvm_cr`, rw 1).
+    pub const CR_WRITE: u32 = 10;
+    /// KVM hypercall number (`kvm_hypercall`).
+    pub const HYPERCALL: u32 = 11;
+    /// Hyper-V hypercall code (`kvm_hv_hypercall`).
+    pub const HV_HYPERCALL: u32 = 12;
+    /// Vector of the host's interrupt, or exception of the guest, that made the exit (VMX
+    /// interruption information, bits 10:0: vector and type).
+    pub const VECTOR: u32 = 13;
+    /// Guest-physical page, as its address (`kvm_page_fault`).
+    pub const PAGE: u32 = 14;
+    /// Guest instruction pointer.
+    pub const RIP: u32 = 15;
+    /// Number of classes, `NONE` included.
+    pub const COUNT: usize = 16;
+}
+
+/// Set in the key of an MSR access that the guest was refused (#GP).
+pub const REFUSED: u64 = 1 << 32;
+
+/// Entries of a set.
+pub const WAYS: usize = 4;
+/// Sets of things.
+pub const THING_SETS: usize = 16;
+/// Sets of pages and instruction pointers; they follow the things.
+pub const FINE_SETS: usize = 16;
+/// Entries of a slot.
+pub const KEYS: usize = WAYS * (THING_SETS + FINE_SETS);
+
+/// One key and what it did since it got its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Key {
+    /// Its value; see [`class`].
+    pub value: u64,
+    /// See [`class`].
+    pub class: u32,
+    /// Cell of the exit that was being handled ([`crate::slot::Slot::open_cell`]), or 0 for none.
+    pub cell: u32,
+    /// Counts up each time the place is given to another key.
+    pub generation: u32,
+    /// What keeps it its place; see the module.
+    pub score: u32,
+    /// Times it was noted.
+    pub count: u64,
+    /// Exits about it that ended.
+    pub timed: u64,
+    /// Their handling time, ns; as of [`crate::cell::Cell`].
+    pub total_ns: u64,
+    /// Their time off the CPU, ns.
+    pub off_ns: u64,
+    /// Their time outside KVM_RUN, ns.
+    pub vmm_ns: u64,
+    /// Largest time of one, all three together, ns, since it got its place.
+    pub max_ns: u64,
+}
+
+/// What keys without a place come to, by class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Other {
+    /// Times noted.
+    pub count: u64,
+    /// Exits that ended.
+    pub timed: u64,
+    /// Their handling, off-CPU and VMM time together, ns.
+    pub wall_ns: u64,
+}
+
+/// The details of a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Detail {
+    /// Sets of things, then sets of pages and instruction pointers.
+    pub keys: [Key; KEYS],
+    /// By class.
+    pub others: [Other; class::COUNT],
+}
+
+const NO_KEY: Key = Key {
+    value: 0,
+    class: 0,
+    cell: 0,
+    generation: 0,
+    score: 0,
+    count: 0,
+    timed: 0,
+    total_ns: 0,
+    off_ns: 0,
+    vmm_ns: 0,
+    max_ns: 0,
+};
+const NO_OTHER: Other = Other { count: 0, timed: 0, wall_ns: 0 };
+
+zeroed!(Key, NO_KEY);
+zeroed!(Other, NO_OTHER);
+zeroed!(Detail, Self { keys: [NO_KEY; KEYS], others: [NO_OTHER; class::COUNT] });
+
+/// Culprits kept for a slot.
+pub const CULPRITS: usize = 16;
+
+/// Someone who ran on the CPU that a vCPU waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Culprit {
+    /// Its thread group; 0 with `tid` 0 is the idle task.
+    pub tgid: u32,
+    /// The thread that was seen last.
+    pub tid: u32,
+    /// Name of that thread.
+    pub comm: [u8; 16],
+    /// Time it ran while the vCPU waited, ns.
+    pub ns: u64,
+    /// Waits that it had a part in.
+    pub count: u64,
+}
+
+/// Who a slot's thread waited for (family `culprits`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Waits {
+    /// When the wait that goes on began (made runnable, or preempted), or 0.
+    pub since_ns: u64,
+    /// Waits that ended.
+    pub count: u64,
+    /// Their time, ns.
+    pub total_ns: u64,
+    /// Part of it that is nobody's below: too many, or run before the history that is kept, or on
+    /// another CPU.
+    pub other_ns: u64,
+    /// By thread group.
+    pub culprits: [Culprit; CULPRITS],
+}
+
+const NO_CULPRIT: Culprit = Culprit { tgid: 0, tid: 0, comm: [0; 16], ns: 0, count: 0 };
+zeroed!(Culprit, NO_CULPRIT);
+zeroed!(
+    Waits,
+    Self { since_ns: 0, count: 0, total_ns: 0, other_ns: 0, culprits: [NO_CULPRIT; CULPRITS] }
+);
+
+/// One slow exit, as a record of the ring buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Outlier {
+    /// When it ended, ns of the probes' clock.
+    pub end_ns: u64,
+    /// The vCPU's slot.
+    pub slot: u32,
+    /// The slot's generation.
+    pub generation: u32,
+    /// Its cell: kind, isa and code stand there.
+    pub cell: u32,
+    /// Class of the key that was open, or [`class::NONE`].
+    pub class: u32,
+    /// Its value.
+    pub key: u64,
+    /// Guest instruction pointer.
+    pub rip: u64,
+    /// Exit qualification (VMX) or EXITINFO1 (SVM).
+    pub info1: u64,
+    /// IDT-vectoring information (VMX) or EXITINFO2 (SVM).
+    pub info2: u64,
+    /// Handling time on a CPU, ns.
+    pub handling_ns: u64,
+    /// Time off the CPU inside KVM_RUN, ns.
+    pub off_ns: u64,
+    /// Of `off_ns`: waiting for a CPU after it was preempted, ns.
+    pub wait_ns: u64,
+    /// Time outside KVM_RUN, ns.
+    pub vmm_ns: u64,
+    /// Physical CPU on which it ended.
+    pub cpu: u32,
+    /// The thread that took its CPU last while it was handled, or 0.
+    pub by_tid: u32,
+    /// Name of that thread.
+    pub by_comm: [u8; 16],
+}
+
+zeroed!(
+    Outlier,
+    Self {
+        end_ns: 0,
+        slot: 0,
+        generation: 0,
+        cell: 0,
+        class: 0,
+        key: 0,
+        rip: 0,
+        info1: 0,
+        info2: 0,
+        handling_ns: 0,
+        off_ns: 0,
+        wait_ns: 0,
+        vmm_ns: 0,
+        cpu: 0,
+        by_tid: 0,
+        by_comm: [0; 16],
+    }
+);
+
+const _: () = assert!(size_of::<Key>() == 72);
+const _: () = assert!(size_of::<Detail>() == 72 * KEYS + 24 * class::COUNT);
+const _: () = assert!(size_of::<Culprit>() == 40);
+const _: () = assert!(size_of::<Waits>() == 32 + 40 * CULPRITS);
+const _: () = assert!(size_of::<Outlier>() == 112);
+const _: () = assert!(THING_SETS.is_power_of_two() && FINE_SETS.is_power_of_two());
