@@ -22,6 +22,43 @@ pub struct Report {
     pub probes: Vec<Probe>,
     /// Every VM that did something.
     pub vms: Vec<Vm>,
+    /// What stands out.
+    #[serde(default)]
+    pub findings: Vec<Finding>,
+    /// Slow exits.
+    #[serde(default)]
+    pub outliers: Vec<Outlier>,
+    /// Slow exits that are not among them.
+    #[serde(default)]
+    pub outliers_left_out: u64,
+}
+
+/// What stands out.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Finding {
+    /// Short name of the rule.
+    pub rule: String,
+    /// Which VM.
+    pub vm: u64,
+    /// Which vCPU, if one.
+    pub vcpu: Option<u32>,
+    /// In words.
+    pub text: String,
+}
+
+/// A slow exit.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Outlier {
+    /// Which VM.
+    pub vm: u64,
+    /// Which vCPU.
+    pub vcpu: u32,
+    /// Why.
+    pub reason: String,
+    /// Handling time.
+    pub handling_ns: u64,
+    /// In the VMM meanwhile.
+    pub vmm_ns: u64,
 }
 
 /// Where a report was measured.
@@ -76,6 +113,16 @@ pub struct Vm {
     pub ended_unix_ns: Option<u64>,
     /// By vCPU.
     pub vcpus: Vec<Vcpu>,
+    /// The VMM's threads that are no vCPUs.
+    #[serde(default)]
+    pub other_threads: Option<OtherThreads>,
+}
+
+/// The VMM's threads that are no vCPUs.
+#[derive(Clone, Debug, Deserialize)]
+pub struct OtherThreads {
+    /// CPU time.
+    pub cpu_ns: u64,
 }
 
 /// One vCPU.
@@ -85,10 +132,97 @@ pub struct Vcpu {
     pub vcpu: u32,
     /// The thread that runs it.
     pub tid: u32,
+    /// Where its time went.
+    pub time: Time,
+    /// Wake-ups from halts.
+    #[serde(default)]
+    pub halts: Halts,
+    /// What its exits were about.
+    #[serde(default)]
+    pub keys: Vec<Key>,
+    /// Who ran while it waited for a CPU.
+    #[serde(default)]
+    pub culprits: Vec<Culprit>,
     /// Kernel exits by reason.
     pub exits: Vec<Cell>,
     /// Userspace exits by reason.
     pub userspace_exits: Vec<Cell>,
+}
+
+/// Wall time of a vCPU.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Time {
+    /// In the guest.
+    pub guest_ns: u64,
+    /// KVM's handling.
+    pub kvm_ns: u64,
+    /// VMM, on a CPU.
+    pub vmm_ns: u64,
+    /// VMM, asleep.
+    pub vmm_asleep_ns: u64,
+    /// Halted, asleep.
+    pub halted_ns: u64,
+    /// Halted, polling.
+    pub polling_ns: u64,
+    /// Asleep in KVM, not halted.
+    pub kvm_asleep_ns: u64,
+    /// Waiting for a CPU.
+    pub waiting_ns: u64,
+    /// Nothing told.
+    pub unknown_ns: u64,
+}
+
+impl Time {
+    /// All parts together.
+    pub fn sum(&self) -> u64 {
+        self.guest_ns
+            + self.kvm_ns
+            + self.vmm_ns
+            + self.vmm_asleep_ns
+            + self.halted_ns
+            + self.polling_ns
+            + self.kvm_asleep_ns
+            + self.waiting_ns
+            + self.unknown_ns
+    }
+}
+
+/// Wake-ups from halts.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+pub struct Halts {
+    /// While polling.
+    pub polled: u64,
+    /// After sleeping.
+    pub waited: u64,
+}
+
+/// What an exit was about.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Key {
+    /// Name of the exit's reason, where there was an exit.
+    pub reason: Option<String>,
+    /// What the value is.
+    pub class: String,
+    /// The value; none is "other".
+    pub value: Option<u64>,
+    /// What it is called.
+    pub name: Option<String>,
+    /// How often.
+    pub count: u64,
+    /// In the VMM meanwhile.
+    pub vmm_ns: u64,
+}
+
+/// Who ran while a vCPU waited.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Culprit {
+    /// Its thread group.
+    pub pid: u32,
+    /// Name of the thread.
+    pub comm: String,
+    /// How long.
+    pub total_ns: u64,
 }
 
 /// Numbers of one reason.
