@@ -54,7 +54,8 @@ pub fn keys_equal(report: &Report, guest: &Guest) -> Problems {
             let other = of_class().any(|seen| seen.value.is_none() && seen.count > 0);
             if is != key.count && !other {
                 let (class, value) = (&key.class, key.value);
-                problems.push(format!("{at}: {class} {value:#x} {is} times instead of {}", key.count));
+                problems
+                    .push(format!("{at}: {class} {value:#x} {is} times instead of {}", key.count));
             }
         }
         for (class, count) in classes {
