@@ -46,8 +46,6 @@ facts! {
     SWITCH_NEXT_PID: u32, switch_next_pid;
     /// Offset of `next_comm`.
     SWITCH_NEXT_COMM: u32, switch_next_comm;
-    /// 1 when `kvm_page_fault` passes and records the vCPU before the address (6.1 and later).
-    FAULT_VCPU: u32, fault_vcpu;
     /// 1 when `sched_switch` passes `prev_state` as its fourth argument (5.18 and later).
     SWITCH_STATE_ARG: u32, switch_state_arg;
     /// 1 when the offsets into `task_struct` below are known.

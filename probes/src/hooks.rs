@@ -3,7 +3,7 @@
 //! Each has two programs: by its arguments, and by its record for kernels that can preempt the former
 //! (see `exit::kvm_fpu_record`). The records are laid out the same from 5.10 to 7.2; the loader has compared.
 
-use crate::{detail, facts, slots};
+use crate::{detail, slots};
 use aya_ebpf::{
     EbpfContext,
     macros::{raw_tracepoint, tracepoint},
@@ -127,17 +127,15 @@ fn on_hv_hypercall(code: u16) {
     detail::note(class::HV_HYPERCALL, u64::from(code), 1);
 }
 
-/// `kvm_page_fault`: (address, error code), or with the vCPU before.
-#[raw_tracepoint(tracepoint = "kvm_page_fault")]
-pub fn kvm_page_fault(ctx: RawTracePointContext) -> i32 {
-    on_page_fault(if facts::fault_vcpu() == 1 { ctx.arg(1) } else { ctx.arg(0) });
-    0
+hook! {
+    /// `kvm_page_fault(vcpu, address, error code)`.
+    at "kvm_page_fault": kvm_page_fault, kvm_page_fault_record => on_page_fault(1 => 24)
 }
 
-/// The same from the record.
-#[tracepoint]
-pub fn kvm_page_fault_record(ctx: TracePointContext) -> u32 {
-    on_page_fault(if facts::fault_vcpu() == 1 { field(&ctx, 24) } else { field(&ctx, 8) });
+/// `kvm_page_fault(address, error code)`, as it was before 6.1.
+#[raw_tracepoint(tracepoint = "kvm_page_fault")]
+pub fn kvm_page_fault_early(ctx: RawTracePointContext) -> i32 {
+    on_page_fault(ctx.arg(0));
     0
 }
 
