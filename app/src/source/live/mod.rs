@@ -4,6 +4,7 @@
 //! maps, [`reader`] makes ticks (pure), [`identity`] knows who is who, and this file is the loop.
 
 pub mod btf;
+pub mod cgroup;
 pub mod host;
 pub mod identity;
 pub mod kernel;
@@ -15,6 +16,8 @@ pub mod names;
 pub mod outliers;
 pub mod plan;
 pub mod reader;
+pub mod schedstat;
+pub mod threads;
 pub mod vms;
 
 use super::{Msg, Request, Source};
@@ -39,6 +42,7 @@ use std::{
     sync::mpsc::{Receiver, RecvTimeoutError},
     time::{Duration, Instant},
 };
+use threads::{Beside, ProcTasks};
 use tokio::sync::mpsc::Sender;
 
 /// How often new threads are looked for between ticks, so that a short-lived VM gets its name.
@@ -94,6 +98,8 @@ pub struct Live {
     probes: Option<Probes>,
     reader: Reader,
     names: ProcNames,
+    tasks: ProcTasks,
+    beside: Beside,
     session: Session,
     /// Generation of each slot at the last look.
     peeked: Vec<u32>,
@@ -109,16 +115,21 @@ impl Live {
     /// session's list instead, and a kvm module that is not there yet is waited for.
     pub fn open(options: Options) -> Result<Self, LoadError> {
         let module = Module::read();
-        let (probes, session) = open_probes(&options, module)?;
+        let (probes, mut session) = open_probes(&options, module)?;
         let slots = probes.as_ref().map_or(0, |p| p.maps.slots());
         // Where another backend than the two is built in, kvm_entry may never fire.
         let reader = Reader::new(slots, session.started_ns, module.fires_entries());
         let last_host = (host::read_steal_ns(), host::own_cpu_ns());
+        if !schedstat::is_kept(schedstat::read(std::process::id())) {
+            session.notices.push(schedstat::MISSING.to_owned());
+        }
         Ok(Self {
             options,
             probes,
             reader,
             names: ProcNames::default(),
+            tasks: ProcTasks::default(),
+            beside: Beside::default(),
             session,
             peeked: Vec::new(),
             claims: 0,
@@ -137,11 +148,14 @@ impl Live {
     fn tick(&mut self, last: bool) -> crate::model::tick::Tick {
         let host = self.host_tick();
         let missed_runs = self.probes.as_ref().map_or(0, |probes| probes.loaded.missed());
-        let moment = Moment { now_ns: now_ns(), missed_runs, host, last };
+        let kept = |p: &ProbeStatus| p.attached && p.family == Family::Detail.name();
+        let detail = self.session.probes.iter().any(kept);
+        let moment = Moment { now_ns: now_ns(), missed_runs, host, last, detail };
         let Some(probes) = &mut self.probes else {
             return self.reader.empty_tick(moment, &mut self.names);
         };
-        let (tick, freed) = self.reader.tick(&mut probes.maps, &mut self.names, moment);
+        self.reader.take_outliers(probes.loaded.drain_outliers());
+        let (mut tick, freed) = self.reader.tick(&mut probes.maps, &mut self.names, moment);
         for freed in freed {
             match freed {
                 Freed::Slot(slot) => probes.loaded.free_slot(slot),
@@ -149,7 +163,16 @@ impl Live {
                 Freed::Unknown(key) => probes.loaded.forget_unknown(key),
             }
         }
+        let processes = self.reader.processes(&self.session);
+        tick.vms = self.beside.look(&processes, moment.now_ns, &mut self.tasks);
         tick
+    }
+
+    /// Tells of what came up while looking beside the vCPUs. Whether there is anything new.
+    fn notice_beside(&mut self) -> bool {
+        let before = self.session.notices.len();
+        self.beside.notices().into_iter().for_each(|notice| self.notice(notice));
+        self.session.notices.len() > before
     }
 
     fn host_tick(&mut self) -> HostTick {
@@ -198,6 +221,9 @@ impl Live {
             let Some(peeked) = self.peeked.get_mut(index as usize) else { continue };
             if std::mem::replace(peeked, slot.generation) != slot.generation {
                 self.names.look(slot.tgid, slot.start_ns);
+                if let Some(stat) = schedstat::read(slot.tid) {
+                    self.reader.early_delay(index, &slot, stat.run_delay_ns);
+                }
             }
         }
     }
@@ -397,7 +423,7 @@ impl Source for Live {
             if out.blocking_send(Msg::Tick(Box::new(tick))).is_err() {
                 return;
             }
-            if self.follow_module() | self.notice_silence() {
+            if self.follow_module() | self.notice_silence() | self.notice_beside() {
                 let session = Msg::Session(Box::new(self.session.clone()));
                 if out.blocking_send(session).is_err() {
                     return;
@@ -407,7 +433,7 @@ impl Source for Live {
             due = (due + self.options.interval).max(Instant::now());
         }
         let tick = self.tick(true);
-        let noticed = self.notice_silence();
+        let noticed = self.notice_silence() | self.notice_beside();
         // Detached before the end is told: whoever waits for it finds nothing of us left.
         self.sampling = None;
         self.probes = None;
