@@ -1,5 +1,9 @@
 //! What a key is called: MSRs, ports, addresses, leaves, hypercalls, vectors.
 
+mod role;
+
+pub use role::{Role, role};
+
 use crate::model::detail::KeyClass;
 use std::borrow::Cow;
 
