@@ -248,14 +248,19 @@ fn columns<R: Shown>(
     let loads = || rows.iter().filter_map(Shown::load);
     let silent = loads().all(|l| l.rate == 0.0) && loads().any(|l| l.user_rate > 0.0);
     let shown = |spec: &&Spec| !view.hide.iter().any(|name| name == spec.0.name());
+    let any = |of: fn(&VmTick) -> Option<f64>| {
+        rows.iter().any(|row| beside(row, state).as_ref().and_then(of).is_some())
+    };
     for &(what, rank, most) in specs.iter().filter(shown) {
         let mut column = match what {
             What::Rate => Column::text(format!("rate {window}"), 10, most, rank),
             What::P99 => Column::text(format!("p99 {window}"), 10, most, rank),
             What::Split => Column::text("wall time", 10, most, rank),
             What::Bar => Column::text("wall time", 18, most, rank),
-            What::Threads => Column::number("threads", most, rank),
-            What::Quota => Column::number("quota", most, rank),
+            What::Threads if any(threads) => Column::number("threads", most, rank),
+            What::Quota if any(quota) => Column::number("quota", most, rank),
+            // A column of dashes says nothing.
+            What::Threads | What::Quota => continue,
             What::Top => {
                 let names = rows.iter().filter_map(|r| r.load()?.top.as_ref());
                 let longest = names.map(|top| paint::width(&top.name) + 5).max().unwrap_or(0);
@@ -374,12 +379,9 @@ fn draw_row<R: Shown>(
         What::Top => top(shown, width, style, look),
         What::Share(key) => share(shown, key, style, look),
         What::Threads | What::Quota => {
-            let beside = match shown.id() {
-                RowId::Vm(vm) if shown.ended().is_none() => state.beside(vm),
-                _ => None,
-            };
             let of = if whats[i] == What::Threads { threads } else { quota };
-            let value = beside.as_ref().and_then(of).map_or(Value::None, Value::Share);
+            let value =
+                beside(shown, state).as_ref().and_then(of).map_or(Value::None, Value::Share);
             table::plain(look.value(&value), style)
         }
         What::Field(key) => {
@@ -391,6 +393,14 @@ fn draw_row<R: Shown>(
             table::plain(text, style)
         }
     });
+}
+
+/// What a VM that lives does beside its vCPUs.
+fn beside<R: Shown>(shown: &R, state: &State) -> Option<VmTick> {
+    match shown.id() {
+        RowId::Vm(vm) if shown.ended().is_none() => state.beside(vm),
+        _ => None,
+    }
 }
 
 /// CPU share of a VMM's other threads: of one CPU, so that it may be over 1.

@@ -45,7 +45,8 @@ pub fn draw(buf: &mut Buffer, area: Rect, state: &State, view: &mut View) {
         return nothing(buf, body, &text, &look);
     }
     let cursor = state.cursor_in(Pane::Findings).unwrap_or(0);
-    let entries = entries(found, cursor, area.width, body.height, &look);
+    let open = focused.then_some(cursor);
+    let entries = entries(found, open, area.width, body.height, &look);
     if focused {
         view.page = entries.len().max(1);
     }
@@ -66,29 +67,45 @@ pub fn draw(buf: &mut Buffer, area: Rect, state: &State, view: &mut View) {
 
 type Entry = (usize, Vec<Line<'static>>);
 
-/// The findings as lines: whole where they all fit, else only the one under the cursor is, and
-/// those before it go first so that it is seen.
-fn entries(found: &[Finding], cursor: usize, width: u16, height: u16, look: &Look) -> Vec<Entry> {
+/// The findings as lines: whole where they all fit. Else the one under the cursor is whole, and
+/// those before it go first so that it is seen; without a cursor the first ones are, as many as
+/// leave a line to each of the others.
+fn entries(
+    found: &[Finding],
+    cursor: Option<usize>,
+    width: u16,
+    height: u16,
+    look: &Look,
+) -> Vec<Entry> {
     let height = usize::from(height);
+    let length = |entries: &[Entry]| entries.iter().map(|(_, lines)| lines.len()).sum::<usize>();
+    let mut entries: Vec<Entry> =
+        found.iter().map(|found| brief(found, width, look)).enumerate().collect();
+    let Some(cursor) = cursor else {
+        let mut left = height.saturating_sub(entries.len());
+        for (entry, found) in entries.iter_mut().zip(found) {
+            let whole = full(found, width, look);
+            let more = whole.len().saturating_sub(1);
+            if more > left {
+                break;
+            }
+            left -= more;
+            entry.1 = whole;
+        }
+        return entries;
+    };
     let whole: Vec<Entry> =
         found.iter().map(|found| full(found, width, look)).enumerate().collect();
-    if whole.iter().map(|(_, lines)| lines.len()).sum::<usize>() <= height {
+    if length(&whole) <= height {
         return whole;
     }
-    let mut entries: Vec<Entry> = whole
-        .into_iter()
-        .map(|(at, mut lines)| {
-            if at != cursor {
-                lines = brief(&found[at], width, look);
-            }
-            (at, lines)
-        })
-        .collect();
-    let shown = |entries: &[Entry]| -> usize {
-        let until = entries.iter().take_while(|(at, _)| *at <= cursor);
-        until.map(|(_, lines)| lines.len()).sum()
-    };
-    while entries.len() > 1 && entries[0].0 < cursor && shown(&entries) > height {
+    if let (Some(entry), Some(found)) = (entries.get_mut(cursor), found.get(cursor)) {
+        entry.1 = full(found, width, look);
+    }
+    while entries.len() > 1
+        && entries[0].0 < cursor
+        && length(&entries[..=cursor - entries[0].0]) > height
+    {
         entries.remove(0);
     }
     entries

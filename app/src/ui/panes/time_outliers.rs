@@ -141,7 +141,7 @@ fn columns(rows: &[OutlierRow], state: &State, look: &Look) -> (Vec<Column>, Fie
         } else {
             let width = |row| crate::ui::paint::width(&look.value(&(field.value)(row)));
             let longest = rows.iter().take(64).map(width).max().unwrap_or(0).min(most);
-            Column::text(field.title, longest.min(12), longest.max(12).min(most), rank).eager()
+            Column::text(field.title, longest.min(14), longest.max(14).min(most), rank).eager()
         };
         out.0.push(column);
         out.1.push(field);

@@ -52,7 +52,15 @@ fn divide(vcpu: &mut VcpuTick) {
         vcpu.time.0[from as usize] -= ns;
         vcpu.time.0[to as usize] += ns;
     };
-    let idle = vcpu.key.vm == VmId(4);
+    // The second VM waits, the fifth idles.
+    let (waits, idle) = (vcpu.key.vm == VmId(2), vcpu.key.vm == VmId(5));
+    take(
+        vcpu,
+        Phase::Guest,
+        Phase::Preempted,
+        if waits { 10 + 5 * u64::from(vcpu.key.vcpu % 4) } else { 0 },
+    );
+    take(vcpu, Phase::Guest, Phase::Blocked, if idle { 97 } else { 0 });
     take(vcpu, Phase::Blocked, Phase::Polling, if idle { 60 } else { 15 });
     take(vcpu, Phase::Vmm, Phase::VmmBlocked, 30);
     take(vcpu, Phase::Kvm, Phase::KvmBlocked, 4);
