@@ -23,6 +23,7 @@ pub mod header;
 pub mod heat;
 mod heatmap;
 mod input;
+pub mod keys;
 mod load;
 mod moment;
 pub mod nav;
@@ -112,6 +113,7 @@ pub struct State {
     /// What was read from the kept ticks for the views; slides along with time.
     focus: RefCell<Focus>,
     baseline: RefCell<Baseline>,
+    symbols: Option<Box<dyn keys::Symbols>>,
 }
 
 /// Reason columns before the screen says how many it has room for.
@@ -135,7 +137,14 @@ impl State {
             views: Views::default(),
             focus: RefCell::default(),
             baseline: RefCell::default(),
+            symbols: None,
         }
+    }
+
+    /// Names guest code from now on.
+    pub fn set_symbols(&mut self, symbols: impl keys::Symbols + 'static) {
+        self.symbols = Some(Box::new(symbols));
+        self.changed();
     }
 
     /// Takes what a source says.

@@ -1,0 +1,610 @@
+//! What a reason's exits were about: the keys behind it, and the guest code that made them.
+//!
+//! A kernel exit's keys say themselves which reason they belong to. An exit to the VMM has those of
+//! its class (ports for IO, addresses for MMIO, …) that took time in the VMM, or whose kernel exit
+//! nobody saw (a backend whose `kvm_exit` is silent).
+
+use super::fields::{Field, Row};
+use super::load::{per_second, ratio};
+use super::nav::RowId;
+use super::rows::Open;
+use super::value::{self, Value};
+use crate::model::detail::{KeyClass, KeyId, KeyTick, Outlier};
+use crate::model::ids::{Kind, Reason, VcpuKey};
+use crate::model::session::{Origin, Session};
+use crate::trace::{keys as tables, qualification};
+use kvmscope_shared::detail::{FINE_SETS, REFUSED, THING_SETS, WAYS};
+use std::borrow::Cow;
+use std::cmp::Reverse;
+use std::collections::{BTreeSet, HashMap};
+
+/// Ports, MSRs and the like that the kernel keeps apart for each vCPU.
+pub const THINGS: usize = THING_SETS * WAYS;
+/// Pages and instruction pointers that it keeps apart for each vCPU.
+pub const FINE: usize = FINE_SETS * WAYS;
+
+/// Keys that are kept apart here, of all vCPUs together; more are added to "other".
+const KEPT: usize = 256;
+/// Instruction pointers that are shown.
+const RIPS: usize = 64;
+/// Up to so many vCPUs pages and instruction pointers count as top keys too; of more it takes long.
+pub(super) const FEW: usize = 64;
+
+/// Names guest code. What stands behind it reads symbol files.
+pub trait Symbols: std::fmt::Debug + Send {
+    /// "function+0x1c" for an instruction pointer of a VM; `None` where nothing is known.
+    fn describe(&self, vm_name: &str, rip: u64) -> Option<String>;
+}
+
+/// One key's numbers added up. Times are as of [`KeyTick`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct KeySum {
+    /// Times it was met.
+    pub count: u64,
+    /// Exits about it that ended.
+    pub timed: u64,
+    /// Their handling time, ns; of "other" all their time.
+    pub total_ns: u64,
+    /// Their time off the CPU, ns.
+    pub off_ns: u64,
+    /// Their time in the VMM, ns.
+    pub vmm_ns: u64,
+    /// Largest time of one since it was first seen, ns; 0 when not known.
+    pub max_ns: u64,
+}
+
+impl KeySum {
+    fn of(key: &KeyTick) -> Self {
+        let KeyTick { count, timed, total_ns, off_ns, vmm_ns, max_ns, .. } = *key;
+        Self { count, timed, total_ns, off_ns, vmm_ns, max_ns }
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.count = self.count.saturating_add(other.count);
+        self.timed = self.timed.saturating_add(other.timed);
+        self.total_ns = self.total_ns.saturating_add(other.total_ns);
+        self.off_ns = self.off_ns.saturating_add(other.off_ns);
+        self.vmm_ns = self.vmm_ns.saturating_add(other.vmm_ns);
+        self.max_ns = self.max_ns.max(other.max_ns);
+    }
+
+    /// Takes back what was added. The largest stays: it is one since the key was first seen.
+    fn subtract(&mut self, other: &Self) {
+        self.count = self.count.saturating_sub(other.count);
+        self.timed = self.timed.saturating_sub(other.timed);
+        self.total_ns = self.total_ns.saturating_sub(other.total_ns);
+        self.off_ns = self.off_ns.saturating_sub(other.off_ns);
+        self.vmm_ns = self.vmm_ns.saturating_sub(other.vmm_ns);
+    }
+
+    fn is_over(&self) -> bool {
+        let Self { count, timed, total_ns, off_ns, vmm_ns, .. } = *self;
+        (count, timed, total_ns, off_ns, vmm_ns) == (0, 0, 0, 0, 0)
+    }
+
+    /// From exit to entry: handling, off the CPU and in the VMM together, ns.
+    pub fn wall_ns(&self) -> u64 {
+        self.total_ns.saturating_add(self.off_ns).saturating_add(self.vmm_ns)
+    }
+
+    /// Mean time from exit to entry, ns; `None` when none ended.
+    pub fn mean_ns(&self) -> Option<u64> {
+        self.wall_ns().checked_div(self.timed)
+    }
+}
+
+/// Who answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum To {
+    /// KVM alone.
+    Kernel,
+    /// The VMM: most of the time that was not sleep went by there.
+    Vmm,
+    /// KVM for the most part, and now and then the VMM.
+    Both,
+}
+
+impl To {
+    /// In a word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Kernel => "kernel",
+            Self::Vmm => "VMM",
+            Self::Both => "both",
+        }
+    }
+
+    fn of(id: &KeyId, sum: &KeySum) -> Option<Self> {
+        let busy = sum.total_ns.saturating_add(sum.vmm_ns);
+        // Of "other" the times are not told apart.
+        match (id.value, sum.timed, sum.vmm_ns) {
+            (None, ..) | (_, 0, _) => None,
+            (.., 0) => Some(Self::Kernel),
+            (.., vmm) if vmm >= busy / 2 => Some(Self::Vmm),
+            _ => Some(Self::Both),
+        }
+    }
+}
+
+/// A key of a reason.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KeyRow {
+    /// Which. `reason` is `None` for an exit to the VMM and of "other".
+    pub id: KeyId,
+    /// Its number as people write it, or "other".
+    pub number: String,
+    /// What it is, or what "other" is.
+    pub name: Option<Cow<'static, str>>,
+    /// Per second, in the displayed tick.
+    pub rate: f64,
+    /// Share (0 to 1) of the reason's exits in the displayed tick; `None` of an "other" in which
+    /// other reasons have a part.
+    pub share: Option<f64>,
+    /// The displayed tick.
+    pub now: KeySum,
+    /// The window up to the displayed tick.
+    pub window: KeySum,
+}
+
+impl KeyRow {
+    /// Number and name.
+    pub fn text(&self) -> String {
+        let refused = self.id.value.is_some_and(|value| is_refused(self.id.class, value));
+        let name = self.name.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
+        format!("{}{name}{}", self.number, if refused { " #GP" } else { "" })
+    }
+
+    /// Whether it is what has no place of its own.
+    pub fn is_other(&self) -> bool {
+        self.id.value.is_none()
+    }
+
+    /// Who answered, over the window; `None` when not known.
+    pub fn to(&self) -> Option<To> {
+        To::of(&self.id, &self.window)
+    }
+}
+
+/// Whether the guest was refused the access (#GP).
+fn is_refused(class: KeyClass, value: u64) -> bool {
+    matches!(class, KeyClass::MsrRead | KeyClass::MsrWrite) && value & REFUSED != 0
+}
+
+/// Which way data went, in a letter or a word; empty where there is no such thing.
+pub fn direction(class: KeyClass) -> &'static str {
+    match class {
+        KeyClass::PortIn => "in",
+        KeyClass::PortOut => "out",
+        KeyClass::MmioRead | KeyClass::MsrRead | KeyClass::CrRead => "r",
+        KeyClass::MmioWrite | KeyClass::MmioFast | KeyClass::MsrWrite | KeyClass::CrWrite => "w",
+        _ => "",
+    }
+}
+
+impl Row for KeyRow {
+    fn id(&self) -> RowId {
+        RowId::Key(self.id)
+    }
+
+    #[rustfmt::skip]
+    const FIELDS: &'static [Field<Self>] = &[
+        Field { key: "name", title: "what", width: 16, numeric: false, about: "number and name of the MSR, port, address, leaf, …", value: |r| Value::Text(r.text().into()) },
+        Field { key: "way", title: "way", width: 3, numeric: false, about: "read or written, in or out", value: |r| match direction(r.id.class) { "" => Value::None, word => Value::Text(word.into()) } },
+        Field { key: "exits", title: "exits/s", width: 7, numeric: true, about: "exits about it per second", value: |r| Value::Rate(r.rate) },
+        Field { key: "of_exits", title: "exits", width: 5, numeric: true, about: "share of the reason's exits", value: |r| r.share.map_or(Value::None, Value::Share) },
+        Field { key: "mean", title: "mean", width: 6, numeric: true, about: "mean time from exit to entry in the window, VMM and sleep included", value: |r| Value::ns(r.window.mean_ns()) },
+        Field { key: "max", title: "max", width: 6, numeric: true, about: "largest time from exit to entry since it was first seen", value: |r| if r.window.max_ns == 0 { Value::None } else { Value::Ns(r.window.max_ns) } },
+        Field { key: "to", title: "to", width: 6, numeric: false, about: "who answered: the kernel, the VMM, or both", value: |r| r.to().map_or(Value::None, |to| Value::Text(to.word().into())) },
+        Field { key: "total", title: "total", width: 6, numeric: true, about: "time from exit to entry in the window, all together", value: |r| Value::Ns(r.window.wall_ns()) },
+        Field { key: "count", title: "count", width: 7, numeric: true, about: "exits about it in the window", value: |r| Value::Count(r.window.count) },
+        Field { key: "class", title: "class", width: 12, numeric: false, about: "what kind of thing it is", value: |r| Value::Text(r.id.class.word().into()) },
+    ];
+}
+
+/// Guest code that made exits of a reason.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RipRow {
+    /// Its instruction pointer; `None` for all that have no place of their own, of any reason.
+    pub rip: Option<u64>,
+    /// Its symbol.
+    pub symbol: Option<String>,
+    /// Per second, in the displayed tick.
+    pub rate: f64,
+    /// Share (0 to 1) of the reason's exits in the displayed tick; `None` of "other".
+    pub share: Option<f64>,
+    /// Exits in the window.
+    pub count: u64,
+}
+
+impl RipRow {
+    /// Which half of the address space: on x86-64 kernels live in the upper one.
+    pub fn half(&self) -> &'static str {
+        match self.rip {
+            Some(rip) if rip >> 63 == 1 => "kernel",
+            Some(_) => "user",
+            None => "",
+        }
+    }
+
+    /// Its number, or "other" and what that is.
+    pub fn number(&self) -> String {
+        match self.rip {
+            Some(rip) => tables::number(KeyClass::Rip, rip),
+            None => format!("other, of any reason (beyond {FINE} kept per vCPU)"),
+        }
+    }
+}
+
+/// A single exit in words.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Told {
+    /// Whose.
+    pub key: VcpuKey,
+    /// When it ended, ns since the Unix epoch; `None` when it has not.
+    pub ended_unix_ns: Option<u64>,
+    /// From exit to entry, or how old it is, ns.
+    pub wall_ns: u64,
+    /// Of it: in the VMM, ns.
+    pub vmm_ns: u64,
+    /// Of it: waiting for a CPU, ns.
+    pub wait_ns: u64,
+    /// What it was about.
+    pub about: Option<String>,
+    /// Guest instruction pointer.
+    pub rip: u64,
+    /// Its symbol.
+    pub symbol: Option<String>,
+    /// What the hardware said about it, in words.
+    pub words: Vec<String>,
+}
+
+impl Told {
+    pub(super) fn open(key: VcpuKey, open: &Open, reason: Reason) -> Self {
+        Self {
+            key,
+            ended_unix_ns: None,
+            wall_ns: open.age_ns,
+            vmm_ns: 0,
+            wait_ns: 0,
+            about: None,
+            rip: open.rip,
+            symbol: None,
+            words: qualification::words(reason, open.info1, open.info2),
+        }
+    }
+
+    pub(super) fn outlier(outlier: &Outlier, session: &Session) -> Self {
+        let about = |(class, value)| {
+            let (number, name) = words(&KeyId { reason: None, class, value: Some(value) });
+            name.map_or(number.clone(), |name| format!("{number} {name}"))
+        };
+        Self {
+            key: outlier.key,
+            ended_unix_ns: Some(session.unix_ns(outlier.end_ns)),
+            wall_ns: outlier.wall_ns(),
+            vmm_ns: outlier.vmm_ns,
+            wait_ns: outlier.wait_ns,
+            about: outlier.about.map(about),
+            rip: outlier.rip,
+            symbol: None,
+            words: qualification::words(outlier.reason, outlier.info1, outlier.info2),
+        }
+    }
+}
+
+impl Row for RipRow {
+    fn id(&self) -> RowId {
+        RowId::Key(KeyId { reason: None, class: KeyClass::Rip, value: self.rip })
+    }
+
+    #[rustfmt::skip]
+    const FIELDS: &'static [Field<Self>] = &[
+        Field { key: "name", title: "guest RIP", width: 18, numeric: false, about: "instruction pointer", value: |r| Value::Text(r.number().into()) },
+        Field { key: "symbol", title: "symbol", width: 16, numeric: false, about: "function of the guest", value: |r| r.symbol.clone().map_or(Value::None, |s| Value::Text(s.into())) },
+        Field { key: "half", title: "half", width: 6, numeric: false, about: "kernel or user half of the address space", value: |r| Value::Text(r.half().into()) },
+        Field { key: "exits", title: "exits/s", width: 7, numeric: true, about: "exits per second", value: |r| Value::Rate(r.rate) },
+        Field { key: "of_exits", title: "exits", width: 5, numeric: true, about: "share of the reason's exits", value: |r| r.share.map_or(Value::None, Value::Share) },
+        Field { key: "count", title: "count", width: 7, numeric: true, about: "exits in the window", value: |r| Value::Count(r.count) },
+    ];
+}
+
+/// The key that most exits of a reason were about, in the displayed tick.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct TopKey {
+    /// Number and name.
+    pub text: String,
+    /// Which way; see [`direction`].
+    pub way: &'static str,
+    /// Per second.
+    pub rate: f64,
+    /// Its share (0 to 1) of the reason's exits.
+    pub share: f64,
+}
+
+impl TopKey {
+    /// "0x608 ACPI PM timer 98%".
+    pub fn with_share(&self) -> String {
+        format!("{} {}", self.text, value::share(self.share))
+    }
+}
+
+/// Whether keys are told at all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Watch {
+    /// The probes that tell are attached.
+    On,
+    /// They are, apart from these: hook and why.
+    Partly(Vec<(String, String)>),
+    /// They are not attached yet.
+    Attaching,
+    /// They are not attached, and why.
+    Off(String),
+}
+
+/// Whether a session's probes tell keys.
+pub(super) fn watch(session: &Session, ended: bool) -> Watch {
+    let detail = || session.probes.iter().filter(|probe| probe.family == "detail");
+    let failed: Vec<_> = detail()
+        .filter(|probe| !probe.attached)
+        .filter_map(|probe| Some((probe.name.clone(), probe.why.clone()?)))
+        .collect();
+    if detail().any(|probe| probe.attached) {
+        return if failed.is_empty() { Watch::On } else { Watch::Partly(failed) };
+    }
+    if let Some((_, why)) = failed.into_iter().next() {
+        return Watch::Off(why);
+    }
+    match session.origin {
+        Origin::Live if !ended => Watch::Attaching,
+        Origin::Live => Watch::Off("they were not attached when the measurement ended".to_owned()),
+        Origin::Synthetic { .. } => Watch::Off("the numbers are invented".to_owned()),
+    }
+}
+
+/// The userspace exit (`KVM_EXIT_*`, include/uapi/linux/kvm.h) by which the VMM is asked about keys
+/// of a class.
+fn to_vmm(class: KeyClass) -> Option<Reason> {
+    Some(Reason::userspace(match class {
+        KeyClass::PortIn | KeyClass::PortOut => 2,
+        KeyClass::Hypercall => 3,
+        KeyClass::MmioRead | KeyClass::MmioWrite => 6,
+        KeyClass::HvHypercall => 27,
+        KeyClass::MsrRead => 29,
+        KeyClass::MsrWrite => 30,
+        _ => return None,
+    }))
+}
+
+/// Whether exits of a key went to the VMM, as far as is known.
+fn went_out(key: &KeyTick) -> bool {
+    key.vmm_ns > 0 || key.id.reason.is_none()
+}
+
+/// Of a vCPU's keys those that belong to a reason, and every "other", under the identity that they
+/// have there.
+pub(super) fn of_reason(keys: &[KeyTick], reason: Reason) -> Vec<KeyTick> {
+    let id = |id: KeyId| match reason.kind {
+        Kind::Userspace => KeyId { reason: None, ..id },
+        Kind::Exit => id,
+    };
+    let named = |key: &&KeyTick| key.id.value.is_none() || belongs(key, reason);
+    let mut found: Vec<KeyTick> = keys.iter().filter(named).copied().collect();
+    if reason.kind == Kind::Userspace {
+        // Guest code is only known by kernel exit: that of the exits which went to the VMM.
+        let from: BTreeSet<Reason> = found.iter().filter_map(|key| key.id.reason).collect();
+        let code = keys.iter().filter(|key| {
+            let known = key.id.reason.is_some_and(|reason| from.contains(&reason));
+            key.id.class == KeyClass::Rip && known && key.vmm_ns > 0
+        });
+        found.extend(code);
+    }
+    found.into_iter().map(|key| KeyTick { id: id(key.id), ..key }).collect()
+}
+
+fn belongs(key: &KeyTick, reason: Reason) -> bool {
+    match reason.kind {
+        Kind::Exit => key.id.reason == Some(reason),
+        Kind::Userspace => to_vmm(key.id.class) == Some(reason) && went_out(key),
+    }
+}
+
+/// Keys added up by identity.
+#[derive(Clone, Debug, Default)]
+pub(super) struct KeySums(HashMap<KeyId, KeySum>);
+
+impl KeySums {
+    /// Adds keys of one vCPU.
+    pub fn add(&mut self, keys: &[KeyTick]) {
+        for key in keys {
+            self.0.entry(key.id).or_default().add(&KeySum::of(key));
+        }
+    }
+
+    /// The same; pages and instruction pointers only where there is time for them.
+    pub fn add_some(&mut self, keys: &[KeyTick], fine: bool) {
+        for key in keys.iter().filter(|key| fine || !is_fine(key.id.class)) {
+            self.add(std::slice::from_ref(key));
+        }
+    }
+
+    /// Takes back what [`Self::merge`] added.
+    pub fn subtract(&mut self, other: &Self) {
+        for (id, theirs) in &other.0 {
+            if let Some(sum) = self.0.get_mut(id) {
+                sum.subtract(theirs);
+                if sum.is_over() {
+                    self.0.remove(id);
+                }
+            }
+        }
+    }
+
+    /// Adds other sums.
+    pub fn merge(&mut self, other: &Self) {
+        for (id, theirs) in &other.0 {
+            self.0.entry(*id).or_default().add(theirs);
+        }
+    }
+
+    /// The same, with at most [`KEPT`] keys of their own; the rarest go to "other".
+    pub fn bounded(mut self) -> Self {
+        let own = |id: &KeyId| id.value.is_some();
+        let Some(extra) = self.0.keys().filter(|id| own(id)).count().checked_sub(KEPT) else {
+            return self;
+        };
+        let mut order: Vec<(u64, KeyId)> =
+            self.0.iter().filter(|(id, _)| own(id)).map(|(id, sum)| (sum.count, *id)).collect();
+        order.sort_unstable();
+        for (_, id) in order.into_iter().take(extra) {
+            if let Some(sum) = self.0.remove(&id) {
+                self.to_other(id.class, &sum);
+            }
+        }
+        self
+    }
+
+    fn to_other(&mut self, class: KeyClass, sum: &KeySum) {
+        let id = KeyId { reason: None, class, value: None };
+        let KeySum { count, timed, .. } = *sum;
+        let sum = KeySum { count, timed, total_ns: sum.wall_ns(), ..KeySum::default() };
+        self.0.entry(id).or_default().add(&sum);
+    }
+
+    fn get(&self, id: &KeyId) -> KeySum {
+        self.0.get(id).copied().unwrap_or_default()
+    }
+
+    /// The keys that most exits of a reason were about, most first; guest code where nothing else
+    /// is known.
+    pub fn top(&self, reason: Reason, exits: u64, dur_ns: u64, most: usize) -> Vec<TopKey> {
+        let mut found: Vec<(Reverse<u64>, KeyId)> = self
+            .0
+            .iter()
+            .filter(|(id, sum)| id.value.is_some() && sum.count > 0)
+            .filter(|&(id, sum)| match reason.kind {
+                Kind::Exit => id.reason == Some(reason),
+                Kind::Userspace => {
+                    to_vmm(id.class) == Some(reason) && (sum.vmm_ns > 0 || id.reason.is_none())
+                }
+            })
+            .map(|(id, sum)| (Reverse(sum.count), *id))
+            .collect();
+        if found.iter().any(|(_, id)| id.class != KeyClass::Rip) {
+            found.retain(|(_, id)| id.class != KeyClass::Rip);
+        }
+        found.sort_unstable();
+        found.truncate(most);
+        let top = |(Reverse(count), id): (Reverse<u64>, KeyId)| {
+            let (number, name) = words(&id);
+            let name = name.map(|name| format!(" {name}")).unwrap_or_default();
+            TopKey {
+                text: format!("{number}{name}"),
+                way: direction(id.class),
+                rate: per_second(count, dur_ns),
+                share: ratio(count, exits).min(1.0),
+            }
+        };
+        found.into_iter().map(top).collect()
+    }
+}
+
+/// Number and name of a key.
+fn words(id: &KeyId) -> (String, Option<Cow<'static, str>>) {
+    match id.value {
+        Some(value) => (tables::number(id.class, value), tables::name(id.class, value)),
+        None => {
+            let kept = if is_fine(id.class) { FINE } else { THINGS };
+            ("other".to_owned(), Some(format!("(beyond {kept} kept per vCPU)").into()))
+        }
+    }
+}
+
+fn is_fine(class: KeyClass) -> bool {
+    matches!(class, KeyClass::Page | KeyClass::Rip)
+}
+
+/// Whether keys of a class come with several reasons, so that their "other" is not one's alone.
+fn is_shared(class: KeyClass) -> bool {
+    is_fine(class)
+        || matches!(
+            class,
+            KeyClass::MmioRead | KeyClass::MmioWrite | KeyClass::MmioFast | KeyClass::Vector
+        )
+}
+
+/// What a reason's keys are shown with.
+#[derive(Clone, Copy)]
+pub(super) struct Tables<'a> {
+    /// The displayed tick.
+    pub now: &'a KeySums,
+    /// The window up to it.
+    pub window: &'a KeySums,
+    /// The reason's exits in the displayed tick.
+    pub exits: u64,
+    /// Length of the displayed tick, ns.
+    pub dur_ns: u64,
+}
+
+impl Tables<'_> {
+    /// The keys that are no instruction pointers, "other" last, else by count.
+    pub fn keys(&self) -> Vec<KeyRow> {
+        let ids = self.ids(|class| class != KeyClass::Rip, KEPT);
+        let row = |id: KeyId| {
+            let (number, name) = words(&id);
+            let (now, window) = (self.now.get(&id), self.window.get(&id));
+            KeyRow {
+                id,
+                number,
+                name,
+                rate: per_second(now.count, self.dur_ns),
+                share: self.share(&id, now.count),
+                now,
+                window,
+            }
+        };
+        ids.into_iter().map(row).collect()
+    }
+
+    /// The instruction pointers, "other" last, else by count.
+    pub fn rips(&self, symbol: impl Fn(u64) -> Option<String>) -> Vec<RipRow> {
+        let ids = self.ids(|class| class == KeyClass::Rip, RIPS);
+        let row = |id: KeyId| {
+            let now = self.now.get(&id);
+            RipRow {
+                rip: id.value,
+                symbol: id.value.and_then(&symbol),
+                rate: per_second(now.count, self.dur_ns),
+                share: self.share(&id, now.count),
+                count: self.window.get(&id).count,
+            }
+        };
+        ids.into_iter().map(row).collect()
+    }
+
+    fn share(&self, id: &KeyId, count: u64) -> Option<f64> {
+        // What was noted in this tick may belong to an exit that was counted in the one before.
+        (id.value.is_some() || !is_shared(id.class)).then(|| ratio(count, self.exits).min(1.0))
+    }
+
+    /// At most so many keys of some classes, by count now, then in the window; after them every
+    /// "other" of a class that is there.
+    fn ids(&self, wanted: impl Fn(KeyClass) -> bool, most: usize) -> Vec<KeyId> {
+        let mut found: Vec<(Reverse<(u64, u64)>, KeyId)> = self
+            .window
+            .0
+            .iter()
+            .filter(|(id, _)| wanted(id.class) && id.value.is_some())
+            .map(|(id, sum)| (Reverse((self.now.get(id).count, sum.count)), *id))
+            .collect();
+        found.sort_unstable();
+        found.truncate(most);
+        let classes: BTreeSet<KeyClass> = found.iter().map(|(_, id)| id.class).collect();
+        let other = |class| KeyId { reason: None, class, value: None };
+        let others = classes.into_iter().map(other).filter(|id| self.window.get(id).count > 0);
+        found.into_iter().map(|(_, id)| id).chain(others).collect()
+    }
+}
+
+#[cfg(test)]
+#[path = "keys_tests.rs"]
+mod tests;
