@@ -138,7 +138,7 @@ pub struct KeyRow {
     /// Per second, in the displayed tick.
     pub rate: f64,
     /// Share (0 to 1) of the reason's exits in the displayed tick; `None` of an "other" in which
-    /// other reasons have a part.
+    /// other reasons have a part, and of a key that only sometimes went to the VMM there.
     pub share: Option<f64>,
     /// The displayed tick.
     pub now: KeySum,
@@ -483,8 +483,10 @@ impl KeySums {
             .filter(|(id, sum)| id.value.is_some() && sum.count > 0)
             .filter(|&(id, sum)| match reason.kind {
                 Kind::Exit => id.reason == Some(reason),
+                // Of a key that now and then goes there it is not known how often.
                 Kind::Userspace => {
-                    to_vmm(id.class) == Some(reason) && (sum.vmm_ns > 0 || id.reason.is_none())
+                    to_vmm(id.class) == Some(reason)
+                        && (To::of(id, sum) == Some(To::Vmm) || id.reason.is_none())
                 }
             })
             .map(|(id, sum)| (Reverse(sum.count), *id))
@@ -497,8 +499,9 @@ impl KeySums {
         let top = |(Reverse(count), id): (Reverse<u64>, KeyId)| {
             let (number, name) = words(&id);
             let name = name.map(|name| format!(" {name}")).unwrap_or_default();
+            let kind = if id.class == KeyClass::Rip { "RIP " } else { "" };
             TopKey {
-                text: format!("{number}{name}"),
+                text: format!("{kind}{number}{name}"),
                 way: direction(id.class),
                 rate: per_second(count, dur_ns),
                 share: ratio(count, exits).min(1.0),
@@ -535,6 +538,8 @@ fn is_shared(class: KeyClass) -> bool {
 /// What a reason's keys are shown with.
 #[derive(Clone, Copy)]
 pub(super) struct Tables<'a> {
+    /// Which reason.
+    pub reason: Reason,
     /// The displayed tick.
     pub now: &'a KeySums,
     /// The window up to it.
@@ -557,7 +562,7 @@ impl Tables<'_> {
                 number,
                 name,
                 rate: per_second(now.count, self.dur_ns),
-                share: self.share(&id, now.count),
+                share: self.share(&id, &now),
                 now,
                 window,
             }
@@ -574,16 +579,21 @@ impl Tables<'_> {
                 rip: id.value,
                 symbol: id.value.and_then(&symbol),
                 rate: per_second(now.count, self.dur_ns),
-                share: self.share(&id, now.count),
+                share: self.share(&id, &now),
                 count: self.window.get(&id).count,
             }
         };
         ids.into_iter().map(row).collect()
     }
 
-    fn share(&self, id: &KeyId, count: u64) -> Option<f64> {
+    fn share(&self, id: &KeyId, now: &KeySum) -> Option<f64> {
+        // How often a key went to the VMM is not counted, only how long it was there.
+        let unknown = self.reason.kind == Kind::Userspace && To::of(id, now) == Some(To::Both);
+        if unknown || (id.value.is_none() && is_shared(id.class)) {
+            return None;
+        }
         // What was noted in this tick may belong to an exit that was counted in the one before.
-        (id.value.is_some() || !is_shared(id.class)).then(|| ratio(count, self.exits).min(1.0))
+        Some(ratio(now.count, self.exits).min(1.0))
     }
 
     /// At most so many keys of some classes, by count now, then in the window; after them every

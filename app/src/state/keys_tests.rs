@@ -158,6 +158,21 @@ fn an_exit_to_the_vmm_has_the_keys_that_went_there() {
 }
 
 #[test]
+fn a_key_that_sometimes_goes_to_the_vmm_has_no_share_there() {
+    let both = KeyTick { vmm_ns: 10, ..key(PORT, KeyClass::PortIn, 0x40, 8) };
+    let out = via_vmm(key(PORT, KeyClass::PortIn, 0x608, 2));
+    let vcpu = with_keys(0, &[(PORT, 10), (IO, 3)], &[both, out]);
+    let mut state = state(5, vec![tick(1, vec![vcpu])]);
+    open(&mut state, 1, IO);
+    let text = |s: &str| s.to_owned();
+    let shares = [(text("0x40"), 8.0, None), (text("0x608"), 2.0, Some(2.0 / 3.0))];
+    assert_eq!(shown(&state), shares);
+    state.act(Action::Back);
+    let row = state.reason_rows().iter().find(|row| row.reason == IO).expect("IO");
+    assert_eq!(row.what.as_ref().map(|top| top.text.as_str()), Some("0x608"));
+}
+
+#[test]
 fn all_vcpus_are_added_up() {
     let one = |n, count| {
         let keys = [key(WRITE, KeyClass::MsrWrite, 0x6e0, count)];

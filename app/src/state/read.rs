@@ -105,7 +105,7 @@ impl State {
         };
         let focus = self.look(who, Some(reason));
         let (sums, dur_ns, exits) = now.keys(who, reason);
-        let tables = keys::Tables { now: &sums, window: focus.keys(), exits, dur_ns };
+        let tables = keys::Tables { reason, now: &sums, window: focus.keys(), exits, dur_ns };
         let mut rows = Table::new(tables.keys(), self.level());
         // Whatever the order: it is no key.
         rows.rows.sort_by_key(KeyRow::is_other);

@@ -1,5 +1,7 @@
 //! An invented host, the same on every run: for snapshots.
 
+pub mod keys;
+
 use crate::model::{
     ids::{Isa, Reason, VcpuKey, VmId},
     session::{Host, Origin, ProbeStatus, ReasonNames, Session},
