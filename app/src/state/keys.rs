@@ -13,7 +13,7 @@ use crate::model::detail::{KeyClass, KeyId, KeyTick, Outlier};
 use crate::model::ids::{Kind, Reason, VcpuKey};
 use crate::model::session::{Origin, Session};
 use crate::trace::{keys as tables, qualification};
-use kvmscope_shared::detail::{FINE_SETS, REFUSED, THING_SETS, WAYS};
+use kvmscope_shared::detail::{FINE_SETS, THING_SETS, WAYS};
 use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
@@ -149,9 +149,7 @@ pub struct KeyRow {
 impl KeyRow {
     /// Number and name.
     pub fn text(&self) -> String {
-        let refused = self.id.value.is_some_and(|value| is_refused(self.id.class, value));
-        let name = self.name.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
-        format!("{}{name}{}", self.number, if refused { " #GP" } else { "" })
+        joined(&self.number, self.name.as_deref())
     }
 
     /// Whether it is what has no place of its own.
@@ -163,11 +161,6 @@ impl KeyRow {
     pub fn to(&self) -> Option<To> {
         To::of(&self.id, &self.window)
     }
-}
-
-/// Whether the guest was refused the access (#GP).
-fn is_refused(class: KeyClass, value: u64) -> bool {
-    matches!(class, KeyClass::MsrRead | KeyClass::MsrWrite) && value & REFUSED != 0
 }
 
 /// Which way data went, in a letter or a word; empty where there is no such thing.
@@ -188,7 +181,7 @@ impl Row for KeyRow {
 
     #[rustfmt::skip]
     const FIELDS: &'static [Field<Self>] = &[
-        Field { key: "name", title: "what", width: 16, numeric: false, about: "number and name of the MSR, port, address, leaf, …", value: |r| Value::Text(r.text().into()) },
+        Field { key: "name", title: "what", width: 28, numeric: false, about: "number and name of the MSR, port, address, leaf, …", value: |r| Value::Text(r.text().into()) },
         Field { key: "way", title: "way", width: 3, numeric: false, about: "read or written, in or out", value: |r| match direction(r.id.class) { "" => Value::None, word => Value::Text(word.into()) } },
         Field { key: "exits", title: "exits/s", width: 7, numeric: true, about: "exits about it per second", value: |r| Value::Rate(r.rate) },
         Field { key: "of_exits", title: "exits", width: 5, numeric: true, about: "share of the reason's exits", value: |r| r.share.map_or(Value::None, Value::Share) },
@@ -274,9 +267,12 @@ impl Told {
     }
 
     pub(super) fn outlier(outlier: &Outlier, session: &Session) -> Self {
+        let words = qualification::words(outlier.reason, outlier.info1, outlier.info2);
+        // What the hardware has said already is not said again.
         let about = |(class, value)| {
-            let (number, name) = words(&KeyId { reason: None, class, value: Some(value) });
-            name.map_or(number.clone(), |name| format!("{number} {name}"))
+            let (number, name) = self::words(&KeyId { reason: None, class, value: Some(value) });
+            let said = words.iter().any(|word| word.split(' ').any(|part| part == number));
+            (!said).then(|| joined(&number, name.as_deref()))
         };
         Self {
             key: outlier.key,
@@ -284,10 +280,10 @@ impl Told {
             wall_ns: outlier.wall_ns(),
             vmm_ns: outlier.vmm_ns,
             wait_ns: outlier.wait_ns,
-            about: outlier.about.map(about),
+            about: outlier.about.and_then(about),
             rip: outlier.rip,
             symbol: None,
-            words: qualification::words(outlier.reason, outlier.info1, outlier.info2),
+            words,
         }
     }
 }
@@ -311,8 +307,10 @@ impl Row for RipRow {
 /// The key that most exits of a reason were about, in the displayed tick.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct TopKey {
-    /// Number and name.
-    pub text: String,
+    /// Its number as people write it; "RIP" before that of an instruction.
+    pub number: String,
+    /// What it is.
+    pub name: Option<Cow<'static, str>>,
     /// Which way; see [`direction`].
     pub way: &'static str,
     /// Per second.
@@ -322,9 +320,14 @@ pub struct TopKey {
 }
 
 impl TopKey {
+    /// Number and name.
+    pub fn text(&self) -> String {
+        joined(&self.number, self.name.as_deref())
+    }
+
     /// "0x608 ACPI PM timer 98%".
     pub fn with_share(&self) -> String {
-        format!("{} {}", self.text, value::share(self.share))
+        format!("{} {}", self.text(), value::share(self.share))
     }
 }
 
@@ -498,10 +501,10 @@ impl KeySums {
         found.truncate(most);
         let top = |(Reverse(count), id): (Reverse<u64>, KeyId)| {
             let (number, name) = words(&id);
-            let name = name.map(|name| format!(" {name}")).unwrap_or_default();
             let kind = if id.class == KeyClass::Rip { "RIP " } else { "" };
             TopKey {
-                text: format!("{kind}{number}{name}"),
+                number: format!("{kind}{number}"),
+                name,
                 way: direction(id.class),
                 rate: per_second(count, dur_ns),
                 share: ratio(count, exits).min(1.0),
@@ -509,6 +512,10 @@ impl KeySums {
         };
         found.into_iter().map(top).collect()
     }
+}
+
+fn joined(number: &str, name: Option<&str>) -> String {
+    name.map_or_else(|| number.to_owned(), |name| format!("{number} {name}"))
 }
 
 /// Number and name of a key.

@@ -154,7 +154,10 @@ fn an_exit_to_the_vmm_has_the_keys_that_went_there() {
     assert_eq!(rips, [Some(0x1000)]);
     state.act(Action::Back);
     let row = state.reason_rows().iter().find(|row| row.reason == IO).expect("IO");
-    assert_eq!(row.what.as_ref().map(TopKey::with_share).as_deref(), Some("0xe9 60%"));
+    assert_eq!(
+        row.what.as_ref().map(TopKey::with_share).as_deref(),
+        Some("0xe9 debug console (Bochs) 60%")
+    );
 }
 
 #[test]
@@ -169,7 +172,7 @@ fn a_key_that_sometimes_goes_to_the_vmm_has_no_share_there() {
     assert_eq!(shown(&state), shares);
     state.act(Action::Back);
     let row = state.reason_rows().iter().find(|row| row.reason == IO).expect("IO");
-    assert_eq!(row.what.as_ref().map(|top| top.text.as_str()), Some("0x608"));
+    assert_eq!(row.what.as_ref().map(|top| top.number.as_str()), Some("0x608"));
 }
 
 #[test]
@@ -245,8 +248,11 @@ fn the_last_outlier_is_told_in_words() {
     let [told] = state.told() else { panic!("one: {:?}", state.told()) };
     assert_eq!((told.key, told.vmm_ns, told.wall_ns), (who, 2_000_000, 2_009_000));
     assert_eq!(told.ended_unix_ns, Some(20));
+    assert!(told.words.iter().any(|word| word.starts_with("port 0x608")), "{:?}", told.words);
+    assert_eq!(told.about, None, "the words say it");
+    let quiet = crate::model::detail::Outlier { reason: WRITE, ..sample_outlier(who) };
+    let told = Told::outlier(&quiet, &Session::default());
     assert!(told.about.as_deref().is_some_and(|about| about.starts_with("0x608")));
-    assert!(!told.words.is_empty());
 }
 
 #[derive(Debug)]

@@ -157,7 +157,7 @@ pub fn top(keys: &[TopKey], width: u16, look: &Look) -> Vec<Line<'static>> {
         vec![Line::from(Span::styled(format!("{head}{:>8}{:>6}", "exits/s", ""), look.theme.head))];
     for key in keys {
         let room = width.saturating_sub(15);
-        let text = cut(&look.name(&key.text), room.saturating_sub(4), look);
+        let text = cut(key, room.saturating_sub(4), look);
         let pad = usize::from(room.saturating_sub(4 + paint::width(&text)));
         lines.push(Line::from(vec![
             Span::styled(text, look.theme.text),
@@ -169,21 +169,27 @@ pub fn top(keys: &[TopKey], width: u16, look: &Look) -> Vec<Line<'static>> {
     lines
 }
 
-/// A key with its share, which is kept when there is little room. An instruction pointer keeps its
-/// end: its begin says no more than which half it is in.
+/// A key with its share, which is kept when there is little room.
 pub fn short(key: &TopKey, width: u16, look: &Look) -> String {
     let share = value::share(key.share);
     let room = width.saturating_sub(share.len() as u16 + 1);
-    format!("{} {share}", cut(&look.name(&key.text), room, look))
+    format!("{} {share}", cut(key, room, look))
 }
 
-fn cut(text: &str, width: u16, look: &Look) -> String {
-    match text.strip_prefix("RIP 0x") {
-        Some(digits) if paint::width(text) > width && digits.len() > 8 => {
+/// A key in little room: its name says more than its number, and the begin of an instruction
+/// pointer no more than which half it is in.
+fn cut(key: &TopKey, width: u16, look: &Look) -> String {
+    let text = look.name(&key.text());
+    if paint::width(&text) <= width {
+        return text;
+    }
+    match (&key.name, key.number.strip_prefix("RIP 0x")) {
+        (Some(name), _) => look.truncate(&look.name(name), width),
+        (None, Some(digits)) if digits.len() > 8 => {
             let end = digits.get(digits.len() - 8..).unwrap_or(digits);
             look.truncate(&format!("RIP {}{end}", look.glyphs.ellipsis), width)
         }
-        _ => look.truncate(text, width),
+        _ => look.truncate(&text, width),
     }
 }
 

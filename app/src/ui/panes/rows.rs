@@ -233,7 +233,7 @@ fn columns<R: Shown>(
             }
             What::Key => {
                 let keys = rows.iter().filter_map(Shown::what);
-                let longest = keys.map(|key| paint::width(&key.text) + 5).max().unwrap_or(0);
+                let longest = keys.map(|key| paint::width(&key.text()) + 5).max().unwrap_or(0);
                 Column::text("what", 16, longest.clamp(16, most), rank).eager()
             }
             What::Field(key) => {
