@@ -1,4 +1,6 @@
+use super::sums::KEPT;
 use super::*;
+use crate::model::detail::KeyTick;
 use crate::model::ids::{Isa, VmId};
 use crate::model::testing::{cell, sample_outlier, vcpu};
 use crate::model::tick::{Tick, VcpuTick};
@@ -336,7 +338,7 @@ proptest! {
             }
             let mut fresh = KeySums::default();
             slices[(at + 1).saturating_sub(window)..=at].iter().for_each(|s| fresh.merge(s));
-            prop_assert_eq!(&running.0, &fresh.0);
+            prop_assert_eq!(&running, &fresh);
         }
     }
 }
