@@ -29,18 +29,20 @@ pub enum Input {
 pub fn context(state: &State) -> Context {
     let level = state.level();
     let position = state.header().position;
-    let rows = state.cursor_in(level.pane).is_some();
+    // The keys behind a reason are rows too.
+    let keys = level.tab == Tab::Exits && matches!(level.scope, Scope::Reason(..));
+    let rows = state.cursor_in(level.pane).is_some() || (keys && state.row_count() > 0);
     let heat = level.panes().contains(&Pane::Heat);
     let filtered = !level.filter.text().is_empty();
     // Rows with fields; a list of findings or slow exits has an order of its own.
     let table = level.panes().contains(&Pane::Table);
     Context {
-        can_open: rows && !matches!(level.pane, Pane::Detail | Pane::Parts),
+        can_open: rows && !keys && !matches!(level.pane, Pane::Detail | Pane::Parts),
         can_go_back: level.scope != Scope::Host || filtered,
         rows,
         cells: rows && level.pane == Pane::Heat,
-        sortable: table && state.row_count() > 0,
-        filterable: table,
+        sortable: (table || keys) && state.row_count() > 0,
+        filterable: table || (keys && (rows || filtered)),
         colours: heat && state.row_count() > 0,
         panes: level.panes().len() > 1 && (rows || level.tab != Tab::Exits),
         history: position.behind > 0,
