@@ -152,7 +152,14 @@ impl GuestSymbols {
     pub fn describe(&self, vm_name: &str, rip: u64) -> Option<String> {
         let entry = self.vms.get(vm_name)?;
         let (Known::Given(offset) | Known::Found(offset)) = entry.offset else { return None };
+        if !offset.applies(rip) {
+            return None;
+        }
         let (name, behind) = entry.table.name(offset.undo(rip))?;
+        // A module's place in the file is that of the boot in which the file was copied.
+        if offset.0 != 0 && name.ends_with(']') {
+            return None;
+        }
         Some(if behind == 0 { name.to_owned() } else { format!("{name}+{behind:#x}") })
     }
 
@@ -275,6 +282,22 @@ ffffffff81d000c0 T the_last
         assert_eq!(symbols.describe("db", 0xffff_ffff_81e0_0009), None);
         assert_eq!(symbols.note("web").as_deref(), Some("symbols at offset 0x200000"));
         assert_eq!(symbols.note("db"), None);
+    }
+
+    #[test]
+    fn modules_have_names_only_from_the_same_boot() {
+        let map = format!("{MAP}ffffffffc0a00000 t vhost_poll\t[vhost]\n");
+        let with = |offset| {
+            let mut symbols = GuestSymbols::default();
+            let table = Table::from_bytes(map.as_bytes()).expect("symbols");
+            symbols.insert("web", table, Some(Offset(offset)));
+            symbols
+        };
+        let same = with(0).describe("web", 0xffff_ffff_c0a0_0004);
+        assert_eq!(same.as_deref(), Some("vhost_poll [vhost]+0x4"));
+        assert_eq!(with(0x20_0000).describe("web", 0xffff_ffff_c0c0_0004), None);
+        // A module's address from which the offset leads into the kernel's text.
+        assert_eq!(with(0x3f00_0000).describe("web", 0xffff_ffff_c0c0_0009), None);
     }
 
     #[test]

@@ -20,6 +20,12 @@ impl Offset {
     pub fn undo(self, rip: u64) -> u64 {
         rip.wrapping_sub_signed(self.0)
     }
+
+    /// Whether it applies to an address: KASLR moves the kernel's text within its range and nothing
+    /// else; modules lie behind and move by themselves.
+    pub fn applies(self, rip: u64) -> bool {
+        self.0 == 0 || TEXT.contains(&rip) == TEXT.contains(&self.undo(rip))
+    }
 }
 
 impl fmt::Display for Offset {
