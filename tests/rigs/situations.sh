@@ -14,15 +14,15 @@ watched poll --halt $((few * 2)) --halt-us 3000
 echo 200000 >$halt_poll
 
 # In the guest, in a VMM that sleeps, in a VMM that computes.
-watched spin --spin-guest-us 400000
+watched spin --cpuid 1 --spin-us 400000
 watched asleep --out "$few" --vmm-sleep-us 5000
 watched busy --out "$few" --vmm-spin-us 5000
 
 # On one CPU with a busy neighbour; who that was; and beside an I/O thread.
 options='--probes all'
-watched starved --spin-guest-us 400000 --pin 0 --neighbour 0
+watched starved --cpuid 1 --spin-us 400000 --pin 0 --neighbour 0
 options=
-watched io --spin-guest-us 300000 --io-thread-us 200000
+watched io --cpuid 1 --spin-us 300000 --io-thread-us 200000
 
 # Slow exits, and others that are not.
 options='--outlier 2ms'

@@ -271,6 +271,16 @@ pub struct Guest {
     pub vms: Vec<GuestVm>,
     /// What was asked for and left out.
     pub skipped: Vec<Skipped>,
+    /// Load beside the vCPUs.
+    #[serde(default)]
+    pub beside: Option<Beside>,
+}
+
+/// Load beside the guest's vCPUs.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct Beside {
+    /// CPU time of the VMM's threads that are no vCPUs, but for its first one, ns.
+    pub other_threads_ns: u64,
 }
 
 /// One VM of the guest.
@@ -293,6 +303,33 @@ pub struct GuestVcpu {
     pub made: BTreeMap<String, u64>,
     /// Which exits that must be.
     pub expect: Expect,
+    /// What it measured itself.
+    #[serde(default)]
+    pub measured: Option<Measured>,
+}
+
+/// What a vCPU of the guest measured itself, ns.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct Measured {
+    /// Outside KVM_RUN.
+    pub vmm_ns: u64,
+    /// Made ready and waiting for a CPU.
+    pub waiting_ns: Option<u64>,
+    /// Halted in KVM.
+    pub halted_ns: u64,
+    /// Computing without exits, by the guest's clock.
+    pub spun_ns: u64,
+}
+
+/// A key that must have been met so often.
+#[derive(Clone, Debug, Deserialize)]
+pub struct KeyCount {
+    /// What the value is.
+    pub class: String,
+    /// The value.
+    pub value: u64,
+    /// How often.
+    pub count: u64,
 }
 
 /// Exits that must have happened, by reason. What is not named may be anything.
@@ -302,6 +339,9 @@ pub struct Expect {
     pub exits: BTreeMap<String, u64>,
     /// Userspace exits.
     pub userspace_exits: BTreeMap<String, u64>,
+    /// What exits were about.
+    #[serde(default)]
+    pub keys: Vec<KeyCount>,
 }
 
 /// A kind that the guest left out.

@@ -159,7 +159,7 @@ fn starved(rig: &Rig) -> Result<Problems> {
 /// The VMM's other threads.
 fn io(rig: &Rig) -> Result<Problems> {
     let (report, guest, mut problems) = sound(rig, "io")?;
-    let measured = guest.other_threads_ns.context("nothing measured")?;
+    let measured = guest.beside.context("nothing measured")?.other_threads_ns;
     let vm = report.vms.first().context("no VM")?;
     let other = vm.other_threads.as_ref().context("no other threads")?;
     // The VMM's main thread is among them too.
