@@ -7,6 +7,7 @@ mod rules;
 #[cfg(test)]
 mod testing;
 pub mod thresholds;
+pub mod words;
 
 pub use thresholds::Thresholds;
 
