@@ -13,6 +13,7 @@ mod table;
 mod vector;
 
 pub use role::{Role, role};
+pub(super) use vector::exception;
 
 use crate::model::detail::KeyClass;
 use kvmscope_shared::detail::REFUSED;
