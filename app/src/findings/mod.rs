@@ -3,12 +3,14 @@
 //! Rules are pure: facts over an interval in, findings out. The screen gathers the facts over its
 //! last seconds, a report over all that it measured.
 
+pub mod facts;
 mod rules;
 #[cfg(test)]
 mod testing;
 pub mod thresholds;
 pub mod words;
 
+pub use facts::facts_of;
 pub use thresholds::Thresholds;
 
 use crate::model::detail::{CulpritTick, Halts, KeyTick, VmTick};
@@ -133,6 +135,17 @@ pub struct ReasonFacts {
     pub vmm_ns: u64,
     /// Largest handling time, ns.
     pub max_ns: u64,
+}
+
+impl Weight {
+    /// Its name in reports and JSON.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::High => "high",
+            Self::Medium => "medium",
+            Self::Low => "low",
+        }
+    }
 }
 
 /// How much it matters.

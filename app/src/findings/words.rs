@@ -28,6 +28,27 @@ pub fn thing(class: KeyClass, value: u64) -> String {
     format!("{before}{}{name}{after}", keys::number(class, value))
 }
 
+/// The same in few columns, direction first: "in 0x608 ACPI PM timer".
+pub fn short(class: KeyClass, value: u64) -> String {
+    let verb = match class {
+        KeyClass::PortIn => "in ",
+        KeyClass::PortOut => "out ",
+        KeyClass::MmioRead | KeyClass::CrRead => "read ",
+        KeyClass::MmioWrite | KeyClass::CrWrite => "write ",
+        KeyClass::MmioFast => "doorbell ",
+        KeyClass::MsrRead => "rdmsr ",
+        KeyClass::MsrWrite => "wrmsr ",
+        KeyClass::Cpuid => "leaf ",
+        KeyClass::Hypercall => "hypercall ",
+        KeyClass::HvHypercall => "Hyper-V ",
+        KeyClass::Vector => "vector ",
+        KeyClass::Page => "page ",
+        KeyClass::Rip => return rip(value),
+    };
+    let name = keys::name(class, value).map(|name| format!(" {name}")).unwrap_or_default();
+    format!("{verb}{}{name}", keys::number(class, value))
+}
+
 /// Where the upper half of the address space begins, which x86-64 kernels keep to themselves.
 const UPPER_HALF: u64 = 1 << 63;
 
@@ -54,7 +75,9 @@ mod tests {
     #[test]
     fn a_thing_has_its_direction_and_an_unknown_one_its_number() {
         assert_eq!(thing(KeyClass::PortOut, 0xabc1), "port 0xabc1, written");
-        assert_eq!(thing(KeyClass::CrWrite, 3).split_once(", "), Some(("CR3", "written")));
+        assert_eq!(short(KeyClass::PortOut, 0xabc1), "out 0xabc1");
+        assert!(short(KeyClass::MsrWrite, 0x6e0).starts_with("wrmsr 0x6e0 "));
+        assert_eq!(thing(KeyClass::CrWrite, 3), "CR3 (page table root), written");
         assert_eq!(thing(KeyClass::Rip, 0x40_1000), "RIP 0x401000 (user half)");
         assert!(rip(0xffff_ffff_8100_0000).ends_with("(kernel half)"));
     }

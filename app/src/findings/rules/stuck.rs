@@ -7,6 +7,7 @@ use crate::findings::{Finding, VcpuFacts, Weight};
 use crate::model::ids::Reason;
 use crate::model::tick::{OpenExit, Phase};
 use crate::state::value::duration;
+use crate::trace::qualification;
 
 pub(super) fn find(look: &Look<'_>) -> Vec<Found> {
     if let Some(paused) = paused(look) {
@@ -90,7 +91,11 @@ fn found(look: &Look<'_>, vcpu: &VcpuFacts) -> Option<Found> {
     let size = size(look, for_ns)?;
     let open = vcpu.open.map(|(open, _)| open);
     let mut evidence = vec![format!("for {:.1} s", for_ns as f64 / 1e9)];
-    evidence.extend(open.map(|open| format!("since {}", exit(&open))));
+    if let Some(open) = open {
+        evidence.push(format!("since {}", exit(&open)));
+        let words = qualification::words(open.reason, open.info1, open.info2);
+        evidence.extend((!words.is_empty()).then(|| words.join(", ")));
+    }
     let finding = look.about(vcpu, rule, weight, &text);
     let (reason, next) = (open.map(|open| open.reason), next.to_owned());
     Some(Found { size, finding: Finding { reason, evidence, next, ..finding } })
@@ -108,7 +113,7 @@ mod tests {
     }
 
     fn exit(reason: Reason) -> OpenExit {
-        OpenExit { reason, rip: 0x40_1000, ..OpenExit::default() }
+        OpenExit { reason, rip: 0x40_1000, info1: 0x80 << 16, ..OpenExit::default() }
     }
 
     fn only(vm: Vm) -> Option<(&'static str, Weight, String)> {
@@ -153,7 +158,10 @@ mod tests {
             ["web-7: vCPU 0 has been handling one exit for 7.0s, asleep: IO_INSTRUCTION at RIP \
               0x401000 (user half)"]
         );
-        assert_eq!(rules(&long(7 * SECOND).facts(), "stuck-in-kvm")[0].reason, Some(vmx(30)));
+        let finding = &rules(&long(7 * SECOND).facts(), "stuck-in-kvm")[0];
+        assert_eq!(finding.reason, Some(vmx(30)));
+        // The qualification of an OUT to port 0x80, one byte.
+        assert!(finding.evidence[2].contains("0x80"), "{:?}", finding.evidence);
         assert_eq!(only(long(5 * SECOND - MS)), None);
         // Going in and out of sleep in one exit makes the exit no younger.
         let busy = at(Phase::Kvm, MS).open(exit(vmx(30)), 7 * SECOND);
