@@ -87,9 +87,9 @@ fn tick(seq: u64) -> Tick {
 const MS: u64 = 1_000_000;
 
 /// How long [`detailed`] is.
-pub const DETAILED_NS: u64 = 33 * SECOND;
+pub const DETAILED_NS: u64 = 43 * SECOND;
 
-/// [`sample`] and half a minute more in which the first VM's guest is idle, reads a clock all the
+/// [`sample`] and forty more in which the first VM's guest is idle, reads a clock all the
 /// while, and waits for its CPU; with two slow exits.
 pub fn detailed() -> (Session, Totals) {
     let (session, mut totals) = sample();
@@ -121,10 +121,10 @@ fn busy_tick() -> Tick {
         (Phase::Kvm, 80),
         (Phase::Vmm, 220),
         (Phase::Polling, 150),
-        (Phase::Blocked, 50),
-        (Phase::Preempted, 500),
+        (Phase::Blocked, 350),
+        (Phase::Preempted, 200),
     ] {
-        time.0[phase as usize] = ms * MS * 30;
+        time.0[phase as usize] = ms * MS * 40;
     }
     let culprit = |comm: &str, pid, vm: Option<u32>, ms| CulpritTick {
         pid,
@@ -132,15 +132,15 @@ fn busy_tick() -> Tick {
         comm: comm.to_owned(),
         vm: vm.map(VmId),
         cgroup: "/machine.slice/build".to_owned(),
-        ns: ms * MS * 30,
+        ns: ms * MS * 40,
         count: 40,
     };
     let mut first = vcpu(1, 0, 0, vec![cell(io, &[10_000; 36_100])]);
-    (first.time, first.since_ns) = (time, 43 * SECOND - MS);
+    (first.time, first.since_ns) = (time, 53 * SECOND - MS);
     first.keys = keys;
     first.halts = Halts { polled: 3_000, waited: 700 };
     first.culprits =
-        vec![culprit("CPU 5/KVM", 4702, Some(2), 300), culprit("cc1\u{1b}[2J", 812, None, 90)];
+        vec![culprit("CPU 5/KVM", 4702, Some(2), 120), culprit("cc1\u{1b}[2J", 812, None, 50)];
     let slow =
         Outlier { end_ns: 23 * SECOND + 5 * MS, info1: 0x0608_0008, ..sample_outlier(first.key) };
     let slower = Outlier {
@@ -154,7 +154,7 @@ fn busy_tick() -> Tick {
     };
     let beside = VmTick {
         id: VmId(1),
-        over_ns: 30 * SECOND,
+        over_ns: 40 * SECOND,
         others_ns: 9_310 * MS,
         threads: vec![
             (4713, "IO iothread1".to_owned(), 9_300 * MS),
@@ -164,8 +164,8 @@ fn busy_tick() -> Tick {
     };
     Tick {
         seq: 4,
-        end_ns: 43 * SECOND,
-        dur_ns: 30 * SECOND,
+        end_ns: 53 * SECOND,
+        dur_ns: 40 * SECOND,
         vcpus: vec![first],
         vms: vec![beside],
         outliers: vec![slow, slower],

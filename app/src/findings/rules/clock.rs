@@ -50,7 +50,7 @@ fn found(look: &Look<'_>, guest: f64, &(clock, name, cure): &(Role, &str, &str))
     let per_s = per_second(sum.count, wall_ns);
     let size = over(per_s, look.limits.clock_accesses_per_second)?;
     let text = format!(
-        "its guest is idle ({} in the guest) and accesses {name} {} times a second, {} of a CPU",
+        "its guest runs only {} of the time, and accesses {name} {} times a second, {} of a CPU",
         share(guest),
         rate(per_s),
         share(part(sum.busy_ns, wall_ns))
@@ -75,13 +75,18 @@ mod tests {
             .with_key(|key| (key.total_ns, key.vmm_ns) = (5 * MS, 35 * MS))
     }
 
+    fn starved() -> Vm {
+        let times = [(Phase::Guest, 30 * MS), (Phase::Preempted, 800 * MS), (Phase::Vmm, 170 * MS)];
+        Vm::new("idle-win").vcpu(&times).key(KeyClass::PortIn, 0x608, 9_000)
+    }
+
     #[test]
     fn an_idle_guest_that_reads_a_clock_is_found() {
         let facts = reads(30, KeyClass::PortIn, 0x608, 2_100).facts();
         assert_eq!(
             texts(&facts, "clock-source"),
             [
-                "idle-win: its guest is idle (3.0% in the guest) and accesses its ACPI PM timer 2.1k \
+                "idle-win: its guest runs only 3.0% of the time, and accesses its ACPI PM timer 2.1k \
               times a second, 4.0% of a CPU"
             ]
         );
@@ -109,6 +114,8 @@ mod tests {
             reads(30, KeyClass::PortIn, 0x608, 499),
             reads(101, KeyClass::PortIn, 0x608, 9_000),
             reads(30, KeyClass::PortOut, 0x3f8, 9_000),
+            // It is not idle who has no CPU to run on.
+            starved(),
         ];
         for vm in quiet {
             assert!(texts(&vm.facts(), "clock-source").is_empty());

@@ -70,10 +70,12 @@ impl Look<'_> {
     }
 
     /// The share of its vCPUs' time that is in the guest, where that is little: a VM that is idle.
+    /// Time spent waiting for a CPU does not count: it says nothing about the guest.
     pub fn idle_guest_share(&self) -> Option<f64> {
         let time = self.time();
-        let share = part(time.get(Phase::Guest), time.sum());
-        (time.sum() > 0 && share * 100.0 <= self.limits.idle_guest_percent as f64).then_some(share)
+        let own_ns = time.sum().saturating_sub(time.get(Phase::Preempted));
+        let share = part(time.get(Phase::Guest), own_ns);
+        (own_ns > 0 && share * 100.0 <= self.limits.idle_guest_percent as f64).then_some(share)
     }
 
     /// A finding about the VM.

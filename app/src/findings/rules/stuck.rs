@@ -20,9 +20,14 @@ fn size(look: &Look<'_>, for_ns: u64) -> Option<f64> {
     over(for_ns as f64 / 1e9, look.limits.stuck_seconds)
 }
 
+/// Whether it handles a halt. Without KVM's own interrupt controller that is slept in the VMM.
+fn halts(vcpu: &VcpuFacts) -> bool {
+    vcpu.open.is_some_and(|(open, _)| open.reason.is_idle())
+}
+
 /// All vCPUs asleep in the VMM at once: somebody paused the VM, or the VMM itself waits.
 fn paused(look: &Look<'_>) -> Option<Found> {
-    let asleep = |vcpu: &VcpuFacts| vcpu.doing.0 == Phase::VmmBlocked;
+    let asleep = |vcpu: &VcpuFacts| vcpu.doing.0 == Phase::VmmBlocked && !halts(vcpu);
     if look.vm.vcpus.len() < 2 || !look.vm.vcpus.iter().all(asleep) {
         return None;
     }
@@ -40,13 +45,13 @@ fn paused(look: &Look<'_>) -> Option<Found> {
 
 fn found(look: &Look<'_>, vcpu: &VcpuFacts) -> Option<Found> {
     let (phase, for_ns) = vcpu.doing;
-    let open = vcpu.open.filter(|(open, _)| !open.reason.is_idle());
+    let open = vcpu.open.filter(|_| !halts(vcpu));
     let name = |reason: Reason| {
         vcpu.reasons.iter().find(|known| known.reason == reason).map(|known| known.name.as_str())
     };
     let exit = |open: &OpenExit| open_exit(name(open.reason), open);
     let (rule, weight, for_ns, text, next) = match (phase, open) {
-        (Phase::Vmm | Phase::VmmBlocked, _) => {
+        (Phase::Vmm | Phase::VmmBlocked, _) if !halts(vcpu) => {
             let asleep = if phase == Phase::VmmBlocked { ", asleep" } else { "" };
             let long = duration(for_ns);
             (
@@ -55,7 +60,7 @@ fn found(look: &Look<'_>, vcpu: &VcpuFacts) -> Option<Found> {
                 for_ns,
                 format!("has been in the VMM for {long}{asleep}, and its guest stands still"),
                 "Look at what the VMM's thread does: its stack (/proc/PID/task/TID/stack, gdb), its \
-                 log, storage that does not answer. Enter opens what it exited for.",
+                 log, storage that does not answer; or the VM is paused. Enter opens what it exited for.",
             )
         }
         (Phase::Preempted, _) => (
@@ -172,6 +177,8 @@ mod tests {
     fn a_halt_is_not_stuck() {
         let halted = at(Phase::Blocked, 900 * SECOND).open(exit(hlt()), 900 * SECOND);
         assert_eq!(only(halted), None);
+        let in_vmm = at(Phase::VmmBlocked, 900 * SECOND).open(exit(hlt()), 900 * SECOND);
+        assert_eq!(only(in_vmm), None);
         let polling = at(Phase::Polling, MS).open(exit(hlt()), 900 * SECOND);
         assert_eq!(only(polling), None);
     }
