@@ -176,7 +176,7 @@ impl Shared {
             if !self.sleep_until(Instant::now() + after, mine) {
                 return Ok(());
             }
-            vm.signal(wake_up(id)).map_err(|errno| io::Error::from_raw_os_error(errno))?;
+            vm.signal(wake_up(id))?;
         }
         Ok(())
     }
