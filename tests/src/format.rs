@@ -271,16 +271,29 @@ pub struct Guest {
     pub vms: Vec<GuestVm>,
     /// What was asked for and left out.
     pub skipped: Vec<Skipped>,
-    /// Load beside the vCPUs.
+    /// What the process did beside its vCPUs.
     #[serde(default)]
-    pub beside: Option<Beside>,
+    pub beside: Beside,
 }
 
-/// Load beside the guest's vCPUs.
-#[derive(Clone, Copy, Debug, Deserialize)]
+/// What the guest's process did beside its vCPUs.
+#[derive(Clone, Debug, Default, Deserialize)]
 pub struct Beside {
-    /// CPU time of the VMM's threads that are no vCPUs, but for its first one, ns.
+    /// CPU time of the VMM's other threads together.
     pub other_threads_ns: u64,
+    /// One by one.
+    pub other_threads: Vec<OtherThread>,
+    /// The process of the busy neighbour.
+    pub neighbour_pid: Option<u32>,
+}
+
+/// A thread of the VMM that runs no vCPU.
+#[derive(Clone, Debug, Deserialize)]
+pub struct OtherThread {
+    /// Its name.
+    pub comm: String,
+    /// Its CPU time.
+    pub cpu_ns: u64,
 }
 
 /// One VM of the guest.
@@ -303,33 +316,35 @@ pub struct GuestVcpu {
     pub made: BTreeMap<String, u64>,
     /// Which exits that must be.
     pub expect: Expect,
-    /// What it measured itself.
+    /// Times that the guest and its VMM measured.
     #[serde(default)]
-    pub measured: Option<Measured>,
+    pub measured: Measured,
 }
 
-/// What a vCPU of the guest measured itself, ns.
-#[derive(Clone, Copy, Debug, Deserialize)]
+/// Times of a vCPU from its first KVM_RUN to the end of its work, by the guest and its VMM.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
 pub struct Measured {
-    /// Outside KVM_RUN.
+    /// All of it.
+    pub wall_ns: u64,
+    /// Inside KVM_RUN.
+    pub run_ns: u64,
+    /// Outside.
     pub vmm_ns: u64,
-    /// Made ready and waiting for a CPU.
+    /// The VMM's sleep.
+    pub vmm_asleep_ns: u64,
+    /// CPU time of its threads.
+    pub cpu_ns: Option<u64>,
+    /// Their waiting for a CPU.
     pub waiting_ns: Option<u64>,
-    /// Halted in KVM.
+    /// Halts inside KVM, by the guest's clock.
     pub halted_ns: u64,
-    /// Computing without exits, by the guest's clock.
+    /// Computing without exits, from begin to end, by the guest's clock.
     pub spun_ns: u64,
-}
-
-/// A key that must have been met so often.
-#[derive(Clone, Debug, Deserialize)]
-pub struct KeyCount {
-    /// What the value is.
-    pub class: String,
-    /// The value.
-    pub value: u64,
-    /// How often.
-    pub count: u64,
+    /// The part of it that the guest ran.
+    pub guest_ns: u64,
+    /// On one instruction, by the guest's clock.
+    pub looped_ns: u64,
 }
 
 /// Exits that must have happened, by reason. What is not named may be anything.
@@ -339,9 +354,20 @@ pub struct Expect {
     pub exits: BTreeMap<String, u64>,
     /// Userspace exits.
     pub userspace_exits: BTreeMap<String, u64>,
-    /// What exits were about.
+    /// What they were about; a class that is named has all its keys here.
     #[serde(default)]
     pub keys: Vec<KeyCount>,
+}
+
+/// How often one key came.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct KeyCount {
+    /// `port_out`, `msr_write`, `page`, ….
+    pub class: String,
+    /// The port, MSR, address, ….
+    pub value: u64,
+    /// How often.
+    pub count: u64,
 }
 
 /// A kind that the guest left out.

@@ -5,11 +5,12 @@ use crate::{
     config,
     export::{self, Content},
     findings::{facts_of, findings},
-    model::{session::Session, totals::Totals},
+    model::{detail::KeyClass, session::Session, totals::Totals},
     source::{
         Feed, Msg, Request,
         live::{Live, plan::Family},
     },
+    symbols::GuestSymbols,
 };
 use rustix::process::{Pid, kill_process};
 use std::{
@@ -54,7 +55,7 @@ pub struct Options {
 pub fn run(options: &Options) -> Result<(), Failure> {
     let config = config::load(options.config.as_deref(), |name| std::env::var(name).ok())
         .map_err(|e| Failure::usage(format!("{e:#}")))?;
-    let symbols = options.common.guest_symbols()?;
+    let mut symbols = options.common.guest_symbols()?;
     let live = open(&options.common, &Family::REPORTED)?;
     let session = live.session().clone();
     refuse_without_kvm(&session)?;
@@ -74,7 +75,13 @@ pub fn run(options: &Options) -> Result<(), Failure> {
             say(format_args!("no VM called {name:?} was seen"));
         }
     }
-    let content = Content { findings: &findings, ..Content::new(&session, &totals, duration_ns) };
+    learn(&mut symbols, &totals);
+    let code = |vm: &str, rip| symbols.describe(vm, rip);
+    let content = Content {
+        findings: &findings,
+        code: &code,
+        ..Content::new(&session, &totals, duration_ns)
+    };
     let text = match options.format {
         Format::Text => export::text::report(&content),
         Format::Json => {
@@ -102,6 +109,23 @@ pub fn open(common: &Common, families: &[Family]) -> Result<Live, Failure> {
     }
     tell(live.session(), common.verbose);
     Ok(live)
+}
+
+/// Lets each VM's symbols find out by how much its kernel was moved, from where its exits were.
+fn learn(symbols: &mut GuestSymbols, totals: &Totals) {
+    for vm in totals.vms.values() {
+        let exits: Vec<_> = vm
+            .vcpus
+            .values()
+            .flat_map(|vcpu| &vcpu.keys)
+            .filter(|(id, _)| id.class == KeyClass::Rip)
+            .filter_map(|(id, sum)| Some((id.value?, id.reason?, sum.count)))
+            .collect();
+        symbols.learn(&vm.info.name, &exits);
+        if let Some(note) = symbols.note(&vm.info.name) {
+            say(format_args!("{}: {note}", vm.info.name));
+        }
+    }
 }
 
 /// Says which probes are not attached, and with `verbose` which are.

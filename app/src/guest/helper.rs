@@ -17,8 +17,9 @@ use super::op::Op;
 use super::sys;
 use super::vm::GuestVm;
 
-/// How often it looks whether the vCPU has come to its next halt.
-const LOOK: Duration = Duration::from_micros(50);
+/// How often it looks whether the vCPU has come to its next halt: least and most, in between a
+/// tenth of the halt.
+const LOOK: (Duration, Duration) = (Duration::from_micros(50), Duration::from_millis(1));
 /// How often it interrupts a vCPU that is to move on: a signal that comes just before KVM_RUN
 /// only ends that one.
 const KICK_EVERY: Duration = Duration::from_millis(5);
@@ -166,17 +167,18 @@ impl Shared {
         after: Duration,
     ) -> io::Result<()> {
         let mine = |task: &Task| matches!(task, Task::Wake { from: other, .. } if *other == from);
+        let look = (after / 10).clamp(LOOK.0, LOOK.1);
         let made_at = code::DATA + code::made_at(Op::Halt);
         for number in 1..=count {
             while u64::from(vm.memory(id).read_live(made_at)?.wrapping_sub(from)) < number {
-                if !self.sleep_until(Instant::now() + LOOK, mine) {
+                if !self.sleep_until(Instant::now() + look, mine) {
                     return Ok(());
                 }
             }
             if !self.sleep_until(Instant::now() + after, mine) {
                 return Ok(());
             }
-            vm.signal(wake_up(id)).map_err(|errno| io::Error::from_raw_os_error(errno))?;
+            vm.signal(wake_up(id))?;
         }
         Ok(())
     }

@@ -36,9 +36,13 @@ impl GuestVm {
     /// Sends a message to the interrupt controller in the kernel.
     ///
     /// # Errors
-    /// The errno, when KVM does not take it.
-    pub fn signal(&self, message: kvm_msi) -> Result<(), i32> {
-        self.fd.signal_msi(message).map(drop).map_err(|error| error.errno())
+    /// When KVM does not take it, or it reaches no vCPU.
+    pub fn signal(&self, message: kvm_msi) -> io::Result<()> {
+        match self.fd.signal_msi(message) {
+            Ok(1..) => Ok(()),
+            Ok(_) => Err(io::Error::other("the message reached no vCPU")),
+            Err(error) => Err(io::Error::from_raw_os_error(error.errno())),
+        }
     }
 }
 
@@ -146,6 +150,11 @@ pub fn create(kvm: &Kvm, vm_index: u32, vcpus: u32, kind: Kind) -> Result<Vec<Gu
                 let runnable = kvm_mp_state { mp_state: KVM_MP_STATE_RUNNABLE };
                 vcpu.set_mp_state(runnable)
                     .map_err(|error| Error::setup("make a vCPU runnable", error.errno()))?;
+                // KVM takes a vCPU into its map of destinations when its controller changes, not
+                // when it is created.
+                vcpu.get_lapic().and_then(|state| vcpu.set_lapic(&state)).map_err(|error| {
+                    Error::setup("reach an interrupt controller", error.errno())
+                })?;
             }
             set_start(&vcpu, memory[id as usize].gpa())?;
             Ok(vcpu)
