@@ -236,7 +236,7 @@ mod tests {
         for page in 0..5_000u64 {
             exit(&mut table, class::PAGE, page << 12, 1);
         }
-        let hot = 0xfffff_000;
+        let hot = 0xffff_f000;
         for page in 0..2_000u64 {
             exit(&mut table, class::PAGE, (1 << 30) + (page << 12), 1);
             exit(&mut table, class::PAGE, hot, 1);

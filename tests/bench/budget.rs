@@ -55,8 +55,9 @@ pub fn grown(measured: &[Measured], committed: &[Measured]) -> Problems {
             problems.push(format!("no figures are committed for {}", one.kernel));
             continue;
         };
-        let ours =
-            |name: &str| ["defaults", "everything"].contains(&name) || name.starts_with("family-");
+        let ours = |name: &str| {
+            ["defaults", "report", "everything"].contains(&name) || name.starts_with("family-")
+        };
         for subject in one.subjects.iter().filter(|subject| ours(&subject.name)) {
             let Some(old) = before.subject(&subject.name) else { continue };
             for (kind, &added) in &subject.instructions {

@@ -67,9 +67,11 @@ for subject in $subjects; do
         empty-tp-raw) under "$subject" empty tp:kvm/kvm_exit raw:kvm_entry -- ;;
         empty-tp-tp) under "$subject" empty tp:kvm/kvm_exit tp:kvm/kvm_entry -- ;;
         empty-all) under "$subject" empty raw:kvm_exit raw:kvm_entry raw:kvm_fpu raw:kvm_userspace_exit raw:sched_switch -- ;;
-        defaults) watched defaults ;;
+        # What the screen attaches before someone looks at details, and what a report attaches.
+        defaults) watched defaults --probes exit,userspace,sched,halt-poll ;;
+        report) watched report ;;
         family-*) watched "$subject" --probes "${subject#family-}" ;;
-        everything) watched everything --probes exit,userspace,sched ;;
+        everything) watched everything --probes all ;;
         bpftrace-count) traced "$subject" 1 "$count" ;;
         bpftrace-histogram) traced "$subject" 2 "$timing" ;;
         perf-kvm-stat)

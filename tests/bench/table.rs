@@ -37,6 +37,7 @@ fn title(name: &str) -> String {
         "empty-tp-tp" => "empty programs, classic kvm_exit and kvm_entry".to_owned(),
         "empty-all" => "empty programs, every hook of kvmscope's, raw".to_owned(),
         "defaults" => "**kvmscope**".to_owned(),
+        "report" => "kvmscope report, with details".to_owned(),
         "everything" => "kvmscope, everything".to_owned(),
         "bpftrace-count" => "bpftrace, count by reason".to_owned(),
         "bpftrace-histogram" => "bpftrace, count and histogram by reason".to_owned(),
