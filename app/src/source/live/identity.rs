@@ -30,6 +30,11 @@ pub trait Names {
     fn alive(&mut self, tgid: u32, start_ns: u64) -> bool;
     /// The vCPU that a thread's name tells, if it does.
     fn vcpu_of_thread(&self, thread: &str) -> Option<u32>;
+    /// How long a thread has waited for a CPU since it began, ns: preempted or just woken up
+    /// (`run_delay`). `None` where the kernel does not tell, or the thread ended.
+    fn run_delay(&mut self, _tid: u32) -> Option<u64> {
+        None
+    }
 }
 
 /// (tgid, start, kvm): what makes a VM the same one.
@@ -218,6 +223,8 @@ pub(crate) mod tests {
     #[derive(Default)]
     pub(crate) struct TestNames {
         pub(crate) dead: BTreeSet<u32>,
+        /// By thread.
+        pub(crate) delays: BTreeMap<u32, u64>,
     }
 
     impl Names for TestNames {
@@ -231,6 +238,10 @@ pub(crate) mod tests {
 
         fn vcpu_of_thread(&self, thread: &str) -> Option<u32> {
             thread.strip_prefix("vcpu")?.parse().ok()
+        }
+
+        fn run_delay(&mut self, tid: u32) -> Option<u64> {
+            self.delays.get(&tid).copied()
         }
     }
 
@@ -314,7 +325,7 @@ pub(crate) mod tests {
         let mut who = Identities::default();
         let (key, _) = enter(&mut who, &slot(7, 100, 1, 0));
         who.leave(key, 10, &mut life);
-        let mut names = TestNames { dead: [7].into() };
+        let mut names = TestNames { dead: [7].into(), ..TestNames::default() };
         who.sweep(11, false, &mut names, &mut life);
         assert_eq!(life.last(), Some(&Life::VmGone(key.vm, 10)));
 

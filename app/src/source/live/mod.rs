@@ -15,6 +15,7 @@ pub mod names;
 pub mod outliers;
 pub mod plan;
 pub mod reader;
+pub mod schedstat;
 pub mod vms;
 
 use super::{Msg, Request, Source};
@@ -109,11 +110,14 @@ impl Live {
     /// session's list instead, and a kvm module that is not there yet is waited for.
     pub fn open(options: Options) -> Result<Self, LoadError> {
         let module = Module::read();
-        let (probes, session) = open_probes(&options, module)?;
+        let (probes, mut session) = open_probes(&options, module)?;
         let slots = probes.as_ref().map_or(0, |p| p.maps.slots());
         // Where another backend than the two is built in, kvm_entry may never fire.
         let reader = Reader::new(slots, session.started_ns, module.fires_entries());
         let last_host = (host::read_steal_ns(), host::own_cpu_ns());
+        if !schedstat::is_kept(schedstat::read(std::process::id())) {
+            session.notices.push(schedstat::MISSING.to_owned());
+        }
         Ok(Self {
             options,
             probes,
@@ -137,10 +141,13 @@ impl Live {
     fn tick(&mut self, last: bool) -> crate::model::tick::Tick {
         let host = self.host_tick();
         let missed_runs = self.probes.as_ref().map_or(0, |probes| probes.loaded.missed());
-        let moment = Moment { now_ns: now_ns(), missed_runs, host, last };
+        let kept = |p: &ProbeStatus| p.attached && p.family == Family::Detail.name();
+        let detail = self.session.probes.iter().any(kept);
+        let moment = Moment { now_ns: now_ns(), missed_runs, host, last, detail };
         let Some(probes) = &mut self.probes else {
             return self.reader.empty_tick(moment, &mut self.names);
         };
+        self.reader.take_outliers(probes.loaded.drain_outliers());
         let (tick, freed) = self.reader.tick(&mut probes.maps, &mut self.names, moment);
         for freed in freed {
             match freed {
@@ -198,6 +205,9 @@ impl Live {
             let Some(peeked) = self.peeked.get_mut(index as usize) else { continue };
             if std::mem::replace(peeked, slot.generation) != slot.generation {
                 self.names.look(slot.tgid, slot.start_ns);
+                if let Some(stat) = schedstat::read(slot.tid) {
+                    self.reader.early_delay(index, &slot, stat.run_delay_ns);
+                }
             }
         }
     }
