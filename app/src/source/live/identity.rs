@@ -150,6 +150,18 @@ impl Identities {
         self.vms.get(&key.vm).and_then(|vm| vm.live.get(&key.vcpu)).copied().unwrap_or(0)
     }
 
+    /// VMs that have a thread; of each process the first of them.
+    pub fn live(&self) -> impl Iterator<Item = &VmInfo> {
+        let mut processes = BTreeSet::new();
+        let live = self.vms.values().filter(|vm| !vm.gone && !vm.live.is_empty());
+        live.filter(move |vm| processes.insert((vm.key.tgid, vm.key.start_ns))).map(|vm| &vm.info)
+    }
+
+    /// The process of a VM.
+    pub fn pid_of(&self, vm: VmId) -> Option<u32> {
+        self.vms.get(&vm).map(|vm| vm.info.pid)
+    }
+
     /// Whether any VM has a thread.
     pub fn any_live(&self) -> bool {
         self.vms.values().any(|vm| !vm.live.is_empty())
@@ -272,6 +284,18 @@ pub(crate) mod tests {
         assert_ne!(a.vm, b.vm);
         let Life::Vm(info) = &life[0] else { panic!("a VM comes first") };
         assert_eq!(info.nth, 1);
+    }
+
+    #[test]
+    fn of_a_processs_vms_the_first_that_lives_stands_for_it() {
+        let mut who = Identities::default();
+        let (a, _) = enter(&mut who, &slot(7, 100, 0xa, 0));
+        let (b, _) = enter(&mut who, &slot(7, 100, 0xb, 0));
+        let (c, _) = enter(&mut who, &slot(8, 100, 0xc, 0));
+        let live = |who: &Identities| who.live().map(|vm| vm.id).collect::<Vec<_>>();
+        assert_eq!(live(&who), [a.vm, c.vm]);
+        who.leave(a, 5, &mut Vec::new());
+        assert_eq!(live(&who), [b.vm, c.vm]);
     }
 
     #[test]

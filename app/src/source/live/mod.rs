@@ -4,6 +4,7 @@
 //! maps, [`reader`] makes ticks (pure), [`identity`] knows who is who, and this file is the loop.
 
 pub mod btf;
+pub mod cgroup;
 pub mod host;
 pub mod identity;
 pub mod kernel;
@@ -16,6 +17,7 @@ pub mod outliers;
 pub mod plan;
 pub mod reader;
 pub mod schedstat;
+pub mod threads;
 pub mod vms;
 
 use super::{Msg, Request, Source};
@@ -40,6 +42,7 @@ use std::{
     sync::mpsc::{Receiver, RecvTimeoutError},
     time::{Duration, Instant},
 };
+use threads::{Beside, ProcTasks};
 use tokio::sync::mpsc::Sender;
 
 /// How often new threads are looked for between ticks, so that a short-lived VM gets its name.
@@ -95,6 +98,8 @@ pub struct Live {
     probes: Option<Probes>,
     reader: Reader,
     names: ProcNames,
+    tasks: ProcTasks,
+    beside: Beside,
     session: Session,
     /// Generation of each slot at the last look.
     peeked: Vec<u32>,
@@ -123,6 +128,8 @@ impl Live {
             probes,
             reader,
             names: ProcNames::default(),
+            tasks: ProcTasks::default(),
+            beside: Beside::default(),
             session,
             peeked: Vec::new(),
             claims: 0,
@@ -148,7 +155,7 @@ impl Live {
             return self.reader.empty_tick(moment, &mut self.names);
         };
         self.reader.take_outliers(probes.loaded.drain_outliers());
-        let (tick, freed) = self.reader.tick(&mut probes.maps, &mut self.names, moment);
+        let (mut tick, freed) = self.reader.tick(&mut probes.maps, &mut self.names, moment);
         for freed in freed {
             match freed {
                 Freed::Slot(slot) => probes.loaded.free_slot(slot),
@@ -156,7 +163,16 @@ impl Live {
                 Freed::Unknown(key) => probes.loaded.forget_unknown(key),
             }
         }
+        let processes = self.reader.processes(&self.session);
+        tick.vms = self.beside.look(&processes, moment.now_ns, &mut self.tasks);
         tick
+    }
+
+    /// Tells of what came up while looking beside the vCPUs. Whether there is anything new.
+    fn notice_beside(&mut self) -> bool {
+        let before = self.session.notices.len();
+        self.beside.notices().into_iter().for_each(|notice| self.notice(notice));
+        self.session.notices.len() > before
     }
 
     fn host_tick(&mut self) -> HostTick {
@@ -407,7 +423,7 @@ impl Source for Live {
             if out.blocking_send(Msg::Tick(Box::new(tick))).is_err() {
                 return;
             }
-            if self.follow_module() | self.notice_silence() {
+            if self.follow_module() | self.notice_silence() | self.notice_beside() {
                 let session = Msg::Session(Box::new(self.session.clone()));
                 if out.blocking_send(session).is_err() {
                     return;
@@ -417,7 +433,7 @@ impl Source for Live {
             due = (due + self.options.interval).max(Instant::now());
         }
         let tick = self.tick(true);
-        let noticed = self.notice_silence();
+        let noticed = self.notice_silence() | self.notice_beside();
         // Detached before the end is told: whoever waits for it finds nothing of us left.
         self.sampling = None;
         self.probes = None;

@@ -15,11 +15,13 @@ mod tests;
 use super::{
     identity::{Identities, Names},
     memory::Memory,
+    threads::Process,
 };
 use crate::model::{
     ids::{Kind, VcpuKey},
+    session::Session,
     stats::add_cell,
-    tick::{HostTick, Lost, Phase, Tick},
+    tick::{HostTick, Lost, Phase, Tick, VmInfo},
 };
 use kvmscope_shared::{
     cell::{CELLS_PER_CHUNK, Cell},
@@ -176,6 +178,26 @@ impl Reader {
     /// What was counted since the start.
     pub fn counted(&self) -> Counted {
         self.counted
+    }
+
+    /// The processes of the VMs that live, and their threads that run vCPUs.
+    pub fn processes(&self, session: &Session) -> Vec<Process> {
+        let mut vcpus: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
+        for seen in self.seen.iter().flatten() {
+            if let Some(pid) = self.who.pid_of(seen.key.vm) {
+                vcpus.entry(pid).or_default().insert(seen.tid);
+            }
+        }
+        let process = |vm: &VmInfo| Process {
+            id: vm.id,
+            tgid: vm.pid,
+            began_ns: vm
+                .started_unix_ns
+                .checked_sub(session.started_unix_ns)
+                .map(|after| session.started_ns.saturating_add(after)),
+            vcpus: vcpus.get(&vm.pid).cloned().unwrap_or_default(),
+        };
+        self.who.live().map(process).collect()
     }
 
     /// Whether any vCPU thread lives.
