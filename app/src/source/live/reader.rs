@@ -67,6 +67,8 @@ pub struct Reader {
     slow: Slow,
     /// Waits for a CPU of slots that were looked at before their first tick, by index and generation.
     early: BTreeMap<(u32, u32), SeenDelay>,
+    /// In how many ticks each thread's wait for a CPU is read once.
+    turns: usize,
 }
 
 /// What tells whether the backend fires `kvm_exit` at all: sums over all vCPUs since the start.
@@ -134,6 +136,7 @@ impl Reader {
             refused: 0,
             slow: Slow::default(),
             early: BTreeMap::new(),
+            turns: 1,
         }
     }
 
@@ -232,6 +235,7 @@ impl Reader {
         let mut freed = Vec::new();
         let detail = moment.detail | std::mem::replace(&mut self.detailed, moment.detail);
         let moment = Moment { detail, ..moment };
+        self.turns = self.seen.iter().flatten().count() / DELAYS + 1;
         for index in 1..memory.slots().min(self.seen.len() as u32) {
             let alive = memory.life(index);
             if alive == life::FREE {
@@ -303,8 +307,7 @@ impl Reader {
         tick: &mut Tick,
         changes: &mut BTreeMap<VcpuKey, Change>,
     ) -> bool {
-        let turns = self.seen.len() / DELAYS + 1;
-        let its_turn = (index as usize + tick.seq as usize).is_multiple_of(turns);
+        let its_turn = (index as usize + tick.seq as usize).is_multiple_of(self.turns);
         let Some(place) = self.seen.get_mut(index as usize) else { return false };
         // Before the slot: a wait that ends in between is then known to the probes, not the other
         // way round.
