@@ -60,7 +60,7 @@ impl State {
                 return Table::default();
             };
             let window = self.look(who, None).sums();
-            let sums = now.sums(who);
+            let sums = now.sums_with_keys(who, None);
             // An exit may be open since before the window, and nothing else be known of its reason.
             let now_keys = sums.reasons.keys().chain(sums.open.keys());
             let mut reasons: Vec<Reason> = window.keys().chain(now_keys).copied().collect();
@@ -104,8 +104,15 @@ impl State {
             return None;
         };
         let focus = self.look(who, Some(reason));
-        let (sums, dur_ns, exits) = now.keys(who, reason);
-        let tables = keys::Tables { reason, now: &sums, window: focus.keys(), exits, dur_ns };
+        // Who is gone has done nothing in the displayed tick, and is shown by the last one.
+        let gone = focus.last(reason).is_none().then(|| now.keys(who, reason));
+        let (sums, dur_ns, exits) = match (focus.last(reason), &gone) {
+            (Some((sums, exits)), _) => (sums, now.tick().dur_ns, exits),
+            (None, Some((sums, dur_ns, exits))) => (sums, *dur_ns, *exits),
+            (None, None) => return None,
+        };
+        let window = if focus.keys().is_empty() { sums } else { focus.keys() };
+        let tables = keys::Tables { reason, now: sums, window, exits, dur_ns };
         let mut rows = Table::new(tables.keys(), self.level());
         // Whatever the order: it is no key.
         rows.rows.sort_by_key(KeyRow::is_other);

@@ -214,6 +214,17 @@ fn the_window_slides_and_time_goes_back() {
 }
 
 #[test]
+fn what_is_gone_keeps_its_last_keys() {
+    let keys = [key(WRITE, KeyClass::MsrWrite, 0x6e0, 5)];
+    let mut ticks = vec![tick(1, vec![with_keys(0, &[(WRITE, 10)], &keys)])];
+    ticks.extend((2..=5).map(|seq| tick(seq, Vec::new())));
+    ticks[1].life = vec![crate::model::tick::Life::VmGone(VmId(1), SECOND + 1)];
+    let mut state = state(2, ticks);
+    open(&mut state, 1, WRITE);
+    assert_eq!(shown(&state), [("0x6e0".to_owned(), 5.0, Some(0.5))]);
+}
+
+#[test]
 fn without_detail_there_is_nothing_and_a_word_why() {
     let mut state = state(3, vec![tick(1, vec![with_keys(0, &[(WRITE, 10)], &[])])]);
     open(&mut state, 1, WRITE);
