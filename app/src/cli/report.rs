@@ -44,6 +44,7 @@ pub struct Options {
 
 /// Measures and prints.
 pub fn run(options: &Options) -> Result<(), Failure> {
+    let _symbols = options.common.guest_symbols()?;
     let live = open(&options.common)?;
     let session = live.session().clone();
     refuse_without_kvm(&session)?;
