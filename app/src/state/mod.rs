@@ -43,6 +43,7 @@ pub use nav::{ColumnId, Level, Pane, RowId, Scope, Sort, Who};
 use crate::model::session::Session;
 use crate::model::tick::Tick;
 use crate::source::Msg;
+use crate::symbols::GuestSymbols;
 use baseline::Baseline;
 use columns::Columns;
 use entities::Entities;
@@ -113,7 +114,8 @@ pub struct State {
     /// What was read from the kept ticks for the views; slides along with time.
     focus: RefCell<Focus>,
     baseline: RefCell<Baseline>,
-    symbols: Option<Box<dyn keys::Symbols>>,
+    /// Names of guest code.
+    symbols: GuestSymbols,
 }
 
 /// Reason columns before the screen says how many it has room for.
@@ -137,13 +139,13 @@ impl State {
             views: Views::default(),
             focus: RefCell::default(),
             baseline: RefCell::default(),
-            symbols: None,
+            symbols: GuestSymbols::default(),
         }
     }
 
     /// Names guest code from now on.
-    pub fn set_symbols(&mut self, symbols: impl keys::Symbols + 'static) {
-        self.symbols = Some(Box::new(symbols));
+    pub fn set_symbols(&mut self, symbols: GuestSymbols) {
+        self.symbols = symbols;
         self.changed();
     }
 
@@ -179,11 +181,26 @@ impl State {
             let dur_ns = part.dur_ns;
             Some((part.vcpus.into_iter().next()?, dur_ns))
         });
+        self.learn(&tick);
         self.moments.push(tick);
         if self.entities.forget(self.moments.oldest_ns()) {
             let vms = &self.entities.vms;
             self.nav.retain(|vm| vms.contains_key(&vm));
             self.columns.retain(|scope, _| scope.vm().is_none_or(|vm| vms.contains_key(&vm)));
+        }
+    }
+
+    /// Where a guest exits tells where its kernel is.
+    fn learn(&mut self, tick: &Tick) {
+        if self.symbols.is_empty() {
+            return;
+        }
+        for vm in self.entities.vms.values() {
+            let mine = tick.vcpus.iter().filter(|vcpu| vcpu.key.vm == vm.info.id);
+            let exits: Vec<_> = mine.flat_map(|vcpu| keys::code(&vcpu.keys)).collect();
+            if !exits.is_empty() {
+                self.symbols.learn(&vm.info.name, &exits);
+            }
         }
     }
 

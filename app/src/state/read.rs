@@ -90,6 +90,12 @@ impl State {
         &self.keys().told
     }
 
+    /// What is known of the symbols of this level's guest, in a sentence; `None` where there are
+    /// none.
+    pub fn symbols_note(&self) -> Option<&str> {
+        self.keys().note.as_deref()
+    }
+
     /// Whether the probes that tell keys are attached; what is shown says why it lacks them.
     pub fn key_watch(&self) -> Watch {
         keys::watch(&self.session, self.ended.is_some())
@@ -117,7 +123,7 @@ impl State {
         // Whatever the order: it is no key.
         rows.rows.sort_by_key(KeyRow::is_other);
         let name = now.name(who.vm());
-        let symbol = |rip| self.symbols.as_ref()?.describe(&name, rip);
+        let symbol = |rip| self.symbols.describe(&name, rip);
         let open = now.open_exit(who, reason);
         let open = open.map(|(key, open)| Told::open(key, &open, reason));
         let outlier = focus.outlier().map(|outlier| Told::outlier(outlier, &self.session));
@@ -125,7 +131,8 @@ impl State {
         for told in &mut told {
             told.symbol = symbol(told.rip);
         }
-        Some(Keys { rows, rips: tables.rips(symbol), told })
+        let note = self.symbols.note(&name);
+        Some(Keys { rows, rips: tables.rips(symbol), told, note })
     }
 
     /// The window of someone, read as far as it was not read before.
