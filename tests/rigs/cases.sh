@@ -33,14 +33,16 @@ testify() {
 # lost FILE: whether a guest said there that the emulator lost it: a fault it cannot make, or an address of the host.
 lost() { grep -q 'triple fault\|internal error\|RIP 0xffff' "$1"; }
 
-# watched NAME GUEST-ARGS...: the guest as the report's command. QEMU's emulation of SVM now and then loses a guest, on 6.1
+# watched NAME GUEST-ARGS...: the guest as the command of a report with $options. QEMU's emulation of SVM now and then loses a guest, on 6.1
 # above all (docs/guest.md): where the guest says that it was lost, and only then, the case is repeated.
+options=
 watched() {
     name=$1
     shift
     for try in 1 2 3 4 5; do
         [ "$name" != all ] || witness
-        kvmscope report --format json -o "/out/$name.report.json" -- \
+        # shellcheck disable=SC2086 # options are words
+        kvmscope report $options --format json -o "/out/$name.report.json" -- \
             kvmscope guest --format json "$@" >"/out/$name.guest.json" 2>"/out/$name.log"
         status=$?
         [ "$name" != all ] || testify all

@@ -22,6 +22,43 @@ pub struct Report {
     pub probes: Vec<Probe>,
     /// Every VM that did something.
     pub vms: Vec<Vm>,
+    /// What stands out.
+    #[serde(default)]
+    pub findings: Vec<Finding>,
+    /// Slow exits.
+    #[serde(default)]
+    pub outliers: Vec<Outlier>,
+    /// Slow exits that are not among them.
+    #[serde(default)]
+    pub outliers_left_out: u64,
+}
+
+/// What stands out.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Finding {
+    /// Short name of the rule.
+    pub rule: String,
+    /// Which VM.
+    pub vm: u64,
+    /// Which vCPU, if one.
+    pub vcpu: Option<u32>,
+    /// In words.
+    pub text: String,
+}
+
+/// A slow exit.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Outlier {
+    /// Which VM.
+    pub vm: u64,
+    /// Which vCPU.
+    pub vcpu: u32,
+    /// Why.
+    pub reason: String,
+    /// Handling time.
+    pub handling_ns: u64,
+    /// In the VMM meanwhile.
+    pub vmm_ns: u64,
 }
 
 /// Where a report was measured.
@@ -76,6 +113,16 @@ pub struct Vm {
     pub ended_unix_ns: Option<u64>,
     /// By vCPU.
     pub vcpus: Vec<Vcpu>,
+    /// The VMM's threads that are no vCPUs.
+    #[serde(default)]
+    pub other_threads: Option<OtherThreads>,
+}
+
+/// The VMM's threads that are no vCPUs.
+#[derive(Clone, Debug, Deserialize)]
+pub struct OtherThreads {
+    /// CPU time.
+    pub cpu_ns: u64,
 }
 
 /// One vCPU.
@@ -85,10 +132,97 @@ pub struct Vcpu {
     pub vcpu: u32,
     /// The thread that runs it.
     pub tid: u32,
+    /// Where its time went.
+    pub time: Time,
+    /// Wake-ups from halts.
+    #[serde(default)]
+    pub halts: Halts,
+    /// What its exits were about.
+    #[serde(default)]
+    pub keys: Vec<Key>,
+    /// Who ran while it waited for a CPU.
+    #[serde(default)]
+    pub culprits: Vec<Culprit>,
     /// Kernel exits by reason.
     pub exits: Vec<Cell>,
     /// Userspace exits by reason.
     pub userspace_exits: Vec<Cell>,
+}
+
+/// Wall time of a vCPU.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Time {
+    /// In the guest.
+    pub guest_ns: u64,
+    /// KVM's handling.
+    pub kvm_ns: u64,
+    /// VMM, on a CPU.
+    pub vmm_ns: u64,
+    /// VMM, asleep.
+    pub vmm_asleep_ns: u64,
+    /// Halted, asleep.
+    pub halted_ns: u64,
+    /// Halted, polling.
+    pub polling_ns: u64,
+    /// Asleep in KVM, not halted.
+    pub kvm_asleep_ns: u64,
+    /// Waiting for a CPU.
+    pub waiting_ns: u64,
+    /// Nothing told.
+    pub unknown_ns: u64,
+}
+
+impl Time {
+    /// All parts together.
+    pub fn sum(&self) -> u64 {
+        self.guest_ns
+            + self.kvm_ns
+            + self.vmm_ns
+            + self.vmm_asleep_ns
+            + self.halted_ns
+            + self.polling_ns
+            + self.kvm_asleep_ns
+            + self.waiting_ns
+            + self.unknown_ns
+    }
+}
+
+/// Wake-ups from halts.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+pub struct Halts {
+    /// While polling.
+    pub polled: u64,
+    /// After sleeping.
+    pub waited: u64,
+}
+
+/// What an exit was about.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Key {
+    /// Name of the exit's reason, where there was an exit.
+    pub reason: Option<String>,
+    /// What the value is.
+    pub class: String,
+    /// The value; none is "other".
+    pub value: Option<u64>,
+    /// What it is called.
+    pub name: Option<String>,
+    /// How often.
+    pub count: u64,
+    /// In the VMM meanwhile.
+    pub vmm_ns: u64,
+}
+
+/// Who ran while a vCPU waited.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Culprit {
+    /// Its thread group.
+    pub pid: u32,
+    /// Name of the thread.
+    pub comm: String,
+    /// How long.
+    pub total_ns: u64,
 }
 
 /// Numbers of one reason.
@@ -137,6 +271,29 @@ pub struct Guest {
     pub vms: Vec<GuestVm>,
     /// What was asked for and left out.
     pub skipped: Vec<Skipped>,
+    /// What the process did beside its vCPUs.
+    #[serde(default)]
+    pub beside: Beside,
+}
+
+/// What the guest's process did beside its vCPUs.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Beside {
+    /// CPU time of the VMM's other threads together.
+    pub other_threads_ns: u64,
+    /// One by one.
+    pub other_threads: Vec<OtherThread>,
+    /// The process of the busy neighbour.
+    pub neighbour_pid: Option<u32>,
+}
+
+/// A thread of the VMM that runs no vCPU.
+#[derive(Clone, Debug, Deserialize)]
+pub struct OtherThread {
+    /// Its name.
+    pub comm: String,
+    /// Its CPU time.
+    pub cpu_ns: u64,
 }
 
 /// One VM of the guest.
@@ -159,6 +316,35 @@ pub struct GuestVcpu {
     pub made: BTreeMap<String, u64>,
     /// Which exits that must be.
     pub expect: Expect,
+    /// Times that the guest and its VMM measured.
+    #[serde(default)]
+    pub measured: Measured,
+}
+
+/// Times of a vCPU from its first KVM_RUN to the end of its work, by the guest and its VMM.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Measured {
+    /// All of it.
+    pub wall_ns: u64,
+    /// Inside KVM_RUN.
+    pub run_ns: u64,
+    /// Outside.
+    pub vmm_ns: u64,
+    /// The VMM's sleep.
+    pub vmm_asleep_ns: u64,
+    /// CPU time of its threads.
+    pub cpu_ns: Option<u64>,
+    /// Their waiting for a CPU.
+    pub waiting_ns: Option<u64>,
+    /// Halts inside KVM, by the guest's clock.
+    pub halted_ns: u64,
+    /// Computing without exits, from begin to end, by the guest's clock.
+    pub spun_ns: u64,
+    /// The part of it that the guest ran.
+    pub guest_ns: u64,
+    /// On one instruction, by the guest's clock.
+    pub looped_ns: u64,
 }
 
 /// Exits that must have happened, by reason. What is not named may be anything.
@@ -168,6 +354,20 @@ pub struct Expect {
     pub exits: BTreeMap<String, u64>,
     /// Userspace exits.
     pub userspace_exits: BTreeMap<String, u64>,
+    /// What they were about; a class that is named has all its keys here.
+    #[serde(default)]
+    pub keys: Vec<KeyCount>,
+}
+
+/// How often one key came.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct KeyCount {
+    /// `port_out`, `msr_write`, `page`, ….
+    pub class: String,
+    /// The port, MSR, address, ….
+    pub value: u64,
+    /// How often.
+    pub count: u64,
 }
 
 /// A kind that the guest left out.

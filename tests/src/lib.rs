@@ -8,4 +8,5 @@ pub mod hist;
 pub mod program;
 pub mod pty;
 pub mod rig;
+pub mod situation;
 pub mod skip;

@@ -2,9 +2,15 @@
 
 use super::{Common, Failure, Format, say};
 use crate::{
-    export,
-    model::{session::Session, totals::Totals},
-    source::{Feed, Msg, Request, live::Live},
+    config,
+    export::{self, Content},
+    findings::{facts_of, findings},
+    model::{detail::KeyClass, session::Session, totals::Totals},
+    source::{
+        Feed, Msg, Request,
+        live::{Live, plan::Family},
+    },
+    symbols::GuestSymbols,
 };
 use rustix::process::{Pid, kill_process};
 use std::{
@@ -37,6 +43,9 @@ pub struct Options {
     /// Write the result to this file instead of standard output
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Configuration file, for the thresholds of findings [default: ~/.config/kvmscope/config.toml]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Measure while this command runs
     #[arg(last = true, value_name = "CMD")]
     command: Vec<String>,
@@ -44,8 +53,10 @@ pub struct Options {
 
 /// Measures and prints.
 pub fn run(options: &Options) -> Result<(), Failure> {
-    let _symbols = options.common.guest_symbols()?;
-    let live = open(&options.common)?;
+    let config = config::load(options.config.as_deref(), |name| std::env::var(name).ok())
+        .map_err(|e| Failure::usage(format!("{e:#}")))?;
+    let mut symbols = options.common.guest_symbols()?;
+    let live = open(&options.common, &Family::REPORTED)?;
     let session = live.session().clone();
     refuse_without_kvm(&session)?;
     refuse_nothing_attached(&session)?;
@@ -53,16 +64,29 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     let output = options.output.as_ref().map(|path| create(path)).transpose()?;
     let measured = measure(live, session, options)?;
     let Measured { session, mut totals, duration_ns, command } = measured;
+    // Before other VMs are dropped: one of them may be who took the CPU.
+    let facts = facts_of(&totals, &session.names);
+    let mut findings = findings(&facts, &config.findings);
     if let Some(name) = &options.common.vm {
         totals.vms.retain(|_, vm| vm.info.name == *name);
+        totals.outliers.retain(|outlier| totals.vms.contains_key(&outlier.key.vm));
+        findings.retain(|finding| totals.vms.contains_key(&finding.vm));
         if totals.vms.is_empty() {
             say(format_args!("no VM called {name:?} was seen"));
         }
     }
+    learn(&mut symbols, &totals);
+    let code = |vm: &str, rip| symbols.describe(vm, rip);
+    let content = Content {
+        findings: &findings,
+        code: &code,
+        ..Content::new(&session, &totals, duration_ns)
+    };
     let text = match options.format {
-        Format::Text => export::text::report(&session, &totals, duration_ns),
-        Format::Json => export::json::report(&session, &totals, duration_ns)
-            .map_err(|e| Failure::running(e.to_string()))?,
+        Format::Text => export::text::report(&content),
+        Format::Json => {
+            export::json::report(&content).map_err(|e| Failure::running(e.to_string()))?
+        }
     };
     match output {
         Some((mut file, path)) => file.write_all(text.as_bytes()).map_err(|e| {
@@ -76,10 +100,10 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Opens the live source, saying what does not work.
-pub fn open(common: &Common) -> Result<Live, Failure> {
+/// Opens the live source with these families unless others are asked for, saying what does not work.
+pub fn open(common: &Common, families: &[Family]) -> Result<Live, Failure> {
     let started = std::time::Instant::now();
-    let live = Live::open(common.live()?)?;
+    let live = Live::open(common.live(families)?)?;
     if common.verbose {
         say(format_args!("probes loaded and attached in {} ms", started.elapsed().as_millis()));
     }
@@ -87,11 +111,29 @@ pub fn open(common: &Common) -> Result<Live, Failure> {
     Ok(live)
 }
 
+/// Lets each VM's symbols find out by how much its kernel was moved, from where its exits were.
+fn learn(symbols: &mut GuestSymbols, totals: &Totals) {
+    for vm in totals.vms.values() {
+        let exits: Vec<_> = vm
+            .vcpus
+            .values()
+            .flat_map(|vcpu| &vcpu.keys)
+            .filter(|(id, _)| id.class == KeyClass::Rip)
+            .filter_map(|(id, sum)| Some((id.value?, id.reason?, sum.count)))
+            .collect();
+        symbols.learn(&vm.info.name, &exits);
+        if let Some(note) = symbols.note(&vm.info.name) {
+            say(format_args!("{}: {note}", vm.info.name));
+        }
+    }
+}
+
 /// Says which probes are not attached, and with `verbose` which are.
 pub fn tell(session: &Session, verbose: bool) {
     // Without KVM every probe has the same reason, and one sentence says it.
     for probe in session.probes.iter().filter(|_| session.host.backend != "none") {
         match &probe.why {
+            Some(_) if probe.is_off() && !verbose => {}
             Some(why) => say(format_args!("{} is not attached: {why}", probe.name)),
             None if verbose => say(format_args!("{} attached ({})", probe.name, probe.how)),
             None => {}

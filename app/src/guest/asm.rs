@@ -82,14 +82,87 @@ impl Asm {
         self.jump(&[0x0f, 0x82], label);
     }
 
+    /// `jae label`: 0F 83 cd.
+    pub fn jae(&mut self, label: Label) {
+        self.jump(&[0x0f, 0x83], label);
+    }
+
+    /// `mov ecx, dword [ebp+d]`: 8B /r.
+    pub fn mov_ecx_var(&mut self, d: i8) {
+        self.bytes(&[0x8b, 0x4d, d as u8]);
+    }
+
+    /// `mov edx, dword [ebp+d]`: 8B /r.
+    pub fn mov_edx_var(&mut self, d: i8) {
+        self.bytes(&[0x8b, 0x55, d as u8]);
+    }
+
+    /// `mov ecx, eax`: 89 C1.
+    pub fn mov_ecx_eax(&mut self) {
+        self.bytes(&[0x89, 0xc1]);
+    }
+
+    /// `mov edi, eax`: 89 C7.
+    pub fn mov_edi_eax(&mut self) {
+        self.bytes(&[0x89, 0xc7]);
+    }
+
+    /// `mov ecx, edi`: 89 F9.
+    pub fn mov_ecx_edi(&mut self) {
+        self.bytes(&[0x89, 0xf9]);
+    }
+
+    /// `mov eax, edi`: 89 F8.
+    pub fn mov_eax_edi(&mut self) {
+        self.bytes(&[0x89, 0xf8]);
+    }
+
+    /// `sub eax, ecx`: 29 C8.
+    pub fn sub_eax_ecx(&mut self) {
+        self.bytes(&[0x29, 0xc8]);
+    }
+
+    /// `add qword [ebp+d], edx:eax`, in two steps: 01 /r, 11 /r (ADC).
+    pub fn add_var64(&mut self, d: i8) {
+        self.bytes(&[0x01, 0x45, d as u8, 0x11, 0x55, (d + 4) as u8]);
+    }
+
+    /// `sub qword [ebp+d], edx:eax`, in two steps: 29 /r, 19 /r (SBB).
+    pub fn sub_var64(&mut self, d: i8) {
+        self.bytes(&[0x29, 0x45, d as u8, 0x19, 0x55, (d + 4) as u8]);
+    }
+
+    /// `pause`: F3 90.
+    pub fn pause(&mut self) {
+        self.bytes(&[0xf3, 0x90]);
+    }
+
+    /// `sti`: FB.
+    pub fn sti(&mut self) {
+        self.bytes(&[0xfb]);
+    }
+
+    /// `cli`: FA.
+    pub fn cli(&mut self) {
+        self.bytes(&[0xfa]);
+    }
+
+    /// `jmp` to itself: EB FE, [`Asm::FOREVER`] bytes. Whoever wants it to end moves EIP past it.
+    pub fn forever(&mut self) {
+        self.bytes(&[0xeb, 0xfe]);
+    }
+
+    /// Bytes of [`Asm::forever`].
+    pub const FOREVER: u64 = 2;
+
+    /// How far the program is, in bytes.
+    pub fn here(&self) -> u64 {
+        self.code.len() as u64
+    }
+
     /// `mov eax, imm32`: B8 id.
     pub fn mov_eax(&mut self, value: u32) {
         self.with_imm32(&[0xb8], value);
-    }
-
-    /// `mov ecx, imm32`: B9 id.
-    pub fn mov_ecx(&mut self, value: u32) {
-        self.with_imm32(&[0xb9], value);
     }
 
     /// `mov edx, imm32`: BA id.
@@ -240,6 +313,10 @@ mod tests {
         assert_eq!(assembled(|a| a.inc_var(-4)), [0xff, 0x45, 0xfc]);
         assert_eq!(assembled(|a| a.mov_var(4, 1)), [0xc7, 0x45, 4, 1, 0, 0, 0]);
         assert_eq!(assembled(|a| a.add_edi(0x8000)), [0x81, 0xc7, 0, 0x80, 0, 0]);
+        assert_eq!(assembled(|a| a.mov_edx_var(-8)), [0x8b, 0x55, 0xf8]);
+        assert_eq!(assembled(|a| a.add_var64(8)), [0x01, 0x45, 8, 0x11, 0x55, 12]);
+        assert_eq!(assembled(|a| a.sub_var64(-8)), [0x29, 0x45, 0xf8, 0x19, 0x55, 0xfc]);
+        assert_eq!(assembled(Asm::forever).len() as u64, Asm::FOREVER);
     }
 
     #[test]

@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug, Default)]
 pub struct Switches {
     /// Everyone has booted.
-    start: Arc<Switch>,
+    pub start: Arc<Switch>,
     /// Everyone is to stop.
     pub stop: Arc<Switch>,
     /// Everyone has ended; threads may go. None goes earlier, because the end of a thread
@@ -62,7 +62,8 @@ enum Message {
     Ended(Box<End>),
 }
 
-/// Runs every worker on a thread of its own until all have ended or `should_stop` says so.
+/// Runs every worker on a thread of its own until all have ended or `should_stop` says so, and
+/// `finish` has returned; until then their threads stay.
 /// With `move_after`, each changes to another thread after so many rounds.
 ///
 /// # Errors
@@ -72,6 +73,7 @@ pub fn conduct(
     switches: &Switches,
     move_after: Option<u64>,
     mut should_stop: impl FnMut() -> bool,
+    finish: impl FnOnce(),
 ) -> Result<Finale, Error> {
     sys::prepare_kicks()
         .map_err(|error| Error::Failed(format!("no handler for the stop signal: {error}")))?;
@@ -102,6 +104,7 @@ pub fn conduct(
         desk.stop(threads.len());
     }
     let stuck = threads.len() - desk.ends.len();
+    finish();
     switches.leave.turn_on();
     if stuck == 0 {
         for thread in threads {
@@ -184,12 +187,14 @@ impl Stage {
     /// The first (mostly the only) thread of a vCPU.
     fn first(self, mut worker: Worker, move_after: Option<u64>) {
         let tids = vec![self.runs()];
-        match worker.boot() {
+        match worker.settle().and_then(|()| worker.boot()) {
             Ok(Ended::Done) => {}
             other => return self.end(worker, tids, other),
         }
         self.tell(Message::Booted);
+        let since = Instant::now();
         self.switches.start.wait();
+        worker.waited(since);
         worker.begin();
         if move_after.is_some() {
             match worker.work(move_after) {
@@ -208,7 +213,7 @@ impl Stage {
         let first = tids.clone();
         let thread = spawn(who.1, move || {
             tids.push(self.runs());
-            let result = worker.work(None);
+            let result = worker.settle().and_then(|()| worker.work(None));
             self.end(worker, tids, result);
         });
         match thread {

@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 
 use super::backend::Host;
-use super::code::HypercallInsn;
+use super::code::{self, HypercallInsn, Targets};
 use super::conduct::{Switches, conduct};
 use super::error::Error;
 use super::op::Counts;
 use super::plan::Plan;
 use super::vcpu::{Job, Worker};
-use super::{set_name, sys, vm};
+use super::vm::Kind;
+use super::{load, set_name, sys, vm};
 
 /// How the demo's guest runs.
 #[derive(Clone, Debug, Default)]
@@ -31,6 +32,18 @@ struct Habit {
     period: Duration,
     spin: Duration,
     vmm_sleep: Duration,
+    /// The port of IN.
+    in_port: u16,
+    /// Shares one CPU with the others that do.
+    crowded: bool,
+}
+
+/// How a VM of the demo is.
+struct Home {
+    /// Its vCPUs.
+    habits: Vec<Habit>,
+    /// It has an interrupt controller in the kernel, so that its vCPUs halt inside KVM.
+    irqchip: bool,
 }
 
 const NOTHING: Counts = Counts {
@@ -44,14 +57,34 @@ const NOTHING: Counts = Counts {
     hypercall: 0,
     hlt: 0,
     touch: 0,
+    same_page: 0,
+    halt: 0,
+    pause: 0,
 };
 
-/// Two VMs: one with four vCPUs of different habits, and a quiet one with two.
-fn habits() -> [Vec<Habit>; 2] {
+const CALM: Habit = Habit {
+    each: NOTHING,
+    period: Duration::from_millis(10),
+    spin: Duration::ZERO,
+    vmm_sleep: Duration::ZERO,
+    in_port: code::PORT_IN,
+    crowded: false,
+};
+
+/// The ACPI PM timer of QEMU's chipsets, a slow clock that guests read often.
+const PM_TIMER: u16 = 0x608;
+/// How long a halt inside KVM is.
+const HALT: Duration = Duration::from_millis(3);
+/// What the I/O thread computes, and how often.
+const IO_WORK: (Duration, Duration) = (Duration::from_micros(300), Duration::from_millis(10));
+
+/// Two VMs: one whose four vCPUs trouble their VMM, each in another way, and one with a vCPU that
+/// halts inside KVM and two that share a CPU.
+fn homes() -> [Home; 2] {
     let noisy = Habit {
         each: Counts {
-            out: 16,
-            input: 8,
+            out: 8,
+            input: 32,
             mmio_read: 8,
             mmio_write: 8,
             cpuid: 16,
@@ -60,36 +93,37 @@ fn habits() -> [Vec<Habit>; 2] {
             hypercall: 6,
             hlt: 1,
             touch: 4,
+            ..NOTHING
         },
         period: Duration::from_millis(5),
-        spin: Duration::ZERO,
-        vmm_sleep: Duration::ZERO,
+        in_port: PM_TIMER,
+        ..CALM
     };
     let moderate = Habit {
-        each: Counts { out: 2, mmio_write: 1, cpuid: 1, rdmsr: 2, hlt: 2, ..NOTHING },
+        each: Counts { out: 2, mmio_write: 1, cpuid: 1, rdmsr: 2, hlt: 2, pause: 16, ..NOTHING },
         period: Duration::from_millis(4),
         spin: Duration::from_micros(200),
-        vmm_sleep: Duration::ZERO,
+        ..CALM
     };
-    let mostly_halted = Habit {
-        each: Counts { wrmsr: 1, ..NOTHING },
-        period: Duration::from_millis(10),
-        spin: Duration::ZERO,
-        vmm_sleep: Duration::ZERO,
-    };
+    let mostly_idle = Habit { each: Counts { wrmsr: 1, same_page: 1, ..NOTHING }, ..CALM };
     let slow_device = Habit {
         each: Counts { out: 1, mmio_read: 1, ..NOTHING },
         period: Duration::from_millis(20),
-        spin: Duration::ZERO,
         vmm_sleep: Duration::from_millis(2),
+        ..CALM
     };
-    let calm = |period| Habit {
-        each: Counts { input: 1, rdmsr: 1, cpuid: 1, ..NOTHING },
-        period: Duration::from_millis(period),
-        spin: Duration::from_micros(50),
-        vmm_sleep: Duration::ZERO,
+    let halting = Habit { each: Counts { rdmsr: 1, halt: 2, ..NOTHING }, ..CALM };
+    let crowded = |cpuid| Habit {
+        each: Counts { cpuid, ..NOTHING },
+        period: Duration::from_millis(20),
+        spin: Duration::from_micros(1500),
+        crowded: true,
+        ..CALM
     };
-    [vec![noisy, moderate, mostly_halted, slow_device], vec![calm(20), calm(100)]]
+    [
+        Home { habits: vec![noisy, moderate, mostly_idle, slow_device], irqchip: false },
+        Home { habits: vec![halting, crowded(1), crowded(2)], irqchip: true },
+    ]
 }
 
 /// Runs until standard input ends, the parent dies, SIGTERM or SIGINT comes, or the time is
@@ -112,14 +146,21 @@ pub fn run(options: &DemoOptions) -> Result<(), Error> {
     let host = Host::detect();
     let switches = Switches::default();
     let workers = workers(&host, &switches)?;
+    load::steady_io_thread(IO_WORK.0, IO_WORK.1, Arc::clone(&switches.stop))?;
     say_ready().map_err(prepared)?;
     let end = options.seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
-    let finale = conduct(workers, &switches, None, || {
-        sys::was_terminated()
-            || input_ended.load(Ordering::Relaxed)
-            || getppid() != parent
-            || end.is_some_and(|end| Instant::now() >= end)
-    })?;
+    let finale = conduct(
+        workers,
+        &switches,
+        None,
+        || {
+            sys::was_terminated()
+                || input_ended.load(Ordering::Relaxed)
+                || getppid() != parent
+                || end.is_some_and(|end| Instant::now() >= end)
+        },
+        || (),
+    )?;
     match finale.ends.into_iter().find_map(|end| end.result.err()) {
         Some(error) => Err(error),
         None => Ok(()),
@@ -129,20 +170,32 @@ pub fn run(options: &DemoOptions) -> Result<(), Error> {
 fn workers(host: &Host, switches: &Switches) -> Result<Vec<Worker>, Error> {
     let kvm = vm::open_kvm()?;
     let hypercall = host.backend.hypercall();
+    let can_halt = vm::cannot_halt(&kvm).is_none();
+    let crowd = load::last_cpu()?;
     let mut workers = Vec::new();
-    for (index, habits) in (0..).zip(habits()) {
-        let insn = hypercall.as_ref().copied().unwrap_or(HypercallInsn::Vmcall);
-        let vcpus = vm::create(&kvm, index, habits.len() as u32, insn)?;
-        for (vcpu, mut habit) in vcpus.into_iter().zip(habits) {
+    for (index, home) in (0..).zip(homes()) {
+        let kind = Kind {
+            hypercall: hypercall.as_ref().copied().unwrap_or(HypercallInsn::Vmcall),
+            irqchip: home.irqchip && can_halt,
+            read_only: home.habits.iter().any(|habit| habit.each.same_page > 0),
+        };
+        let vcpus = vm::create(&kvm, index, home.habits.len() as u32, kind)?;
+        for (vcpu, mut habit) in vcpus.into_iter().zip(home.habits) {
             if hypercall.is_err() {
                 habit.each.hypercall = 0;
             }
+            if !can_halt {
+                habit.each.halt = 0;
+            }
             let job = Job {
-                plan: Plan::Endless { each: habit.each, period: habit.period },
                 spin: habit.spin,
                 vmm_sleep: habit.vmm_sleep,
-                die_after: None,
-                at_most_half: true,
+                halt: HALT,
+                targets: Targets { in_port: habit.in_port, ..Targets::default() },
+                irqchip: kind.irqchip,
+                pin: habit.crowded.then_some(crowd),
+                at_most_half: habit.each.halt == 0,
+                ..Job::new(Plan::Endless { each: habit.each, period: habit.period })
             };
             workers.push(Worker::new(vcpu, job, Arc::clone(&switches.stop))?);
         }
@@ -182,10 +235,14 @@ mod tests {
     use super::super::op::Op;
     use super::*;
 
+    fn all() -> Vec<Habit> {
+        homes().into_iter().flat_map(|home| home.habits).collect()
+    }
+
     #[test]
     fn there_are_four_different_vcpus_in_the_first_vm() {
-        let [first, second] = habits();
-        assert_eq!((first.len(), second.len()), (4, 2));
+        let [first, second] = homes().map(|home| home.habits);
+        assert_eq!((first.len(), second.len()), (4, 3));
         for (index, habit) in first.iter().enumerate() {
             for other in &first[index + 1..] {
                 assert_ne!(habit.each, other.each);
@@ -196,13 +253,28 @@ mod tests {
     #[test]
     fn every_kind_is_made_by_someone() {
         for op in Op::ALL {
-            let made: u64 = habits().iter().flatten().map(|habit| habit.each.get(op)).sum();
+            let made: u64 = all().iter().map(|habit| habit.each.get(op)).sum();
             assert!(made > 0, "{}", op.name());
         }
     }
 
     #[test]
     fn no_round_needs_more_pages_than_there_are() {
-        assert!(habits().iter().flatten().all(|habit| habit.each.touch <= TOUCH_PAGES));
+        assert!(all().iter().all(|habit| habit.each.touch <= TOUCH_PAGES));
+    }
+
+    #[test]
+    fn halts_are_made_the_way_their_vm_can() {
+        for home in homes() {
+            let wrong = if home.irqchip { Op::Hlt } else { Op::Halt };
+            assert!(home.habits.iter().all(|habit| habit.each.get(wrong) == 0), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn little_is_computed() {
+        let computing = |habit: &Habit| habit.spin.as_secs_f64() / habit.period.as_secs_f64();
+        assert!(all().iter().map(computing).sum::<f64>() < 0.25);
+        assert!(all().iter().filter(|habit| habit.crowded).count() >= 2);
     }
 }

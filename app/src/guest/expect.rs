@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::backend::{Backend, Host};
 use super::code::OWN_PAGES;
+use super::keys::{KeyCount, Used, keys};
 use super::op::Counts;
 
 /// Exits by the running kernel's name of the reason, upper case.
@@ -16,6 +17,10 @@ pub struct Expect {
     pub exits: BTreeMap<String, u64>,
     /// Userspace exits (`kvm_userspace_exit`).
     pub userspace_exits: BTreeMap<String, u64>,
+    /// What they were about, by class and value. Classes that are not named are not said to have
+    /// no keys; those that are have all of them here.
+    #[serde(default)]
+    pub keys: Vec<KeyCount>,
 }
 
 /// What one vCPU did.
@@ -23,21 +28,39 @@ pub struct Expect {
 pub struct Done {
     /// Instructions made.
     pub made: Counts,
-    /// HLTs that ended a round.
+    /// Exits that ended a round: HLT, or OUT where HLT stays inside KVM.
     pub control: u64,
+    /// There is an interrupt controller in the kernel.
+    pub irqchip: bool,
 }
 
-/// What `done` must have made on `host`.
-pub fn expect(host: &Host, done: &Done) -> Expect {
-    Expect { exits: kernel(host, done), userspace_exits: userspace(done) }
+impl Done {
+    /// IN and OUT.
+    fn io(&self) -> u64 {
+        self.made.out + self.made.input + if self.irqchip { self.control } else { 0 }
+    }
+
+    /// HLT that the VMM sees.
+    fn hlt(&self) -> u64 {
+        self.made.hlt + if self.irqchip { 0 } else { self.control }
+    }
+}
+
+/// What `done` must have made on `host`, with what it used.
+pub fn expect(host: &Host, done: &Done, used: &Used) -> Expect {
+    Expect {
+        exits: kernel(host, done),
+        userspace_exits: userspace(done),
+        keys: keys(host, done, used),
+    }
 }
 
 fn userspace(done: &Done) -> BTreeMap<String, u64> {
     let made = &done.made;
     named([
-        ("IO", made.out + made.input),
-        ("MMIO", made.mmio_read + made.mmio_write),
-        ("HLT", made.hlt + done.control),
+        ("IO", done.io()),
+        ("MMIO", made.mmio_read + made.mmio_write + made.same_page),
+        ("HLT", done.hlt()),
     ])
 }
 
@@ -47,9 +70,9 @@ fn kernel(host: &Host, done: &Done) -> BTreeMap<String, u64> {
         return BTreeMap::new();
     }
     let made = &done.made;
-    let io = made.out + made.input;
+    let (io, hlt) = (done.io(), done.hlt() + made.halt);
     let mmio = made.mmio_read + made.mmio_write;
-    let faults = OWN_PAGES + made.touch;
+    let faults = OWN_PAGES + made.touch + made.same_page;
     let mut exits = match host.backend {
         Backend::Vmx => named([
             ("IO_INSTRUCTION", io),
@@ -57,7 +80,7 @@ fn kernel(host: &Host, done: &Done) -> BTreeMap<String, u64> {
             ("MSR_READ", made.rdmsr),
             ("MSR_WRITE", made.wrmsr),
             ("VMCALL", made.hypercall),
-            ("HLT", made.hlt + done.control),
+            ("HLT", hlt),
         ]),
         // SVM has one code for both directions of an MSR access; kvmscope tells them apart.
         Backend::Svm => named([
@@ -66,7 +89,7 @@ fn kernel(host: &Host, done: &Done) -> BTreeMap<String, u64> {
             ("MSR_READ", made.rdmsr),
             ("MSR_WRITE", made.wrmsr),
             ("HYPERCALL", made.hypercall),
-            ("HLT", made.hlt + done.control),
+            ("HLT", hlt),
         ]),
         Backend::Pvm | Backend::Unknown => return BTreeMap::new(),
     };
@@ -107,8 +130,11 @@ mod tests {
         hypercall: 8,
         hlt: 9,
         touch: 10,
+        same_page: 0,
+        halt: 0,
+        pause: 11,
     };
-    const DONE: Done = Done { made: MADE, control: 2 };
+    const DONE: Done = Done { made: MADE, control: 2, irqchip: false };
 
     fn host(backend: Backend) -> Host {
         Host {
@@ -120,8 +146,12 @@ mod tests {
         }
     }
 
+    fn expect_of(host: &Host, done: &Done) -> Expect {
+        expect(host, done, &Used::default())
+    }
+
     fn exits(host: &Host) -> Vec<(String, u64)> {
-        expect(host, &DONE).exits.into_iter().collect()
+        expect_of(host, &DONE).exits.into_iter().collect()
     }
 
     fn pairs(list: &[(&str, u64)]) -> Vec<(String, u64)> {
@@ -145,7 +175,7 @@ mod tests {
 
     #[test]
     fn vmx_without_mmio_caching_has_violations_only() {
-        let counts = expect(&Host { mmio_caching: false, ..host(Backend::Vmx) }, &DONE).exits;
+        let counts = expect_of(&Host { mmio_caching: false, ..host(Backend::Vmx) }, &DONE).exits;
         assert_eq!((counts["EPT_VIOLATION"], counts["EPT_MISCONFIG"]), (19, 0));
     }
 
@@ -165,15 +195,15 @@ mod tests {
 
     #[test]
     fn page_faults_are_left_out_where_they_cannot_be_known() {
-        let counts = expect(&Host { nested_paging: false, ..host(Backend::Svm) }, &DONE).exits;
+        let counts = expect_of(&Host { nested_paging: false, ..host(Backend::Svm) }, &DONE).exits;
         assert!(!counts.contains_key("NPF") && counts["CPUID"] == 5);
         let emulated = Host { unrestricted: false, ..host(Backend::Vmx) };
-        assert_eq!(expect(&emulated, &DONE).exits.len(), 0);
+        assert_eq!(expect_of(&emulated, &DONE).exits.len(), 0);
     }
 
     #[test]
     fn halts_are_left_out_where_they_may_have_another_code() {
-        let expected = expect(&Host { idle_hlt: true, ..host(Backend::Svm) }, &DONE);
+        let expected = expect_of(&Host { idle_hlt: true, ..host(Backend::Svm) }, &DONE);
         assert!(!expected.exits.contains_key("HLT"));
         assert_eq!(expected.userspace_exits["HLT"], 11);
     }
@@ -181,9 +211,28 @@ mod tests {
     #[test]
     fn every_backend_hands_the_same_to_the_vmm() {
         for backend in [Backend::Vmx, Backend::Svm, Backend::Pvm, Backend::Unknown] {
-            let counts = expect(&host(backend), &DONE).userspace_exits;
+            let counts = expect_of(&host(backend), &DONE).userspace_exits;
             assert_eq!((counts["IO"], counts["MMIO"], counts["HLT"]), (3, 7, 11));
         }
-        assert!(expect(&host(Backend::Pvm), &DONE).exits.is_empty());
+        assert!(expect_of(&host(Backend::Pvm), &DONE).exits.is_empty());
+    }
+
+    #[test]
+    fn with_an_interrupt_controller_rounds_end_by_out_and_halts_stay_in_kvm() {
+        let made = Counts { hlt: 0, halt: 7, ..MADE };
+        let expected = expect_of(&host(Backend::Vmx), &Done { made, control: 2, irqchip: true });
+        assert_eq!((expected.exits["HLT"], expected.exits["IO_INSTRUCTION"]), (7, 5));
+        let userspace = expected.userspace_exits;
+        assert_eq!((userspace["HLT"], userspace["IO"]), (0, 5));
+    }
+
+    #[test]
+    fn a_write_to_the_read_only_page_is_a_violation_and_goes_to_the_vmm() {
+        let made = Counts { same_page: 100, ..MADE };
+        let done = Done { made, ..DONE };
+        let vmx = expect_of(&host(Backend::Vmx), &done);
+        assert_eq!((vmx.exits["EPT_VIOLATION"], vmx.exits["EPT_MISCONFIG"]), (113, 6));
+        assert_eq!(vmx.userspace_exits["MMIO"], 107);
+        assert_eq!(expect_of(&host(Backend::Svm), &done).exits["NPF"], 119);
     }
 }

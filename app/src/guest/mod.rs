@@ -11,6 +11,10 @@ mod conduct;
 pub mod demo;
 mod error;
 mod expect;
+mod helper;
+mod keys;
+mod load;
+mod measure;
 mod op;
 mod options;
 mod outcome;
@@ -30,14 +34,20 @@ use std::time::{Duration, Instant};
 pub use backend::{Backend, Host};
 pub use error::Error;
 pub use expect::{Done, Expect, expect};
+pub use keys::{KeyCount, Used};
+pub use load::OtherThread;
+pub use measure::Measured;
 pub use op::{Counts, Op};
 pub use options::{Format, Options};
-pub use outcome::{Outcome, Skipped, VcpuOutcome, VmOutcome};
+pub use outcome::{Beside, Outcome, Skipped, VcpuOutcome, VmOutcome};
 
 use code::{HypercallInsn, OWN_PAGES};
 use conduct::{End, Finale, Switches, conduct};
+use load::Neighbour;
+use measure::nanos;
 use plan::Plan;
 use vcpu::{Ended, Job, Worker};
+use vm::Kind;
 
 /// `kvmscope guest`: runs what `options` ask for and writes the outcome to `out`. With the
 /// hidden `--demo` it is the demo's guest and writes nothing.
@@ -49,6 +59,9 @@ pub fn run(options: &Options, out: &mut impl Write) -> Result<(), Error> {
     if options.demo {
         let name = options.name.clone();
         return demo::run(&demo::DemoOptions { seconds: None, name });
+    }
+    if let Some(cpu) = options.be_neighbour {
+        return load::be_neighbour(cpu, out);
     }
     let outcome = make(options)?;
     let written = match options.format {
@@ -74,52 +87,101 @@ pub fn make(options: &Options) -> Result<Outcome, Error> {
     let deadline = Instant::now() + Duration::from_secs(options.deadline);
     set_name(options.name.as_deref())?;
     let host = Host::detect();
-    let (counts, skipped) = possible(options.counts(), host.backend);
-    let job = job(options, counts)?;
-
+    options.check(&options.counts())?;
+    for cpu in [options.pin, options.neighbour].into_iter().flatten() {
+        load::check_cpu(cpu)?;
+    }
     let kvm = vm::open_kvm()?;
+    let (counts, skipped) = possible(options.counts(), host.backend, || vm::cannot_halt(&kvm));
+    let job = job(options, counts);
+
     let switches = Switches::default();
-    // Where hypercalls are left out, the instruction is there and never reached.
-    let insn = host.backend.hypercall().unwrap_or(HypercallInsn::Vmcall);
+    let kind = Kind {
+        // Where hypercalls are left out, the instruction is there and never reached.
+        hypercall: host.backend.hypercall().unwrap_or(HypercallInsn::Vmcall),
+        irqchip: job.irqchip,
+        read_only: counts.same_page > 0,
+    };
     let mut workers = Vec::new();
     for index in 0..options.vms {
-        for vcpu in vm::create(&kvm, index, options.vcpus, insn)? {
+        for vcpu in vm::create(&kvm, index, options.vcpus, kind)? {
             workers.push(Worker::new(vcpu, job.clone(), Arc::clone(&switches.stop))?);
         }
     }
+    let neighbour = options.neighbour.map(Neighbour::start).transpose()?;
+    let io_thread = options
+        .io_thread_us
+        .map(|micros| {
+            let (start, stop) = (Arc::clone(&switches.start), Arc::clone(&switches.stop));
+            load::io_thread(Duration::from_micros(micros), start, stop)
+        })
+        .transpose()?;
     let half = job.plan.rounds().unwrap_or(0) / 2;
     let move_after = options.move_thread.then_some(half);
-    let finale = conduct(workers, &switches, move_after, || Instant::now() >= deadline)?;
-    outcome(&host, finale, skipped, options.deadline)
+    let mut others = Vec::new();
+    let late = || Instant::now() >= deadline;
+    let finale = conduct(workers, &switches, move_after, late, || {
+        let Some(thread) = io_thread else { return };
+        while !thread.is_finished() && !late() {
+            std::thread::sleep(LOOK);
+        }
+        switches.stop.turn_on();
+        others.extend(thread.join().ok());
+    })?;
+    let helpers = finale.ends.iter().filter_map(|end| end.worker.as_ref()?.helper());
+    others.extend(helpers);
+    let beside = Beside {
+        other_threads_ns: others.iter().map(|thread| thread.cpu_ns).sum(),
+        other_threads: others,
+        neighbour_pid: neighbour.as_ref().map(Neighbour::pid),
+    };
+    outcome(&host, finale, skipped, beside, options.deadline)
 }
 
+/// How often is looked whether the I/O thread has done its work.
+const LOOK: Duration = Duration::from_millis(2);
+
 /// What is asked for, without what cannot be made here.
-fn possible(mut counts: Counts, backend: Backend) -> (Counts, Vec<Skipped>) {
+fn possible(
+    mut counts: Counts,
+    backend: Backend,
+    cannot_halt: impl FnOnce() -> Option<String>,
+) -> (Counts, Vec<Skipped>) {
     let mut skipped = Vec::new();
     if let (true, Err(why)) = (counts.hypercall > 0, backend.hypercall()) {
         counts.hypercall = 0;
         skipped.push(Skipped { kind: Op::Hypercall.name().to_owned(), why });
     }
+    if counts.halt > 0 {
+        if let Some(why) = cannot_halt() {
+            counts.halt = 0;
+            skipped.push(Skipped { kind: Op::Halt.name().to_owned(), why });
+        } else if counts.hlt > 0 {
+            counts.hlt = 0;
+            let why = "with --halt every HLT stays inside KVM".to_owned();
+            skipped.push(Skipped { kind: Op::Hlt.name().to_owned(), why });
+        }
+    }
     (counts, skipped)
 }
 
 /// Every vCPU's job.
-fn job(options: &Options, counts: Counts) -> Result<Job, Error> {
-    if options.die && counts.reaching_vmm() == 0 {
-        return Err(Error::Usage(
-            "--die ends a vCPU in the middle of a userspace exit, but none is asked for; add \
-             one of --out, --in, --mmio-read, --mmio-write and --hlt"
-                .to_owned(),
-        ));
-    }
+fn job(options: &Options, counts: Counts) -> Job {
     let rounds = if options.move_thread { 2 } else { 1 };
-    Ok(Job {
-        plan: Plan::exact(counts, options.rate, rounds),
+    Job {
         spin: Duration::from_micros(options.spin_us),
         vmm_sleep: options.vmm_sleep(),
+        vmm_spin: Duration::from_micros(options.vmm_spin_us),
+        stuck: options.stuck.unwrap_or_default(),
+        stay: options.stay.unwrap_or_default(),
+        halt: Duration::from_micros(options.halt_us),
+        targets: options.targets(),
+        spread: options.spread_ports,
+        irqchip: counts.halt > 0,
+        pin: options.pin,
         die_after: options.die.then_some(counts.reaching_vmm().div_ceil(2)),
-        at_most_half: false,
-    })
+        ..Job::new(Plan::exact(counts, options.rate, rounds))
+    }
 }
 
 /// The outcome of a run that ended well, or the sentence for one that did not.
@@ -127,6 +189,7 @@ fn outcome(
     host: &Host,
     finale: Finale,
     skipped: Vec<Skipped>,
+    beside: Beside,
     deadline: u64,
 ) -> Result<Outcome, Error> {
     if finale.stopped || finale.stuck > 0 {
@@ -142,7 +205,7 @@ fn outcome(
         }
     }
     let pid = std::process::id();
-    Ok(Outcome { schema: 1, pid, backend: host.backend, vms, skipped })
+    Ok(Outcome { schema: 1, pid, backend: host.backend, vms, skipped, beside })
 }
 
 fn vcpu_outcome(host: &Host, end: End) -> Result<VcpuOutcome, Error> {
@@ -150,7 +213,7 @@ fn vcpu_outcome(host: &Host, end: End) -> Result<VcpuOutcome, Error> {
     let Some(worker) = end.worker else {
         return Err(Error::Failed(format!("vCPU {} was lost", end.who.1)));
     };
-    let (done, tally) = (worker.done()?, worker.tally());
+    let (done, used, tally) = (worker.done()?, worker.used()?, worker.tally());
     Ok(VcpuOutcome {
         vcpu: end.who.1,
         tid: end.tids.last().copied().unwrap_or(0),
@@ -161,8 +224,9 @@ fn vcpu_outcome(host: &Host, end: End) -> Result<VcpuOutcome, Error> {
         own_pages: OWN_PAGES,
         userspace: tally.by_reason(),
         runs: tally.runs,
-        elapsed_ns: u64::try_from(worker.took().as_nanos()).unwrap_or(u64::MAX),
-        expect: expect(host, &done),
+        elapsed_ns: nanos(worker.took()),
+        expect: expect(host, &done, &used),
+        measured: worker.measured()?,
     })
 }
 

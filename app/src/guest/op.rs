@@ -26,11 +26,20 @@ pub enum Op {
     MmioWrite,
     /// HLT, without an interrupt controller in the kernel.
     Hlt,
+    /// A write to the page of memory that may only be read.
+    SamePage,
+    /// HLT with an interrupt controller in the kernel: the vCPU halts inside KVM until woken.
+    Halt,
+    /// PAUSE, which exits only where the processor finds too many of them.
+    Pause,
 }
+
+/// How many kinds there are.
+pub const KINDS: usize = 13;
 
 impl Op {
     /// All of them, in the order in which the guest makes them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; KINDS] = [
         Self::Cpuid,
         Self::Rdmsr,
         Self::Wrmsr,
@@ -41,6 +50,9 @@ impl Op {
         Self::MmioRead,
         Self::MmioWrite,
         Self::Hlt,
+        Self::SamePage,
+        Self::Halt,
+        Self::Pause,
     ];
 
     /// The name in options and output.
@@ -56,12 +68,25 @@ impl Op {
             Self::MmioRead => "mmio_read",
             Self::MmioWrite => "mmio_write",
             Self::Hlt => "hlt",
+            Self::SamePage => "same_page",
+            Self::Halt => "halt",
+            Self::Pause => "pause",
         }
     }
 
     /// Whether KVM hands it to the VMM, so that KVM_RUN returns.
     pub fn reaches_vmm(self) -> bool {
-        matches!(self, Self::Out | Self::In | Self::MmioRead | Self::MmioWrite | Self::Hlt)
+        self.is_device() || self == Self::Hlt
+    }
+
+    /// Whether a device of the VMM answers it.
+    pub fn is_device(self) -> bool {
+        matches!(self, Self::Out | Self::In | Self::MmioRead | Self::MmioWrite | Self::SamePage)
+    }
+
+    /// Whether `--all` and the default ask for it: kinds that need nothing but the instruction.
+    pub fn is_plain(self) -> bool {
+        !matches!(self, Self::SamePage | Self::Halt | Self::Pause)
     }
 }
 
@@ -89,6 +114,15 @@ pub struct Counts {
     pub hlt: u64,
     /// First writes to a page.
     pub touch: u64,
+    /// Writes to a page that may only be read; every one faults.
+    #[serde(default)]
+    pub same_page: u64,
+    /// HLT instructions that KVM itself lets halt.
+    #[serde(default)]
+    pub halt: u64,
+    /// PAUSE instructions.
+    #[serde(default)]
+    pub pause: u64,
 }
 
 impl Counts {
@@ -105,6 +139,9 @@ impl Counts {
             Op::Hypercall => self.hypercall,
             Op::Hlt => self.hlt,
             Op::Touch => self.touch,
+            Op::SamePage => self.same_page,
+            Op::Halt => self.halt,
+            Op::Pause => self.pause,
         }
     }
 
@@ -121,6 +158,9 @@ impl Counts {
             Op::Hypercall => &mut self.hypercall,
             Op::Hlt => &mut self.hlt,
             Op::Touch => &mut self.touch,
+            Op::SamePage => &mut self.same_page,
+            Op::Halt => &mut self.halt,
+            Op::Pause => &mut self.pause,
         };
         *field = count;
     }
@@ -137,6 +177,11 @@ impl Counts {
     /// The largest count of a single kind.
     pub fn largest(&self) -> u64 {
         Op::ALL.iter().map(|&op| self.get(op)).max().unwrap_or(0)
+    }
+
+    /// The sum over the kinds that a device of the VMM answers.
+    pub fn devices(&self) -> u64 {
+        Op::ALL.iter().filter(|op| op.is_device()).map(|&op| self.get(op)).sum()
     }
 
     /// The sum over the kinds that KVM hands to the VMM.

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::code::MAX_VCPUS;
+use super::code::{MAX_VCPUS, PORT_CONTROL, Targets};
+use super::error::Error;
 use super::op::{Counts, Op};
 
 /// How the result is printed.
@@ -61,6 +62,34 @@ pub struct Options {
     /// First writes to a page of guest memory
     #[arg(long, value_name = "N", value_parser = count())]
     pub touch: Option<u64>,
+    /// Writes to one page that may only be read: each faults on it and goes to the VMM
+    #[arg(long, value_name = "N", value_parser = count())]
+    pub same_page: Option<u64>,
+    /// HLT with an interrupt controller in the kernel: the vCPU halts inside KVM until woken
+    #[arg(long, value_name = "N", value_parser = count(), conflicts_with = "hlt")]
+    pub halt: Option<u64>,
+    /// How long after it came to a halt a vCPU is woken
+    #[arg(long, value_name = "US", default_value_t = 1000, requires = "halt",
+          value_parser = clap::value_parser!(u64).range(..=10_000_000))]
+    pub halt_us: u64,
+    /// PAUSE, which exits only where KVM looks for too many of them
+    #[arg(long, value_name = "N", value_parser = count())]
+    pub pause: Option<u64>,
+    /// The port of OUT
+    #[arg(long, value_name = "PORT", value_parser = port, conflicts_with = "spread_ports")]
+    pub out_port: Option<u16>,
+    /// The port of IN
+    #[arg(long, value_name = "PORT", value_parser = port)]
+    pub in_port: Option<u16>,
+    /// OUT goes round so many ports, to some more often than to others
+    #[arg(long, value_name = "P", value_parser = clap::value_parser!(u16).range(1..=4096))]
+    pub spread_ports: Option<u16>,
+    /// The MSR of RDMSR; one that KVM does not have ends the guest
+    #[arg(long, value_name = "MSR", value_parser = number)]
+    pub rdmsr_of: Option<u32>,
+    /// The MSR of WRMSR, which writes 0; one that KVM refuses ends the guest
+    #[arg(long, value_name = "MSR", value_parser = number)]
+    pub wrmsr_to: Option<u32>,
     /// Compute for so many microseconds in every round, without an exit
     #[arg(long, value_name = "US", default_value_t = 0,
           value_parser = clap::value_parser!(u64).range(..=500_000))]
@@ -72,6 +101,25 @@ pub struct Options {
     #[arg(long, value_name = "US", default_value_t = 0,
           value_parser = clap::value_parser!(u64).range(..=10_000_000))]
     pub vmm_sleep_us: u64,
+    /// How long the VMM computes in each IO and MMIO exit
+    #[arg(long, value_name = "US", default_value_t = 0,
+          value_parser = clap::value_parser!(u64).range(..=10_000_000))]
+    pub vmm_spin_us: u64,
+    /// The VMM leaves every vCPU's first IO or MMIO exit unanswered for so long
+    #[arg(long, value_name = "SEC", value_parser = seconds)]
+    pub stuck: Option<Duration>,
+    /// Every vCPU stays on one instruction for so long, without an exit of its own
+    #[arg(long = "loop", value_name = "SEC", value_parser = seconds)]
+    pub stay: Option<Duration>,
+    /// Keep the vCPUs' threads on this CPU
+    #[arg(long, value_name = "CPU")]
+    pub pin: Option<usize>,
+    /// A process `neighbour` computes on this CPU meanwhile
+    #[arg(long, value_name = "CPU")]
+    pub neighbour: Option<usize>,
+    /// A thread `io-worker` of the VMM uses so much CPU time meanwhile
+    #[arg(long, value_name = "US", value_parser = clap::value_parser!(u64).range(1..=3_600_000_000))]
+    pub io_thread_us: Option<u64>,
     /// Every vCPU changes to another thread half way
     #[arg(long)]
     pub move_thread: bool,
@@ -91,6 +139,9 @@ pub struct Options {
     /// Be the guest that `kvmscope demo` watches: steady work until standard input ends
     #[arg(long, hide = true)]
     pub demo: bool,
+    /// Be the process that `--neighbour` starts
+    #[arg(long, hide = true, value_name = "CPU")]
+    pub be_neighbour: Option<usize>,
 }
 
 /// Counts are 32-bit in the guest.
@@ -105,7 +156,95 @@ fn rate(text: &str) -> Result<f64, String> {
     }
 }
 
+/// A number, in hexadecimal with 0x in front.
+fn number(text: &str) -> Result<u32, String> {
+    let parsed = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        Some(digits) => u32::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+    parsed.map_err(|_| "a number from 0 to 0xffffffff, such as 0x6e0".to_owned())
+}
+
+fn port(text: &str) -> Result<u16, String> {
+    match number(text).map(u16::try_from) {
+        Ok(Ok(PORT_CONTROL)) => Err(format!("{PORT_CONTROL:#x} is the guest's own port")),
+        Ok(Ok(port)) => Ok(port),
+        _ => Err("a port is a number from 0 to 0xffff, such as 0x608".to_owned()),
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.001..=86_400.0).contains(&seconds) => {
+            Ok(Duration::from_secs_f64(seconds))
+        }
+        _ => Err("a number of seconds from 0.001 to 86400".to_owned()),
+    }
+}
+
+/// Ports of KVM's own interrupt controllers (8259 and its edge/level registers).
+const PIC_PORTS: [u16; 6] = [0x20, 0x21, 0xa0, 0xa1, 0x4d0, 0x4d1];
+
 impl Options {
+    /// What the instructions are about.
+    pub fn targets(&self) -> Targets {
+        let usual = Targets::default();
+        Targets {
+            out_port: self.out_port.unwrap_or(usual.out_port),
+            in_port: self.in_port.unwrap_or(usual.in_port),
+            msr_read: self.rdmsr_of.unwrap_or(usual.msr_read),
+            msr_written: self.wrmsr_to.unwrap_or(usual.msr_written),
+        }
+    }
+
+    /// Whether the options make sense together, for what is asked for.
+    ///
+    /// # Errors
+    /// [`Error::Usage`], a sentence, when not.
+    pub fn check(&self, counts: &Counts) -> Result<(), Error> {
+        let refuse = |text: String| Err(Error::Usage(text));
+        if self.die && counts.reaching_vmm() == 0 {
+            return refuse(
+                "--die ends a vCPU in the middle of a userspace exit, but none is asked for; add \
+                 one of --out, --in, --mmio-read, --mmio-write and --hlt"
+                    .to_owned(),
+            );
+        }
+        if self.stuck.is_some() && counts.devices() == 0 {
+            return refuse(
+                "--stuck leaves an exit to a device unanswered, but none is asked for; add one \
+                 of --out, --in, --mmio-read, --mmio-write and --same-page"
+                    .to_owned(),
+            );
+        }
+        if self.spread_ports.is_some() && counts.out == 0 {
+            return refuse(
+                "--spread-ports is about OUT, but none is asked for; add --out".to_owned(),
+            );
+        }
+        let deadline = Duration::from_secs(self.deadline);
+        for (name, time) in [("--stuck", self.stuck), ("--loop", self.stay)] {
+            if time.is_some_and(|time| time >= deadline) {
+                return refuse(format!(
+                    "{name} lasts until the guest gives up, after {} s; ask for less, or for a \
+                     later --deadline",
+                    self.deadline
+                ));
+            }
+        }
+        let targets = self.targets();
+        let taken = [(counts.out, targets.out_port), (counts.input, targets.in_port)]
+            .into_iter()
+            .find(|&(count, port)| count > 0 && PIC_PORTS.contains(&port));
+        if let (true, Some((_, port))) = (counts.halt > 0, taken) {
+            return refuse(format!(
+                "with --halt port {port:#x} is a device of KVM's own and never comes to the VMM; \
+                 take another port"
+            ));
+        }
+        Ok(())
+    }
+
     /// How many of each kind every vCPU is asked for.
     pub fn counts(&self) -> Counts {
         let own = |op| match op {
@@ -119,10 +258,15 @@ impl Options {
             Op::Hypercall => self.hypercall,
             Op::Hlt => self.hlt,
             Op::Touch => self.touch,
+            Op::SamePage => self.same_page,
+            Op::Halt => self.halt,
+            Op::Pause => self.pause,
         };
-        let none_given = self.all.is_none() && Op::ALL.iter().all(|&op| own(op).is_none());
+        let none_given = self.all.is_none()
+            && self.stay.is_none()
+            && Op::ALL.iter().all(|&op| own(op).is_none());
         let rest = if none_given { 1000 } else { self.all.unwrap_or(0) };
-        Counts::from_fn(|op| own(op).unwrap_or(rest))
+        Counts::from_fn(|op| own(op).unwrap_or(if op.is_plain() { rest } else { 0 }))
     }
 
     /// How long the VMM sleeps in each device exit.
@@ -154,13 +298,17 @@ mod tests {
 
     #[test]
     fn a_count_of_its_own_overrides_all() {
-        assert_eq!(counts("--all 10 --out 5"), Counts { out: 5, ..Counts::from_fn(|_| 10) });
+        let of_each = |count| Counts::from_fn(|op| if op.is_plain() { count } else { 0 });
+        assert_eq!(counts("--all 10 --out 5"), Counts { out: 5, ..of_each(10) });
         assert_eq!(counts("--in 0 --cpuid 3"), Counts { cpuid: 3, ..Counts::default() });
     }
 
     #[test]
     fn without_counts_there_are_a_thousand_of_each() {
-        assert_eq!(counts("--vcpus 2"), Counts::from_fn(|_| 1000));
+        let thousand = |op: Op| if op.is_plain() { 1000 } else { 0 };
+        assert_eq!(counts("--vcpus 2"), Counts::from_fn(thousand));
+        assert_eq!(counts("--halt 3"), Counts { halt: 3, ..Counts::default() });
+        assert_eq!(counts("--loop 1"), Counts::default());
     }
 
     #[test]
@@ -175,8 +323,42 @@ mod tests {
             "--deadline 0",
             "--spin-us 500001",
             "--die --move-thread",
+            "--halt 1 --hlt 1",
+            "--out 1 --halt-us 5",
+            "--in 1 --in-port 0x510",
+            "--in 1 --in-port 65536",
+            "--out 1 --out-port 1 --spread-ports 2",
+            "--spread-ports 0",
+            "--loop 0",
+            "--wrmsr-to TSC",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }
+    }
+
+    #[test]
+    fn numbers_are_decimal_or_hexadecimal() {
+        let options = parse("--in-port 0x608 --out-port 233 --wrmsr-to 0x6e0").expect("accepted");
+        let targets =
+            Targets { in_port: 0x608, out_port: 233, msr_written: 0x6e0, ..Targets::default() };
+        assert_eq!(options.targets(), targets);
+    }
+
+    #[test]
+    fn what_makes_no_sense_together_is_said() {
+        let refused = |line: &str| {
+            let options = parse(line).expect("accepted by itself");
+            let error = options.check(&options.counts()).expect_err(line);
+            assert_eq!(error.exit_status(), 2);
+            error.to_string()
+        };
+        assert!(refused("--cpuid 1 --die").contains("--hlt"));
+        assert!(refused("--cpuid 1 --stuck 1").contains("--same-page"));
+        assert!(refused("--in 1 --spread-ports 3").contains("add --out"));
+        assert!(refused("--out 1 --stuck 5 --deadline 5").contains("--deadline"));
+        assert!(refused("--loop 60").contains("--loop"));
+        assert!(refused("--in 1 --in-port 0x20 --halt 1").contains("0x20"));
+        let fine = parse("--in 1 --in-port 0x20").expect("accepted");
+        fine.check(&fine.counts()).expect("without --halt it is the VMM's");
     }
 }

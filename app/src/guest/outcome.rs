@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::backend::Backend;
 use super::expect::Expect;
+use super::keys::KeyCount;
+use super::load::OtherThread;
+use super::measure::Measured;
 use super::op::{Counts, Op};
 
 /// The result of a run.
@@ -22,6 +25,20 @@ pub struct Outcome {
     pub vms: Vec<VmOutcome>,
     /// Kinds that were asked for and left out.
     pub skipped: Vec<Skipped>,
+    /// What the process did beside its vCPUs.
+    #[serde(default)]
+    pub beside: Beside,
+}
+
+/// Load beside the vCPUs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beside {
+    /// CPU time of `other_threads` together, in ns.
+    pub other_threads_ns: u64,
+    /// Threads of the VMM that run no vCPU, but for its first one.
+    pub other_threads: Vec<OtherThread>,
+    /// The process of the busy neighbour.
+    pub neighbour_pid: Option<u32>,
 }
 
 /// One VM's part.
@@ -46,7 +63,8 @@ pub struct VcpuOutcome {
     pub ended: String,
     /// What the guest made, by its own count.
     pub made: Counts,
-    /// HLTs with which rounds ended; they come on top of `made.hlt`.
+    /// HLTs (or with halts inside KVM OUTs to port 0x510) with which rounds ended; they come on top
+    /// of `made`.
     pub control: u64,
     /// Pages of its own that the guest touched once; they come on top of `made.touch`.
     pub own_pages: u64,
@@ -58,6 +76,9 @@ pub struct VcpuOutcome {
     pub elapsed_ns: u64,
     /// Exits that this must have made.
     pub expect: Expect,
+    /// Times that were measured meanwhile.
+    #[serde(default)]
+    pub measured: Measured,
 }
 
 /// A kind that was left out.
@@ -79,12 +100,26 @@ impl fmt::Display for Outcome {
                 writeln!(f, ": {} after {} KVM_RUNs, {millis:.1} ms", vcpu.ended, vcpu.runs)?;
                 let made = Op::ALL.map(|op| (op.name(), vcpu.made.get(op)));
                 writeln!(f, "  made       {}", list(made))?;
-                let on_top =
-                    [("ends of rounds (HLT)", vcpu.control), ("own pages", vcpu.own_pages)];
+                let on_top = [("ends of rounds", vcpu.control), ("own pages", vcpu.own_pages)];
                 writeln!(f, "  on top     {}", list(on_top))?;
                 writeln!(f, "  exits      {}", list(pairs(&vcpu.expect.exits)))?;
                 writeln!(f, "  userspace  {}", list(pairs(&vcpu.expect.userspace_exits)))?;
+                writeln!(f, "  keys       {}", top_keys(&vcpu.expect.keys))?;
+                let measured = &vcpu.measured;
+                let times = [
+                    ("KVM_RUN", measured.run_ns),
+                    ("VMM", measured.vmm_ns),
+                    ("of it asleep", measured.vmm_asleep_ns),
+                    ("waiting for a CPU", measured.waiting_ns.unwrap_or(0)),
+                    ("halted", measured.halted_ns),
+                    ("computing", measured.guest_ns),
+                    ("on one instruction", measured.looped_ns),
+                ];
+                writeln!(f, "  µs         {}", list(times.map(|(name, ns)| (name, ns / 1000))))?;
             }
+        }
+        for thread in &self.beside.other_threads {
+            writeln!(f, "\nthread {}: {} µs of CPU", thread.comm, thread.cpu_ns / 1000)?;
         }
         for skipped in &self.skipped {
             writeln!(f, "\n{} was left out: {}", skipped.kind, skipped.why)?;
@@ -95,6 +130,23 @@ impl fmt::Display for Outcome {
 
 fn pairs(counts: &BTreeMap<String, u64>) -> impl Iterator<Item = (&str, u64)> {
     counts.iter().map(|(name, &count)| (name.as_str(), count))
+}
+
+/// How many keys are written for people.
+const KEYS: usize = 12;
+
+fn top_keys(keys: &[KeyCount]) -> String {
+    let mut most: Vec<&KeyCount> = keys.iter().collect();
+    most.sort_by_key(|key| std::cmp::Reverse(key.count));
+    let texts: Vec<String> = most
+        .iter()
+        .take(KEYS)
+        .map(|key| format!("{} {:#x} {}", key.class, key.value, key.count))
+        .collect();
+    match most.len().saturating_sub(KEYS) {
+        0 => texts.join(", "),
+        more => format!("{}, and {more} more", texts.join(", ")),
+    }
 }
 
 /// `a 1, b 2` of those that are not zero.

@@ -2,9 +2,9 @@
 #![allow(unsafe_code)]
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use kvm_bindings::kvm_userspace_memory_region;
+use kvm_bindings::{KVM_MEM_READONLY, kvm_userspace_memory_region};
 use kvm_ioctls::VmFd;
 use memmap2::{Advice, MmapMut, MmapRaw, UncheckedAdvice};
 use rustix::thread::Pid;
@@ -17,11 +17,12 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Maps `len` bytes and gives them to `vm` as memory slot `slot` at `gpa`.
+    /// Maps `len` bytes and gives them to `vm` as memory slot `slot` at `gpa`; with `read_only` the
+    /// guest's writes there fault and go to the VMM.
     ///
     /// # Errors
     /// When the host has no address space left, or KVM refuses the slot.
-    pub fn give(vm: &VmFd, slot: u32, gpa: u64, len: usize) -> io::Result<Self> {
+    pub fn give(vm: &VmFd, slot: u32, gpa: u64, len: usize, read_only: bool) -> io::Result<Self> {
         let map = MmapRaw::from(MmapMut::map_anon(len)?);
         match map.advise(Advice::NoHugePage) {
             // A kernel without transparent huge pages has nothing to be told.
@@ -30,7 +31,7 @@ impl Memory {
         }
         let region = kvm_userspace_memory_region {
             slot,
-            flags: 0,
+            flags: if read_only { KVM_MEM_READONLY } else { 0 },
             guest_phys_addr: gpa,
             memory_size: len as u64,
             userspace_addr: map.as_mut_ptr() as u64,
@@ -60,6 +61,21 @@ impl Memory {
             std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len());
         }
         Ok(())
+    }
+
+    /// The number at `offset`, also while the guest changes it.
+    ///
+    /// # Errors
+    /// When it lies outside, or across two words.
+    pub fn read_live(&self, offset: u64) -> io::Result<u32> {
+        let offset = self.checked(offset, 4)?;
+        if offset % 4 != 0 {
+            return Err(outside());
+        }
+        // SAFETY: inside the mapping (`checked`), aligned to four bytes (the mapping begins at a
+        // page), and never reached through a reference to anything that is not atomic.
+        let word = unsafe { AtomicU32::from_ptr(self.map.as_mut_ptr().add(offset).cast()) };
+        Ok(u32::from_le(word.load(Ordering::Acquire)))
     }
 
     /// A copy of `N` bytes at `offset`.

@@ -101,10 +101,15 @@ fn a_death_needs_a_userspace_exit_to_happen_in() {
 #[test]
 fn what_cannot_be_made_is_left_out_with_a_reason() {
     let asked = Counts { hypercall: 5, out: 1, ..Counts::default() };
-    let (counts, skipped) = possible(asked, Backend::Pvm);
+    let (counts, skipped) = possible(asked, Backend::Pvm, || None);
     assert_eq!((counts.hypercall, counts.out), (0, 1));
     assert_eq!((skipped.len(), skipped[0].kind.as_str()), (1, "hypercall"));
-    assert_eq!(possible(asked, Backend::Svm), (asked, Vec::new()));
+    assert_eq!(possible(asked, Backend::Svm, || None), (asked, Vec::new()));
+    let halting = Counts { halt: 3, hlt: 2, ..asked };
+    let (counts, skipped) = possible(halting, Backend::Svm, || None);
+    assert_eq!((counts.halt, counts.hlt, skipped[0].kind.as_str()), (3, 0, "hlt"));
+    let (counts, skipped) = possible(halting, Backend::Svm, || Some("no".to_owned()));
+    assert_eq!((counts.halt, counts.hlt, skipped[0].kind.as_str()), (0, 2, "halt"));
 }
 
 #[test]
@@ -116,4 +121,93 @@ fn the_output_has_the_documented_shape() {
     assert_eq!((&vcpu["made"]["in"], &vcpu["made"]["mmio_read"]), (&2.into(), &2.into()));
     assert_eq!(vcpu["expect"]["userspace_exits"]["MMIO"], 4);
     assert_eq!(vcpu["tids"][0], vcpu["tid"]);
+}
+
+/// (class, value, count) of a vCPU's keys.
+fn keys(vcpu: &VcpuOutcome) -> Vec<(&str, u64, u64)> {
+    vcpu.expect.keys.iter().map(|key| (key.class.as_str(), key.value, key.count)).collect()
+}
+
+#[test]
+fn halts_stay_inside_kvm_and_are_timed_by_the_guest() {
+    let line = "--vcpus 2 --halt 5 --halt-us 2000 --out 3";
+    let Some(outcome) = outcome_of(line) else { return };
+    let outcome = outcome.expect("the guest ends well");
+    if outcome.skipped.iter().any(|skipped| skipped.kind == "halt") {
+        return;
+    }
+    for vcpu in &outcome.vms[0].vcpus {
+        assert_eq!((vcpu.made.halt, vcpu.userspace["HLT"]), (5, 0));
+        assert_eq!(vcpu.userspace["IO"], 3 + vcpu.control);
+        assert_eq!(keys(vcpu), [("port_out", 0x3f8, 3), ("port_out", 0x510, vcpu.control)]);
+        let halted = vcpu.measured.halted_ns;
+        assert!(halted >= 9_000_000, "five times 2 ms, but the first may begin late: {halted}");
+        assert!(halted <= vcpu.measured.run_ns, "{:?}", vcpu.measured);
+    }
+    assert_eq!(outcome.beside.other_threads.len(), 2, "one waker for each");
+}
+
+#[test]
+fn the_read_only_page_faults_at_every_write() {
+    let Some(vcpus) = vcpus_of("--vcpus 2 --same-page 20") else { return };
+    for (vcpu, page) in vcpus.iter().zip([0x1a0_0000, 0x3a0_0000]) {
+        assert_eq!((vcpu.made.same_page, vcpu.userspace["MMIO"]), (20, 20));
+        assert!(keys(vcpu).contains(&("mmio_write", page, 20)));
+    }
+}
+
+#[test]
+fn ports_and_msrs_are_those_that_were_asked_for() {
+    let line = "--out 6 --spread-ports 3 --in 2 --in-port 0x608 --wrmsr 4 --wrmsr-to 0x6e0";
+    let Some(vcpus) = vcpus_of(line) else { return };
+    let expected = [
+        ("msr_write", 0x6e0, 4),
+        ("port_in", 0x608, 2),
+        ("port_out", 0x1000, 1),
+        ("port_out", 0x1001, 2),
+        ("port_out", 0x1002, 3),
+    ];
+    assert_eq!(keys(&vcpus[0]), expected);
+}
+
+#[test]
+fn a_vcpu_that_stays_on_one_instruction_goes_on_after_its_time() {
+    let Some(vcpus) = vcpus_of("--loop 0.05 --out 2") else { return };
+    assert!(vcpus[0].measured.looped_ns >= 45_000_000, "{:?}", vcpus[0].measured);
+    assert_eq!(vcpus[0].userspace["IO"], 2);
+}
+
+#[test]
+fn the_vmm_measures_its_own_time() {
+    let line = "--out 4 --vmm-sleep-us 5000 --vmm-spin-us 1000 --stuck 0.03";
+    let Some(vcpus) = vcpus_of(line) else { return };
+    let measured = vcpus[0].measured;
+    assert!(measured.vmm_ns >= 54_000_000, "{measured:?}");
+    assert!(measured.vmm_asleep_ns >= 50_000_000, "{measured:?}");
+    assert_eq!(measured.wall_ns, measured.run_ns + measured.vmm_ns);
+}
+
+#[test]
+fn the_guest_measures_its_own_computing() {
+    let Some(vcpus) = vcpus_of("--cpuid 1 --spin-us 20000") else { return };
+    let measured = vcpus[0].measured;
+    assert!(measured.spun_ns >= 19_000_000, "{measured:?}");
+    assert!(measured.guest_ns <= measured.spun_ns && measured.spun_ns <= measured.run_ns);
+}
+
+#[test]
+fn the_io_thread_says_what_it_used() {
+    let Some(outcome) = outcome_of("--out 1 --io-thread-us 3000") else { return };
+    let beside = outcome.expect("the guest ends well").beside;
+    assert_eq!(beside.other_threads[0].comm, "io-worker");
+    assert!(beside.other_threads_ns >= 3_000_000, "{beside:?}");
+}
+
+#[test]
+fn a_vcpu_stays_on_its_cpu() {
+    let cpu = load::last_cpu().expect("there is one");
+    let Some(vcpus) = vcpus_of(&format!("--out 2 --pin {cpu}")) else { return };
+    assert_eq!(vcpus[0].made.out, 2);
+    let error = make(&options("--out 2 --pin 100000")).expect_err("there is no such CPU");
+    assert_eq!(error.exit_status(), 2);
 }

@@ -7,10 +7,15 @@ use std::time::{Duration, Instant};
 
 use kvm_ioctls::VcpuExit;
 
-use super::code::{self, Vars};
+use super::asm::Asm;
+use super::code::{self, Targets, Vars};
 use super::error::{Error, reason};
 use super::expect::Done;
-use super::op::Counts;
+use super::helper::Helper;
+use super::keys::{Spread, Used};
+use super::load::{self, OtherThread};
+use super::measure::{GAP, Measured, Watch, ticks};
+use super::op::{Counts, Op};
 use super::plan::{Plan, Round};
 use super::stop::Switch;
 use super::sys;
@@ -25,11 +30,48 @@ pub struct Job {
     pub spin: Duration,
     /// How long the VMM sleeps in each IO and MMIO exit.
     pub vmm_sleep: Duration,
+    /// How long the VMM computes in each IO and MMIO exit.
+    pub vmm_spin: Duration,
+    /// How long the VMM leaves the first IO or MMIO exit unanswered.
+    pub stuck: Duration,
+    /// How long the guest stays on one instruction in its first round.
+    pub stay: Duration,
+    /// How long after it came to a halt inside KVM the vCPU is woken.
+    pub halt: Duration,
+    /// What the instructions are about.
+    pub targets: Targets,
+    /// OUT goes round so many ports.
+    pub spread: Option<u16>,
+    /// There is an interrupt controller in the kernel.
+    pub irqchip: bool,
+    /// The CPU of its threads.
+    pub pin: Option<usize>,
     /// Stop after so many userspace exits (those that end a round not counted), without
     /// going back into KVM_RUN.
     pub die_after: Option<u64>,
     /// Rest after each round at least as long as the round took.
     pub at_most_half: bool,
+}
+
+impl Job {
+    /// `plan`, by a VMM that answers at once.
+    pub fn new(plan: Plan) -> Self {
+        Self {
+            plan,
+            spin: Duration::ZERO,
+            vmm_sleep: Duration::ZERO,
+            vmm_spin: Duration::ZERO,
+            stuck: Duration::ZERO,
+            stay: Duration::ZERO,
+            halt: Duration::ZERO,
+            targets: Targets::default(),
+            spread: None,
+            irqchip: false,
+            pin: None,
+            die_after: None,
+            at_most_half: false,
+        }
+    }
 }
 
 /// Userspace exits seen so far.
@@ -43,11 +85,16 @@ pub struct Tally {
     pub hlt: u64,
     /// KVM_RUN calls, also those that a signal ended.
     pub runs: u64,
-    /// HLTs that ended a round.
+    /// Exits that ended a round.
     pub control: u64,
 }
 
 impl Tally {
+    /// Exits to a device.
+    fn devices(&self) -> u64 {
+        self.io + self.mmio
+    }
+
     /// Userspace exits that the plan asked for.
     fn asked_for(&self) -> u64 {
         self.io + self.mmio + self.hlt - self.control
@@ -77,6 +124,7 @@ enum Seen {
     Io,
     Mmio,
     Hlt,
+    Control,
     Interrupted,
     Wrong(String),
 }
@@ -93,27 +141,67 @@ pub struct Worker {
     took: Duration,
     /// Pages of the touch window that the guest has used.
     touched: u64,
+    /// How often it has used each of them before they were given back.
+    laps: Vec<u64>,
     spin_ticks: u32,
+    /// Rate of the guest's clock, where it is needed.
+    khz: u32,
+    watch: Watch,
+    helper: Option<Helper>,
+    spread: Option<Spread>,
+    /// OUT by port, where it goes round many.
+    ports: BTreeMap<u16, u64>,
+    /// When the instruction that it stays on is to end.
+    stays_until: Option<Instant>,
+    died: bool,
 }
 
 impl Worker {
     /// A vCPU that has not run yet.
     ///
     /// # Errors
-    /// When it is to compute and KVM does not say how fast its time stamp counter is.
+    /// When the guest's clock is needed and KVM does not say how fast it is.
     pub fn new(vcpu: GuestVcpu, job: Job, stop: Arc<Switch>) -> Result<Self, Error> {
-        let spin_ticks = if job.spin.is_zero() {
+        let khz = if job.spin.is_zero() && job.stay.is_zero() && !job.irqchip {
             0
         } else {
-            let khz = vcpu
-                .fd
+            vcpu.fd
                 .get_tsc_khz()
-                .map_err(|error| Error::setup("tell the guest's clock rate", error.errno()))?;
-            ticks(job.spin, khz)
+                .map_err(|error| Error::setup("tell the guest's clock rate", error.errno()))?
         };
-        let (tally, began) = (Tally::default(), Instant::now());
-        let took = Duration::ZERO;
-        Ok(Self { vcpu, job, stop, tally, next_round: 0, began, took, touched: 0, spin_ticks })
+        let helper = if job.irqchip || !job.stay.is_zero() {
+            Some(Helper::start(Arc::clone(&vcpu.vm), vcpu.id)?)
+        } else {
+            None
+        };
+        let worker = Self {
+            spin_ticks: ticks(job.spin, khz),
+            spread: job.spread.map(Spread::new),
+            vcpu,
+            job,
+            stop,
+            tally: Tally::default(),
+            next_round: 0,
+            began: Instant::now(),
+            took: Duration::ZERO,
+            touched: 0,
+            laps: Vec::new(),
+            khz,
+            watch: Watch::default(),
+            helper,
+            ports: BTreeMap::new(),
+            stays_until: None,
+            died: false,
+        };
+        let mut vars = worker.vars()?;
+        let targets = &worker.job.targets;
+        let out_port = worker.spread.map_or(targets.out_port, |spread| spread.port());
+        vars.out_port = u32::from(out_port);
+        vars.in_port = u32::from(targets.in_port);
+        (vars.msr_read, vars.msr_written) = (targets.msr_read, targets.msr_written);
+        vars.gap = ticks(GAP, khz);
+        worker.set_vars(&vars)?;
+        Ok(worker)
     }
 
     /// Which VM and vCPU it is.
@@ -138,7 +226,47 @@ impl Worker {
     pub fn done(&self) -> Result<Done, Error> {
         let vars = self.vars()?;
         let made = Counts::from_fn(|op| u64::from(vars.made[op as usize]));
-        Ok(Done { made, control: self.tally.control })
+        Ok(Done { made, control: self.tally.control, irqchip: self.job.irqchip })
+    }
+
+    /// What it made that with.
+    ///
+    /// # Errors
+    /// As [`Worker::done`].
+    pub fn used(&self) -> Result<Used, Error> {
+        Ok(Used {
+            region: self.vcpu.memory().gpa(),
+            targets: self.job.targets,
+            ports: self.spread.is_some().then(|| self.ports.clone()),
+            touched: lap(self.laps.clone(), self.pages_used(&self.vars()?)),
+            died: self.died,
+        })
+    }
+
+    /// What was measured meanwhile.
+    ///
+    /// # Errors
+    /// As [`Worker::done`].
+    pub fn measured(&self) -> Result<Measured, Error> {
+        Ok(self.watch.measured(&self.vars()?, self.khz))
+    }
+
+    /// The thread that wakes it, if there is one, and what that used up to its last task.
+    pub fn helper(&self) -> Option<OtherThread> {
+        let helper = self.helper.as_ref()?;
+        Some(OtherThread { comm: format!("waker{}", self.vcpu.id), cpu_ns: helper.cpu_ns() })
+    }
+
+    /// This thread, which has just started, is the vCPU's from now on.
+    ///
+    /// # Errors
+    /// When it cannot be kept on the CPU that was asked for.
+    pub fn settle(&mut self) -> Result<(), Error> {
+        if let Some(cpu) = self.job.pin {
+            load::pin(cpu)?;
+        }
+        self.watch.on_thread();
+        Ok(())
     }
 
     /// An empty round: the guest touches its program and its variables. One vCPU of a VM at
@@ -148,8 +276,15 @@ impl Worker {
     /// When the guest ends up in a state it should not be in.
     pub fn boot(&mut self) -> Result<Ended, Error> {
         let vm = Arc::clone(&self.vcpu.vm);
+        let since = Instant::now();
         let _one_at_a_time = vm.booting.lock().unwrap_or_else(PoisonError::into_inner);
-        self.make(&Counts::default(), 0)
+        self.watch.slept(since);
+        self.make(&Counts::default(), 0, false)
+    }
+
+    /// All have booted; it waited for that since then.
+    pub fn waited(&mut self, since: Instant) {
+        self.watch.slept(since);
     }
 
     /// The clock of the plan starts now.
@@ -164,6 +299,8 @@ impl Worker {
     pub fn work(&mut self, until: Option<u64>) -> Result<Ended, Error> {
         let result = self.rounds(until);
         self.took = self.began.elapsed();
+        self.died = matches!(result, Ok(Ended::Died));
+        self.watch.off_thread();
         result
     }
 
@@ -171,7 +308,7 @@ impl Worker {
         let mut rest = self.began;
         while until.is_none_or(|until| self.next_round < until) {
             let Some(round) = self.job.plan.round(self.next_round) else { break };
-            if self.stop.wait_until(rest.max(self.began + round.due)) {
+            if self.pause(rest.max(self.began + round.due)) {
                 return Ok(Ended::Stopped);
             }
             let start = Instant::now();
@@ -186,10 +323,22 @@ impl Worker {
         Ok(Ended::Done)
     }
 
+    /// Sleeps until `when`, or until everyone is to stop, which it answers.
+    fn pause(&mut self, when: Instant) -> bool {
+        let since = Instant::now();
+        if when <= since {
+            return self.stop.is_on();
+        }
+        let stops = self.stop.wait_until(when);
+        self.watch.slept(since);
+        stops
+    }
+
     fn round(&mut self, round: &Round) -> Result<Ended, Error> {
+        let stay = self.next_round == 0 && !self.job.stay.is_zero();
         let touch = round.counts.touch;
         if touch == 0 {
-            return self.make(&round.counts, self.spin_ticks);
+            return self.make(&round.counts, self.spin_ticks, stay);
         }
         let vm = Arc::clone(&self.vcpu.vm);
         if self.touched + touch > code::TOUCH_PAGES {
@@ -198,22 +347,38 @@ impl Worker {
         }
         let _together = vm.refill.read().unwrap_or_else(PoisonError::into_inner);
         self.touched += touch;
-        self.make(&round.counts, self.spin_ticks)
+        self.make(&round.counts, self.spin_ticks, stay)
     }
 
     /// Runs the guest until it has made `counts` and says so.
-    fn make(&mut self, counts: &Counts, spin: u32) -> Result<Ended, Error> {
+    fn make(&mut self, counts: &Counts, spin: u32, stay: bool) -> Result<Ended, Error> {
         let mut vars = self.vars()?;
-        vars.begin(counts, spin);
+        vars.begin(counts, spin, stay);
         self.set_vars(&vars)?;
+        if let (true, Some(helper)) = (counts.halt > 0, &self.helper) {
+            helper.wake(vars.made[Op::Halt as usize], counts.halt, self.job.halt);
+        }
+        if let (true, Some(helper)) = (stay, &self.helper) {
+            let until = Instant::now() + self.job.stay;
+            self.stays_until = Some(until);
+            helper.kick(until);
+        }
         loop {
             if self.stop.is_on() {
                 return Ok(Ended::Stopped);
             }
             self.tally.runs += 1;
-            match self.run_once() {
+            self.watch.enters();
+            let seen = self.run_once();
+            self.watch.left();
+            match seen {
                 Seen::Io => self.tally.io += 1,
                 Seen::Mmio => self.tally.mmio += 1,
+                Seen::Control => {
+                    (self.tally.io, self.tally.control) =
+                        (self.tally.io + 1, self.tally.control + 1);
+                    return Ok(Ended::Done);
+                }
                 Seen::Hlt => {
                     self.tally.hlt += 1;
                     if self.vars()?.done != 0 {
@@ -225,32 +390,82 @@ impl Worker {
                     }
                     continue;
                 }
-                Seen::Interrupted => continue,
+                Seen::Interrupted => {
+                    self.move_on()?;
+                    continue;
+                }
                 Seen::Wrong(what) => return Err(self.wrong(&what)),
             }
-            if !self.job.vmm_sleep.is_zero() {
-                self.stop.wait_until(Instant::now() + self.job.vmm_sleep);
-            }
+            self.handle();
             if self.dies() {
                 return Ok(Ended::Died);
             }
         }
     }
 
+    /// What the VMM's device takes for an exit.
+    fn handle(&mut self) {
+        if self.tally.devices() - self.control_io() == 1 && !self.job.stuck.is_zero() {
+            self.pause(Instant::now() + self.job.stuck);
+        }
+        if !self.job.vmm_spin.is_zero() {
+            load::burn(self.job.vmm_spin);
+        }
+        if !self.job.vmm_sleep.is_zero() {
+            self.pause(Instant::now() + self.job.vmm_sleep);
+        }
+    }
+
+    /// Exits to the device that ends rounds.
+    fn control_io(&self) -> u64 {
+        if self.job.irqchip { self.tally.control } else { 0 }
+    }
+
     fn dies(&self) -> bool {
         self.job.die_after.is_some_and(|after| self.tally.asked_for() >= after)
     }
 
+    /// Where OUT goes next.
+    fn out_port(&self) -> u16 {
+        self.spread.map_or(self.job.targets.out_port, |spread| spread.port())
+    }
+
+    /// Lets the guest go on after the instruction that it stayed on, once it is time and it is
+    /// there.
+    fn move_on(&mut self) -> Result<(), Error> {
+        if self.stays_until.is_none_or(|until| Instant::now() < until) {
+            return Ok(());
+        }
+        let failed = |error: kvm_ioctls::Error| Error::setup("move the guest on", error.errno());
+        let mut regs = self.vcpu.fd.get_regs().map_err(failed)?;
+        if regs.rip == self.vcpu.stays_at {
+            regs.rip += Asm::FOREVER;
+            self.vcpu.fd.set_regs(&regs).map_err(failed)?;
+            self.stays_until = None;
+            if let Some(helper) = &self.helper {
+                helper.rest();
+            }
+        }
+        Ok(())
+    }
+
     /// One KVM_RUN, and what a VMM's devices answer.
     fn run_once(&mut self) -> Seen {
-        let mmio = self.vcpu.memory().gpa() + code::MMIO;
+        let region = self.vcpu.memory().gpa();
+        let (mmio, read_only) = (region + code::MMIO, region + code::READ_ONLY);
+        let (out_port, in_port) = (self.out_port(), self.job.targets.in_port);
+        let irqchip = self.job.irqchip;
         match self.vcpu.fd.run() {
-            Ok(VcpuExit::IoOut(code::PORT_OUT, _)) => Seen::Io,
-            Ok(VcpuExit::IoIn(code::PORT_IN, data)) => {
+            Ok(VcpuExit::IoOut(code::PORT_CONTROL, _)) if irqchip => Seen::Control,
+            Ok(VcpuExit::IoOut(port, _)) if port == out_port => match self.spread_on(out_port) {
+                Ok(()) => Seen::Io,
+                Err(error) => Seen::Wrong(format!("its memory could not be used: {error}")),
+            },
+            Ok(VcpuExit::IoIn(port, data)) if port == in_port => {
                 data.fill(0x60); // a serial port that has nothing to do
                 Seen::Io
             }
-            Ok(VcpuExit::MmioWrite(gpa, _)) if gpa == mmio => Seen::Mmio,
+            Ok(VcpuExit::MmioWrite(gpa, _)) if gpa == mmio || gpa == read_only => Seen::Mmio,
             Ok(VcpuExit::MmioRead(gpa, data)) if gpa == mmio => {
                 data.fill(0);
                 Seen::Mmio
@@ -269,6 +484,15 @@ impl Worker {
             Err(error) if matches!(error.errno(), libc::EINTR | libc::EAGAIN) => Seen::Interrupted,
             Err(error) => Seen::Wrong(format!("KVM_RUN failed: {}", reason(error.errno()))),
         }
+    }
+
+    /// OUT to `port` was made; where it goes round many, tells the guest the next.
+    fn spread_on(&mut self, port: u16) -> io::Result<()> {
+        let Some(spread) = &mut self.spread else { return Ok(()) };
+        *self.ports.entry(port).or_default() += 1;
+        spread.step();
+        let next = u32::from(spread.port()).to_le_bytes();
+        self.vcpu.memory().write(code::DATA + code::OUT_PORT_AT, &next)
     }
 
     /// The sentence for a guest that went astray, with where it was.
@@ -299,10 +523,17 @@ impl Worker {
         let memory = self.vcpu.memory();
         memory.discard(code::TOUCH, code::TOUCH_PAGES * code::STRIDE)?;
         let mut vars = Vars::from_bytes(&memory.read(code::DATA)?);
+        self.laps = lap(std::mem::take(&mut self.laps), self.pages_used(&vars));
         vars.touch = (memory.gpa() + code::TOUCH) as u32;
         memory.write(code::DATA, &vars.to_bytes())?;
         self.touched = 0;
         Ok(())
+    }
+
+    /// How many pages were touched since they were given back last.
+    fn pages_used(&self, vars: &Vars) -> u64 {
+        let first = self.vcpu.memory().gpa() + code::TOUCH;
+        u64::from(vars.touch).saturating_sub(first) / code::STRIDE
     }
 
     fn vars(&self) -> Result<Vars, Error> {
@@ -320,10 +551,14 @@ fn memory_failed(error: &io::Error) -> Error {
     Error::Failed(format!("the guest's memory could not be used: {error}"))
 }
 
-/// How many ticks of a clock of `khz` a time lasts, at most what the guest can count.
-fn ticks(time: Duration, khz: u32) -> u32 {
-    let ticks = time.as_micros() * u128::from(khz) / 1000;
-    u32::try_from(ticks).unwrap_or(u32::MAX)
+/// Page by page, one more for each of the first `pages`.
+fn lap(mut laps: Vec<u64>, pages: u64) -> Vec<u64> {
+    let pages = usize::try_from(pages).unwrap_or(0);
+    if laps.len() < pages {
+        laps.resize(pages, 0);
+    }
+    laps.iter_mut().take(pages).for_each(|count| *count += 1);
+    laps
 }
 
 #[cfg(test)]
@@ -331,9 +566,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ticks_are_time_times_rate() {
-        assert_eq!(ticks(Duration::from_micros(250), 2_000_000), 500_000);
-        assert_eq!(ticks(Duration::ZERO, 2_000_000), 0);
-        assert_eq!(ticks(Duration::from_secs(3600), 4_000_000), u32::MAX);
+    fn pages_are_counted_lap_by_lap() {
+        assert_eq!(lap(lap(Vec::new(), 2), 3), [2, 2, 1]);
+        assert_eq!(lap(vec![1, 1], 0), [1, 1]);
     }
 }

@@ -58,6 +58,15 @@ impl Sums {
     }
 }
 
+/// The time of a vCPU in a tick that says nothing about it.
+pub(super) fn went_on(vcpu: &Vcpu, end_ns: u64, dur_ns: u64) -> PhaseTimes {
+    let mut time = PhaseTimes::default();
+    if let Some(doing) = vcpu.doing.filter(|doing| doing.since_ns <= end_ns) {
+        time.0[doing.phase as usize] = dur_ns;
+    }
+    time
+}
+
 impl<'a> Now<'a> {
     pub fn tick(&self) -> &'a Tick {
         &self.shown.tick
@@ -122,15 +131,20 @@ impl<'a> Now<'a> {
     /// The time of a vCPU that the tick says nothing about: it went on with what it was doing, if
     /// that is known for then.
     fn unchanged(&self, vcpu: &Vcpu) -> PhaseTimes {
-        let mut time = PhaseTimes::default();
-        if let Some(doing) = vcpu.doing.filter(|doing| doing.since_ns <= self.end_ns()) {
-            time.0[doing.phase as usize] = self.tick().dur_ns;
-        }
-        time
+        went_on(vcpu, self.end_ns(), self.tick().dur_ns)
     }
 
     pub fn name(&self, vm: VmId) -> String {
         self.entities.vms.get(&vm).map_or_else(|| format!("VM {}", vm.0), |vm| vm.info.name.clone())
+    }
+
+    /// The name of the VM whose vCPU runs in this thread.
+    pub fn vm_of_thread(&self, tid: u32) -> Option<String> {
+        let runs = |vm: &&Vm| {
+            let alive = vm.span.ended_at(self.end_ns()).is_none();
+            alive && vm.vcpus.values().any(|vcpu| vcpu.info.tid == tid)
+        };
+        self.entities.vms.values().find(runs).map(|vm| vm.info.name.clone())
     }
 
     fn open(&self, open: OpenExit) -> Open {
@@ -235,7 +249,7 @@ impl<'a> Now<'a> {
     }
 
     /// CPU, phase, since when, open exit: from the numbers, or what it has been doing since.
-    fn doing(&self, seen: &Seen<'_>) -> Option<(u32, Phase, u64, Option<OpenExit>)> {
+    pub fn doing(&self, seen: &Seen<'_>) -> Option<(u32, Phase, u64, Option<OpenExit>)> {
         if let Some(measured) = seen.measured {
             return Some((measured.cpu, measured.phase, measured.since_ns, measured.open));
         }

@@ -6,7 +6,10 @@ use super::header::Header;
 use super::heat::HeatMap;
 use super::keys::{KeyRow, RipRow, Told};
 use super::nav::{Level, RowId, Sort};
+use super::outliers::Outliers;
 use super::rows::{ReasonRow, VcpuRow, VmRow};
+use super::time::TimeDetail;
+use crate::findings::Finding;
 use std::cell::OnceCell;
 use std::cmp::Ordering;
 
@@ -19,6 +22,9 @@ pub(super) struct Views {
     pub reasons: OnceCell<Table<ReasonRow>>,
     pub heat: OnceCell<HeatMap>,
     pub detail: OnceCell<Option<Detail>>,
+    pub findings: OnceCell<Vec<Finding>>,
+    pub outliers: OnceCell<Outliers>,
+    pub time: OnceCell<Option<TimeDetail>>,
     pub keys: OnceCell<Keys>,
 }
 

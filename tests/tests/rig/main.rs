@@ -11,31 +11,34 @@ use kvmscope_tests::program::{Profile, kvmscope};
 use kvmscope_tests::rig::{Output, Vendor};
 use kvmscope_tests::{hist, rig};
 
+mod situations;
+
 macro_rules! rigs {
-    ($($name:ident: $vendor:ident $kernel:literal;)*) => { $(
+    ($($name:ident: $vendor:ident $kernel:literal $few:expr;)*) => { $(
         #[test]
         #[ignore = "rig: needs QEMU or Bochs and kernels, downloads them; see docs/rigs.md"]
         fn $name() {
-            all_cases(Vendor::$vendor, $kernel);
+            all_cases(Vendor::$vendor, $kernel, $few);
         }
     )* };
 }
 
 rigs! {
-    svm_5_10: Svm "5.10";
-    svm_6_1: Svm "6.1";
-    svm_6_12: Svm "6.12";
-    svm_6_18: Svm "6.18";
-    svm_newest: Svm "newest";
-    vmx_6_1: Vmx "6.1";
+    svm_5_10: Svm "5.10" None;
+    svm_6_1: Svm "6.1" Some(30);
+    svm_6_12: Svm "6.12" Some(30);
+    svm_6_18: Svm "6.18" None;
+    svm_newest: Svm "newest" None;
+    vmx_6_1: Vmx "6.1" Some(15);
 }
 
 /// A case: its name and what must hold.
-type Case = (&'static str, fn(&Rig) -> Result<Problems>);
+pub(crate) type Case = (&'static str, fn(&Rig) -> Result<Problems>);
 
-const CASES: [Case; 10] = [
+const CASES: [Case; 11] = [
     ("doctor", doctor),
     ("all", all_kinds),
+    ("all keys", situations::all_kinds),
     ("witness", witness),
     ("vms", several_vms),
     ("move", moved_to_another_thread),
@@ -47,16 +50,18 @@ const CASES: [Case; 10] = [
 ];
 
 /// One boot's output and where it came from.
-struct Rig {
+pub(crate) struct Rig {
     vendor: Vendor,
     kernel: &'static str,
     output: Output,
 }
 
-fn all_cases(vendor: Vendor, kernel: &'static str) {
-    let rig = boot(vendor, kernel).expect("the rig runs");
+/// `few` is how many of the slow things the situations make, where they are run on this kernel.
+fn all_cases(vendor: Vendor, kernel: &'static str, few: Option<u32>) {
+    let rig = boot(vendor, kernel, few).expect("the rig runs");
     let mut problems = Problems::new();
-    for (name, check) in CASES {
+    let situations = few.map_or(&[][..], |_| &situations::CASES);
+    for (name, check) in CASES.iter().chain(situations) {
         match check(&rig) {
             Ok(found) => problems.extend(found.into_iter().map(|what| format!("{name}: {what}"))),
             Err(error) => problems.push(format!("{name}: {error:#}")),
@@ -65,13 +70,16 @@ fn all_cases(vendor: Vendor, kernel: &'static str) {
     assert!(problems.is_empty(), "{} {kernel}:\n{}", vendor.name(), problems.join("\n"));
 }
 
-fn boot(vendor: Vendor, kernel: &'static str) -> Result<Rig> {
+fn boot(vendor: Vendor, kernel: &'static str, few: Option<u32>) -> Result<Rig> {
     // Bochs is some ten times slower than QEMU.
     let count = match vendor {
         Vendor::Svm => 1000,
         Vendor::Vmx => 500,
     };
-    let script = format!("count={count}\n{}", include_str!("../rigs/cases.sh"));
+    let mut script = format!("count={count}\n{}", include_str!("../../rigs/cases.sh"));
+    if let Some(few) = few {
+        script += &format!("few={few}\n{}", include_str!("../../rigs/situations.sh"));
+    }
     let output = rig::run(vendor, kernel, &kvmscope(Profile::Release)?, &script)?;
     Ok(Rig { vendor, kernel, output })
 }
@@ -86,7 +94,7 @@ impl Rig {
     }
 
     /// What the vendor calls the exit that an OUT makes.
-    fn io_exit(&self) -> &'static str {
+    pub(crate) fn io_exit(&self) -> &'static str {
         match self.vendor {
             Vendor::Svm => "IO",
             Vendor::Vmx => "IO_INSTRUCTION",
@@ -98,7 +106,7 @@ impl Rig {
     }
 
     /// What holds for every case in which the report's command is the guest.
-    fn exact(&self, case: &str) -> Result<(Report, Guest, Problems)> {
+    pub(crate) fn exact(&self, case: &str) -> Result<(Report, Guest, Problems)> {
         let report = self.report(case)?;
         let guest = self.guest(case)?;
         let mut problems = check::sound(&report);

@@ -1,0 +1,31 @@
+# What tests/tests/rig/situations.rs looks at, after cases.sh in the same boot: where time goes, and what exits are about.
+# $few (a number that this rig makes in a second or two) is put before this text.
+halt_poll=/sys/module/kvm/parameters/halt_poll_ns
+
+# More keys than the kernel's table has places, and then one page again and again.
+watched spread --out $((few * 100)) --spread-ports 300
+watched page --same-page $((few * 10))
+
+# Halts that sleep, because polling is off; then halts that are shorter than KVM polls.
+echo 0 >$halt_poll
+watched halt --halt "$few" --halt-us 20000
+echo 100000000 >$halt_poll
+watched poll --halt $((few * 2)) --halt-us 3000
+echo 200000 >$halt_poll
+
+# In the guest, in a VMM that sleeps, in a VMM that computes.
+watched spin --cpuid 1 --spin-us 400000
+watched asleep --out "$few" --vmm-sleep-us 5000
+watched busy --out "$few" --vmm-spin-us 5000
+
+# On one CPU with a busy neighbour; who that was; and beside an I/O thread.
+options='--probes all'
+watched starved --cpuid 1 --spin-us 400000 --pin 0 --neighbour 0
+options=
+watched io --cpuid 1 --spin-us 300000 --io-thread-us 200000
+
+# Slow exits, and others that are not.
+options='--outlier 2ms'
+watched slow --out 20 --cpuid 200 --vmm-sleep-us 5000
+options=
+watched stuck --out 2 --stuck 3
