@@ -35,7 +35,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         ));
     }
     let screen = watch::prepare(&options.screen)?;
-    let _symbols = options.common.guest_symbols()?;
+    let symbols = options.common.guest_symbols()?;
     let vm = options.common.vm.as_deref();
     let history = options.screen.history;
     let why = if options.synthetic {
@@ -47,7 +47,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
                 if options.common.verbose {
                     super::report::tell(&session, true);
                 }
-                let result = watch::show(Box::new(live), session, &screen, history, vm);
+                let result = watch::show(Box::new(live), session, &screen, history, vm, symbols);
                 if let Some(said) = guest.end() {
                     eprintln!("kvmscope: the demo's guest had ended before: {said}");
                 }
@@ -61,7 +61,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         synth::Synth::new(synth::plan::Plan::noisy_host(), 1, begin, &why, &real_command())
             .interval(options.common.interval);
     let session = source.session().clone();
-    watch::show(Box::new(source), session, &screen, history, vm)?;
+    watch::show(Box::new(source), session, &screen, history, vm, symbols)?;
     if !options.synthetic {
         eprintln!("kvmscope: these numbers were invented: {why}");
         eprintln!("kvmscope: for real ones: {}", real_command());

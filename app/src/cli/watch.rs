@@ -6,6 +6,7 @@ use crate::{
     model::session::Session,
     source::{Feed, Source, live::plan::Family},
     state::{Action, Limits, State},
+    symbols::GuestSymbols,
     term,
     ui::glyph,
 };
@@ -29,7 +30,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         return super::report::print(&config::print_default());
     }
     let screen = prepare(&options.screen)?;
-    let _symbols = options.common.guest_symbols()?;
+    let symbols = options.common.guest_symbols()?;
     let live = crate::source::live::Live::open(options.common.live(&Family::WATCHED)?)?;
     let session = live.session().clone();
     super::report::refuse_nothing_attached(&session)?;
@@ -37,7 +38,8 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         // Before the screen is taken; it is there again after it was given back.
         super::report::tell(&session, true);
     }
-    show(Box::new(live), session, &screen, options.screen.history, options.common.vm.as_deref())
+    let vm = options.common.vm.as_deref();
+    show(Box::new(live), session, &screen, options.screen.history, vm, symbols)
 }
 
 /// Reads the configuration and looks for a terminal, before anything is attached.
@@ -70,12 +72,14 @@ pub fn show(
     options: &term::Options,
     history_minutes: u32,
     vm: Option<&str>,
+    symbols: GuestSymbols,
 ) -> Result<(), Failure> {
     let limits = Limits {
         history: Duration::from_secs(60 * u64::from(history_minutes)),
         ..Limits::default()
     };
     let mut state = State::new(session, limits);
+    state.set_symbols(symbols);
     if let Some(name) = vm {
         // Quotes keep signs of the filter's own in a name together; it has no way to quote a quote.
         state.act(Action::FilterEdit(format!("name=\"{name}\"")));

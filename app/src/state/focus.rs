@@ -79,6 +79,13 @@ impl Focus {
         &self.keys
     }
 
+    /// The keys of a reason in the last tick of the window, and the reason's exits in it; `None`
+    /// where there are none.
+    pub fn last(&self, reason: Reason) -> Option<(&KeySums, u64)> {
+        let slice = self.slices.back().filter(|slice| !slice.keys.is_empty())?;
+        Some((&slice.keys, Self::cell(slice, reason).map_or(0, |cell| cell.count)))
+    }
+
     /// The last outlier of the window.
     pub fn outlier(&self) -> Option<&Outlier> {
         self.slices.iter().rev().find_map(|slice| slice.outlier.as_ref())
@@ -129,7 +136,7 @@ impl Focus {
             window.add(cell);
         }
         let stats: Stats = window.stats();
-        let sums = now.sums(who);
+        let sums = now.sums_with_keys(who, Some(reason));
         Detail {
             who,
             label: now.label(who),

@@ -13,9 +13,10 @@ use super::fields::{Field, Row};
 use super::nav::RowId;
 use super::rows::Open;
 use super::value::{self, Value};
-use crate::model::detail::{KeyClass, KeyId, Outlier};
+use crate::model::detail::{KeyClass, KeyId, KeyTick, Outlier};
 use crate::model::ids::{Reason, VcpuKey};
 use crate::model::session::{Origin, Session};
+use crate::symbols::half;
 use crate::trace::{keys as tables, qualification};
 use kvmscope_shared::detail::{FINE_SETS, THING_SETS, WAYS};
 use std::borrow::Cow;
@@ -28,10 +29,10 @@ pub const FINE: usize = FINE_SETS * WAYS;
 /// Up to so many vCPUs pages and instruction pointers count as top keys too; of more it takes long.
 pub(super) const FEW: usize = 64;
 
-/// Names guest code. What stands behind it reads symbol files.
-pub trait Symbols: std::fmt::Debug + Send {
-    /// "function+0x1c" for an instruction pointer of a VM; `None` where nothing is known.
-    fn describe(&self, vm_name: &str, rip: u64) -> Option<String>;
+/// The instruction pointers among keys: address, reason, how often.
+pub(super) fn code(keys: &[KeyTick]) -> impl Iterator<Item = (u64, Reason, u64)> {
+    let code = keys.iter().filter(|key| key.id.class == KeyClass::Rip);
+    code.filter_map(|key| Some((key.id.value?, key.id.reason?, key.count)))
 }
 
 /// Who answered.
@@ -153,11 +154,7 @@ pub struct RipRow {
 impl RipRow {
     /// Which half of the address space: on x86-64 kernels live in the upper one.
     pub fn half(&self) -> &'static str {
-        match self.rip {
-            Some(rip) if rip >> 63 == 1 => "kernel",
-            Some(_) => "user",
-            None => "",
-        }
+        self.rip.map_or("", |rip| half(rip).word())
     }
 
     /// Its number, or "other" and what that is.

@@ -51,6 +51,7 @@ use crate::model::detail::OutlierLimits;
 use crate::model::session::Session;
 use crate::model::tick::Tick;
 use crate::source::Msg;
+use crate::symbols::GuestSymbols;
 use baseline::Baseline;
 use columns::Columns;
 use entities::Entities;
@@ -132,6 +133,8 @@ pub struct State {
     /// What was read from the kept ticks for the views; slides along with time.
     focus: RefCell<Focus>,
     baseline: RefCell<Baseline>,
+    /// Names of guest code.
+    symbols: GuestSymbols,
     /// The last seconds of everyone, for findings.
     recent: RefCell<Recent>,
     /// Where the time of someone went, tick by tick.
@@ -141,7 +144,6 @@ pub struct State {
     outlier_limits: OutlierLimits,
     thresholds: Thresholds,
     families: Asked,
-    symbols: Option<Box<dyn keys::Symbols>>,
 }
 
 /// Reason columns before the screen says how many it has room for.
@@ -166,18 +168,18 @@ impl State {
             views: Views::default(),
             focus: RefCell::default(),
             baseline: RefCell::default(),
+            symbols: GuestSymbols::default(),
             recent: RefCell::default(),
             parts: RefCell::default(),
             slow: Slow::default(),
             outlier_limits: OutlierLimits::default(),
             thresholds: Thresholds::default(),
-            symbols: None,
         }
     }
 
     /// Names guest code from now on.
-    pub fn set_symbols(&mut self, symbols: impl keys::Symbols + 'static) {
-        self.symbols = Some(Box::new(symbols));
+    pub fn set_symbols(&mut self, symbols: GuestSymbols) {
+        self.symbols = symbols;
         self.changed();
     }
 
@@ -217,6 +219,7 @@ impl State {
             let dur_ns = part.dur_ns;
             Some((part.vcpus.into_iter().next()?, dur_ns))
         });
+        self.learn(&tick);
         self.slow.push(place, &tick);
         self.moments.push(tick);
         self.slow.forget(self.moments.oldest());
@@ -224,6 +227,20 @@ impl State {
             let vms = &self.entities.vms;
             self.nav.retain(|vm| vms.contains_key(&vm));
             self.columns.retain(|scope, _| scope.vm().is_none_or(|vm| vms.contains_key(&vm)));
+        }
+    }
+
+    /// Where a guest exits tells where its kernel is.
+    fn learn(&mut self, tick: &Tick) {
+        if self.symbols.is_empty() {
+            return;
+        }
+        for vm in self.entities.vms.values() {
+            let mine = tick.vcpus.iter().filter(|vcpu| vcpu.key.vm == vm.info.id);
+            let exits: Vec<_> = mine.flat_map(|vcpu| keys::code(&vcpu.keys)).collect();
+            if !exits.is_empty() {
+                self.symbols.learn(&vm.info.name, &exits);
+            }
         }
     }
 

@@ -46,7 +46,7 @@ pub(super) struct Sums {
     pub wall_ns: u64,
     /// Since when an exit of a reason is open, the oldest; ns of the probes' clock.
     pub open: BTreeMap<Reason, u64>,
-    /// What exits were about; of many vCPUs without pages and instruction pointers.
+    /// What exits were about, where that was asked for.
     pub keys: KeySums,
 }
 
@@ -260,22 +260,31 @@ impl<'a> Now<'a> {
     /// The displayed tick's cells of someone, added up by reason.
     pub fn sums(&self, who: Who) -> Sums {
         let mut sums = Sums { dur_ns: self.tick().dur_ns, ..Sums::default() };
-        let vcpus = self.of(who);
-        let few = vcpus.len() <= keys::FEW;
-        for seen in vcpus {
+        for seen in self.of(who) {
             sums.wall_ns = sums.wall_ns.saturating_add(seen.wall_ns);
             if let Some(measured) = seen.measured {
                 sums.dur_ns = seen.dur_ns;
                 for cell in &measured.cells {
                     sums.reasons.entry(cell.reason).or_default().add(cell);
                 }
-                sums.keys.add_some(&measured.keys, few);
             }
             let open = self.doing(&seen).filter(|_| seen.ended_ns.is_none());
             if let Some((.., Some(open))) = open {
                 let oldest = sums.open.entry(open.reason).or_insert(open.begun_ns);
                 *oldest = (*oldest).min(open.begun_ns);
             }
+        }
+        sums
+    }
+
+    /// As [`Self::sums`], with what the exits of one reason or of all were about; then of many
+    /// vCPUs without pages and instruction pointers.
+    pub fn sums_with_keys(&self, who: Who, only: Option<Reason>) -> Sums {
+        let mut sums = self.sums(who);
+        let vcpus = self.of(who);
+        let fine = only.is_some() || vcpus.len() <= keys::FEW;
+        for measured in vcpus.into_iter().filter_map(|seen| seen.measured) {
+            sums.keys.add_some(&measured.keys, only, fine);
         }
         sums
     }
@@ -290,7 +299,8 @@ impl<'a> Now<'a> {
         self.of(who).into_iter().filter_map(open).max_by_key(|(_, open)| open.age_ns)
     }
 
-    /// The displayed tick's keys of a reason, its length (ns), and the reason's exits in it.
+    /// The last known keys of a reason, the length (ns) of the tick that they are of, and the
+    /// reason's exits in it.
     pub fn keys(&self, who: Who, reason: Reason) -> (KeySums, u64, u64) {
         let (mut sums, mut dur_ns, mut exits) = (KeySums::default(), self.tick().dur_ns, 0u64);
         for seen in self.of(who) {

@@ -60,7 +60,7 @@ impl State {
                 return Table::default();
             };
             let window = self.look(who, None).sums();
-            let sums = now.sums(who);
+            let sums = now.sums_with_keys(who, None);
             // An exit may be open since before the window, and nothing else be known of its reason.
             let now_keys = sums.reasons.keys().chain(sums.open.keys());
             let mut reasons: Vec<Reason> = window.keys().chain(now_keys).copied().collect();
@@ -90,6 +90,12 @@ impl State {
         &self.keys().told
     }
 
+    /// What is known of the symbols of this level's guest, in a sentence; `None` where there are
+    /// none.
+    pub fn symbols_note(&self) -> Option<&str> {
+        self.keys().note.as_deref()
+    }
+
     /// Whether the probes that tell keys are attached; what is shown says why it lacks them.
     pub fn key_watch(&self) -> Watch {
         keys::watch(&self.session, self.ended.is_some())
@@ -104,13 +110,20 @@ impl State {
             return None;
         };
         let focus = self.look(who, Some(reason));
-        let (sums, dur_ns, exits) = now.keys(who, reason);
-        let tables = keys::Tables { reason, now: &sums, window: focus.keys(), exits, dur_ns };
+        // Who is gone has done nothing in the displayed tick, and is shown by the last one.
+        let gone = focus.last(reason).is_none().then(|| now.keys(who, reason));
+        let (sums, dur_ns, exits) = match (focus.last(reason), &gone) {
+            (Some((sums, exits)), _) => (sums, now.tick().dur_ns, exits),
+            (None, Some((sums, dur_ns, exits))) => (sums, *dur_ns, *exits),
+            (None, None) => return None,
+        };
+        let window = if focus.keys().is_empty() { sums } else { focus.keys() };
+        let tables = keys::Tables { reason, now: sums, window, exits, dur_ns };
         let mut rows = Table::new(tables.keys(), self.level());
         // Whatever the order: it is no key.
         rows.rows.sort_by_key(KeyRow::is_other);
         let name = now.name(who.vm());
-        let symbol = |rip| self.symbols.as_ref()?.describe(&name, rip);
+        let symbol = |rip| self.symbols.describe(&name, rip);
         let open = now.open_exit(who, reason);
         let open = open.map(|(key, open)| Told::open(key, &open, reason));
         let outlier = focus.outlier().map(|outlier| Told::outlier(outlier, &self.session));
@@ -118,7 +131,8 @@ impl State {
         for told in &mut told {
             told.symbol = symbol(told.rip);
         }
-        Some(Keys { rows, rips: tables.rips(symbol), told })
+        let note = self.symbols.note(&name);
+        Some(Keys { rows, rips: tables.rips(symbol), told, note })
     }
 
     /// The window of someone, read as far as it was not read before.

@@ -34,6 +34,7 @@ pub(super) struct Keys {
     pub rows: Table<KeyRow>,
     pub rips: Vec<RipRow>,
     pub told: Vec<Told>,
+    pub note: Option<String>,
 }
 
 /// The rows of a level as shown.

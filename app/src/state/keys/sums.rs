@@ -127,11 +127,22 @@ impl KeySums {
         }
     }
 
-    /// The same; pages and instruction pointers only where there is time for them.
-    pub fn add_some(&mut self, keys: &[KeyTick], fine: bool) {
-        for key in keys.iter().filter(|key| fine || !is_fine(key.id.class)) {
-            self.add(std::slice::from_ref(key));
+    /// The same, of one reason or of all; pages and instruction pointers only where there is time
+    /// for them.
+    pub fn add_some(&mut self, keys: &[KeyTick], only: Option<Reason>, fine: bool) {
+        let wanted = |key: &&KeyTick| {
+            key.id.value.is_some()
+                && (fine || !is_fine(key.id.class))
+                && only.is_none_or(|reason| belongs(key, reason))
+        };
+        for key in keys.iter().filter(wanted) {
+            self.0.entry(key.id).or_default().add(&KeySum::of(key));
         }
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Takes back what [`Self::merge`] added.

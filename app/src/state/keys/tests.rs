@@ -214,6 +214,17 @@ fn the_window_slides_and_time_goes_back() {
 }
 
 #[test]
+fn what_is_gone_keeps_its_last_keys() {
+    let keys = [key(WRITE, KeyClass::MsrWrite, 0x6e0, 5)];
+    let mut ticks = vec![tick(1, vec![with_keys(0, &[(WRITE, 10)], &keys)])];
+    ticks.extend((2..=5).map(|seq| tick(seq, Vec::new())));
+    ticks[1].life = vec![crate::model::tick::Life::VmGone(VmId(1), SECOND + 1)];
+    let mut state = state(2, ticks);
+    open(&mut state, 1, WRITE);
+    assert_eq!(shown(&state), [("0x6e0".to_owned(), 5.0, Some(0.5))]);
+}
+
+#[test]
 fn without_detail_there_is_nothing_and_a_word_why() {
     let mut state = state(3, vec![tick(1, vec![with_keys(0, &[(WRITE, 10)], &[])])]);
     open(&mut state, 1, WRITE);
@@ -257,23 +268,19 @@ fn the_last_outlier_is_told_in_words() {
     assert!(told.about.as_deref().is_some_and(|about| about.starts_with("0x608")));
 }
 
-#[derive(Debug)]
-struct Table;
-
-impl Symbols for Table {
-    fn describe(&self, vm_name: &str, rip: u64) -> Option<String> {
-        (vm_name == "a" && rip == 0x1000).then(|| "spin+0x4".to_owned())
-    }
-}
-
 #[test]
 fn guest_code_has_its_symbol() {
-    let rips = [key(PORT, KeyClass::Rip, 0x1000, 2), key(PORT, KeyClass::Rip, 0x2000, 1)];
+    let rips = [key(PORT, KeyClass::Rip, 0x1004, 2), key(PORT, KeyClass::Rip, 0x10, 1)];
     let mut state = state(3, vec![tick(1, vec![with_keys(0, &[(PORT, 3)], &rips)])]);
-    state.set_symbols(Table);
+    let table =
+        crate::symbols::Table::from_bytes(b"0000000000001000 T spin\n0000000000001100 T end\n");
+    let mut symbols = crate::symbols::GuestSymbols::default();
+    symbols.insert("a", table.expect("reads"), None);
+    state.set_symbols(symbols);
     open(&mut state, 1, PORT);
     let symbols: Vec<_> = state.rip_rows().iter().map(|row| row.symbol.as_deref()).collect();
     assert_eq!(symbols, [Some("spin+0x4"), None]);
+    assert!(state.symbols_note().is_some_and(|note| note.starts_with("symbols at offset")));
 }
 
 #[test]

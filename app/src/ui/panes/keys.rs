@@ -85,30 +85,43 @@ pub fn draw(buf: &mut Buffer, area: Rect, state: &State, view: &mut View) {
     }
 }
 
-/// Why there are no keys, or not all of them: lines of at most this width.
+/// Why there are no keys, or not all of them, or no symbols: lines of at most this width.
 fn why(state: &State, width: u16, look: &Look) -> Vec<String> {
+    let room = usize::from(width.saturating_sub(2)).max(20);
+    let wrapped = |text: String| {
+        let mut lines = format::wrap(&look.name(&text), room, look.glyphs.ellipsis);
+        lines.truncate(2);
+        lines
+    };
+    no_keys(state, look).into_iter().chain(no_symbols(state)).flat_map(wrapped).collect()
+}
+
+fn no_keys(state: &State, look: &Look) -> Option<String> {
     let keys = !state.key_rows().is_empty();
     let any = keys || !state.rip_rows().is_empty();
-    let text = match state.key_watch() {
+    Some(match state.key_watch() {
         _ if state.hidden() > 0 && !keys => "no key matches the filter".to_owned(),
         Watch::Partly(missing) => {
             let lacks: Vec<String> =
                 missing.iter().map(|(hook, why)| format!("{hook}: {why}")).collect();
             format!("without {}", lacks.join("; "))
         }
-        _ if keys => return Vec::new(),
+        _ if keys => return None,
         Watch::On if any => "no MSR, port or address belongs to these exits".to_owned(),
         Watch::On => "what these exits are about is not known yet".to_owned(),
         Watch::Attaching => {
             format!("attaching the probes that tell what exits are about{}", look.glyphs.ellipsis)
         }
-        Watch::Off(_) if any => return Vec::new(),
+        Watch::Off(_) if any => return None,
         Watch::Off(why) => format!("what exits are about is not measured: {why}"),
-    };
-    let room = usize::from(width.saturating_sub(2)).max(20);
-    let mut lines = format::wrap(&look.name(&text), room, look.glyphs.ellipsis);
-    lines.truncate(2);
-    lines
+    })
+}
+
+/// Symbols were given and name nothing.
+fn no_symbols(state: &State) -> Option<String> {
+    let rips = state.rip_rows();
+    let unnamed = !rips.is_empty() && rips.iter().all(|rip| rip.symbol.is_none());
+    state.symbols_note().filter(|_| unnamed).map(str::to_owned)
 }
 
 /// The table of guest code.

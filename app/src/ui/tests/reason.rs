@@ -56,6 +56,27 @@ fn guest_code_where_nothing_else_is_known() {
     insta::assert_snapshot!("keys_none_120x40", desk.shot());
 }
 
+/// Symbols of a kernel that is where it was linked to.
+fn symbols(offset: Option<i64>) -> crate::symbols::GuestSymbols {
+    let text = "ffffffff8106fe80 T native_write_msr\nffffffff81a00b00 T do_idle\n\
+                ffffffff81b00000 T _etext\n";
+    let table = crate::symbols::Table::from_bytes(text.as_bytes()).expect("reads");
+    let mut symbols = crate::symbols::GuestSymbols::default();
+    symbols.insert("web-7", table, offset.map(crate::symbols::Offset));
+    symbols
+}
+
+#[test]
+fn guest_code_by_name() {
+    let mut desk = desk((80, 24));
+    desk.state.set_symbols(symbols(Some(0)));
+    open(&mut desk, VCPU, "MSR_WRITE");
+    insta::assert_snapshot!("keys_symbols_80x24", desk.shot());
+    desk.state.set_symbols(symbols(None));
+    let screen = desk.glyphs();
+    assert!(screen.contains("symbols wait for exits"), "{screen}");
+}
+
 #[test]
 fn reasons_say_what_they_are_about() {
     for size in SIZES {
