@@ -15,8 +15,10 @@ use std::{
     io,
 };
 
-/// Most threads read in one tick.
-const MAX_READ: usize = 256;
+/// About as many files are read in one tick: those of one more VM are begun while there is room.
+const MAX_FILES: usize = 512;
+/// Most threads read of one VM, apart from those that run vCPUs.
+const MAX_THREADS: usize = 256;
 /// Busiest threads that are named.
 const NAMED: usize = 5;
 
@@ -84,19 +86,17 @@ impl Beside {
         let after = there.range(self.turn..).filter(|(id, _)| **id > self.turn);
         let in_turn: Vec<&Process> =
             after.chain(there.range(..=self.turn)).map(|(_, process)| *process).collect();
-        let (mut left, mut ticks) = (MAX_READ, Vec::new());
+        let (mut left, mut ticks) = (MAX_FILES, Vec::new());
         for process in in_turn {
             let mut others = tasks.threads(process.tgid);
             others.retain(|tid| !process.vcpus.contains(tid));
-            others.truncate(MAX_READ);
-            // Each vCPU's thread has its group looked up.
-            let reads = (others.len() + process.vcpus.len()).min(MAX_READ);
-            if reads > left {
+            others.truncate(MAX_THREADS);
+            if left < MAX_FILES && others.len() + process.vcpus.len() > left {
                 break;
             }
-            left -= reads;
             self.turn = process.id;
-            let throttled_ns = self.throttled(process, tasks);
+            let (throttled_ns, files) = self.throttled(process, tasks);
+            left = left.saturating_sub(others.len() + files);
             let Some(known) = self.vms.get_mut(&process.id) else { continue };
             ticks.extend(known.look(process, &others, throttled_ns, now_ns, tasks));
         }
@@ -109,27 +109,32 @@ impl Beside {
         std::mem::take(&mut self.notices)
     }
 
-    fn throttled(&mut self, process: &Process, tasks: &mut dyn Tasks) -> Option<u64> {
+    /// Throttled time of a VM since its last look, ns, and how many files told.
+    fn throttled(&mut self, process: &Process, tasks: &mut dyn Tasks) -> (Option<u64>, usize) {
         let Self { vms, mount, notices, .. } = self;
-        let mount = mount.get_or_insert_with(|| find_mount(tasks, notices)).as_ref()?;
-        let known = vms.get_mut(&process.id)?;
+        let mount = mount.get_or_insert_with(|| find_mount(tasks, notices));
+        let (Some(mount), Some(known)) = (mount, vms.get_mut(&process.id)) else {
+            return (None, 0);
+        };
+        let mut files = 0;
+        let mut read = |path: &str| {
+            files += 1;
+            tasks.text(path)
+        };
         let mut groups = BTreeSet::new();
-        for tid in std::iter::once(&process.tgid).chain(&process.vcpus).take(MAX_READ) {
+        for tid in std::iter::once(&process.tgid).chain(&process.vcpus).take(MAX_THREADS) {
             // A thread that has ended is in no group.
-            let Ok(text) = tasks.text(&format!("/proc/{tid}/cgroup")) else { continue };
+            let Ok(text) = read(&format!("/proc/{tid}/cgroup")) else { continue };
             groups.extend(group_of(&text, mount.version).map(str::to_owned));
         }
-        match known.throttle.look(mount, &groups, |path| tasks.text(path)) {
-            Ok(throttled) => throttled,
-            Err(e) => {
-                let sentence = format!(
-                    "Whether a CPU quota stops a VM cannot be told: its cgroup below {} cannot be read ({e}).",
-                    mount.point
-                );
-                notices.push(sentence);
-                None
-            }
-        }
+        let throttled = known.throttle.look(mount, &groups, read).unwrap_or_else(|e| {
+            notices.push(format!(
+                "Whether a CPU quota stops a VM cannot be told: its cgroup below {} cannot be read ({e}).",
+                mount.point
+            ));
+            None
+        });
+        (throttled, files)
     }
 }
 
