@@ -19,7 +19,7 @@ use kvmscope_shared::{
     cell::{CELLS_PER_CHUNK, Cell},
     column::ISA_VMX,
     conf::Control,
-    detail::Detail,
+    detail::{Detail, class},
     hist::bucket_of,
     slot::{KIND_EXIT, Slot, life, phase},
 };
@@ -107,6 +107,21 @@ impl Plain {
     }
 }
 
+impl Plain {
+    /// Those exits were each about the one MSR of their reason.
+    fn note(&mut self, one_in: u32) {
+        for index in (1..self.slots.len()).step_by(one_in as usize) {
+            for code in 0..REASONS {
+                let key = &mut self.details[index].keys[code as usize];
+                (key.class, key.value, key.generation) = (class::MSR_WRITE, u64::from(code), 1);
+                key.cell = index as u32 * CELLS_PER_CHUNK + code;
+                (key.count, key.timed) = (key.count + 6, key.timed + 6);
+                key.total_ns += 900 * 63;
+            }
+        }
+    }
+}
+
 impl Memory for Plain {
     fn slots(&self) -> u32 {
         self.slots.len() as u32
@@ -185,6 +200,19 @@ fn read(bencher: Bencher<'_, '_>, (vcpus, one_in): (u32, u32)) {
         // Making the numbers is a small part of what is timed.
         plain.work(one_in);
         let moment = Moment { now_ns: plain.round * SECOND, ..Moment::default() };
+        reader.tick(&mut plain, &mut Plainly, moment)
+    });
+}
+
+/// Reading with details on: each reason about one key.
+#[divan::bench(args = HOSTS, sample_count = 20)]
+fn read_details(bencher: Bencher<'_, '_>, (vcpus, one_in): (u32, u32)) {
+    let (mut plain, mut reader) = settled(vcpus, one_in);
+    bencher.bench_local(|| {
+        plain.work(one_in);
+        plain.note(one_in);
+        let detail = true;
+        let moment = Moment { now_ns: plain.round * SECOND, detail, ..Moment::default() };
         reader.tick(&mut plain, &mut Plainly, moment)
     });
 }

@@ -6,9 +6,12 @@
 #![no_main]
 #![feature(asm_experimental_arch)]
 
+mod detail;
 mod exit;
 mod facts;
+mod hooks;
 mod maps;
+mod outlier;
 mod record;
 mod sched;
 mod slots;

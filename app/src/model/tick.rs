@@ -166,6 +166,14 @@ impl PhaseTimes {
         self.0.iter().copied().fold(0, u64::saturating_add)
     }
 
+    /// Moves at most `most` ns from one phase to another; answers how much there was to move.
+    pub fn shift(&mut self, from: Phase, to: Phase, most: u64) -> u64 {
+        let moved = most.min(self.get(from));
+        self.0[from as usize] -= moved;
+        self.0[to as usize] = self.get(to).saturating_add(moved);
+        moved
+    }
+
     /// Adds another interval's times.
     pub fn add(&mut self, other: &Self) {
         for (mine, theirs) in self.0.iter_mut().zip(other.0) {

@@ -5,6 +5,7 @@
 //!
 //! [`Origin::Synthetic`]: crate::model::session::Origin::Synthetic
 
+mod details;
 mod make;
 mod names;
 pub mod plan;
@@ -142,6 +143,10 @@ fn session((started_ns, started_unix_ns): (u64, u64), why: &str, command: &str) 
             probe("kvm:kvm_entry", "exit"),
             probe("kvm:kvm_userspace_exit", "userspace"),
             probe("sched:sched_switch", "sched"),
+            probe("kvm:kvm_vcpu_wakeup", "halt-poll"),
+            probe("kvm:kvm_pio", "detail"),
+            probe("kvm:kvm_msr", "detail"),
+            probe("kvm:kvm_page_fault", "detail"),
         ],
         notices: Vec::new(),
         started_ns,
@@ -153,7 +158,10 @@ fn session((started_ns, started_unix_ns): (u64, u64), why: &str, command: &str) 
 mod tests {
     use super::*;
     use crate::model::codec;
-    use crate::model::tick::Tick;
+    use crate::model::detail::KeyClass;
+    use crate::model::ids::{Isa, Reason};
+    use crate::model::tick::{Phase, Tick};
+    use crate::model::totals::Totals;
     use crate::source::Feed;
 
     fn synth(seed: u64) -> Synth {
@@ -181,6 +189,8 @@ mod tests {
             assert_eq!(codec::decode(&bytes).as_ref(), Ok(tick));
             for vcpu in &tick.vcpus {
                 assert_eq!(vcpu.time.sum(), tick.dur_ns, "{:?}", vcpu.key);
+                let ran: u64 = vcpu.culprits.iter().map(|culprit| culprit.ns).sum();
+                assert!(ran <= vcpu.time.get(Phase::Preempted), "{:?}", vcpu.culprits);
                 for cell in &vcpu.cells {
                     let timed = cell.timed();
                     let what = format!("{:?} {cell:?}", vcpu.key);
@@ -190,6 +200,52 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// What exits of a reason were about comes to as many exits as there were, class by class.
+    #[test]
+    fn keys_and_others_add_up_to_the_exits() {
+        let mut met = std::collections::BTreeSet::new();
+        for vcpu in ticks(1, 30).iter().flat_map(|tick| &tick.vcpus) {
+            assert!(vcpu.keys.is_sorted_by(|a, b| a.id < b.id));
+            let mut left: std::collections::BTreeMap<KeyClass, u64> = Default::default();
+            for key in &vcpu.keys {
+                met.insert((key.id.class, key.id.value.is_none()));
+                let wall_ns = key.total_ns + key.off_ns + key.vmm_ns;
+                assert!(key.id.value.is_none() || wall_ns <= key.max_ns * key.timed, "{key:?}");
+                *left.entry(key.id.class).or_default() += key.count;
+            }
+            let exits = |code: u32| {
+                let cells =
+                    vcpu.cells.iter().filter(|cell| cell.reason == Reason::exit(Isa::Vmx, code));
+                cells.map(|cell| cell.count).sum::<u64>()
+            };
+            let of = |class| left.get(&class).copied().unwrap_or(0);
+            assert_eq!(of(KeyClass::MsrWrite), exits(32));
+            assert_eq!(of(KeyClass::PortIn), exits(30));
+            assert_eq!(of(KeyClass::Page), exits(48));
+            assert_eq!(of(KeyClass::Vector), exits(1));
+        }
+        assert!(met.contains(&(KeyClass::Page, true)) && met.contains(&(KeyClass::Rip, false)));
+    }
+
+    #[test]
+    fn every_part_of_time_and_every_detail_occurs() {
+        let mut totals = Totals::default();
+        ticks(1, 60).iter().for_each(|tick| totals.apply(tick));
+        let vcpus: Vec<_> = totals.vms.values().flat_map(|vm| vm.vcpus.values()).collect();
+        for phase in Phase::ALL {
+            let rare = matches!(phase, Phase::Unknown | Phase::VmmBlocked);
+            assert!(rare || vcpus.iter().any(|vcpu| vcpu.time.get(phase) > 0), "{phase:?}");
+        }
+        assert!(vcpus.iter().any(|vcpu| vcpu.halts.polled > 0 && vcpu.halts.waited > 0));
+        assert!(vcpus.iter().any(|vcpu| vcpu.culprits.iter().any(|culprit| culprit.vm.is_some())));
+        assert!(!totals.outliers.is_empty());
+        assert!(totals.outliers.iter().any(|slow| slow.by.is_some() && slow.wait_ns > 0));
+        let beside: Vec<_> = totals.vms.values().filter_map(|vm| vm.beside.as_ref()).collect();
+        assert_eq!(beside.len(), totals.vms.len());
+        assert!(beside.iter().any(|vm| vm.throttled_ns.is_some_and(|ns| ns > 0)));
+        assert!(beside.iter().any(|vm| vm.throttled_ns.is_none()));
     }
 
     #[test]

@@ -30,6 +30,11 @@ pub trait Names {
     fn alive(&mut self, tgid: u32, start_ns: u64) -> bool;
     /// The vCPU that a thread's name tells, if it does.
     fn vcpu_of_thread(&self, thread: &str) -> Option<u32>;
+    /// How long a thread has waited for a CPU since it began, ns: preempted or just woken up
+    /// (`run_delay`). `None` where the kernel does not tell, or the thread ended.
+    fn run_delay(&mut self, _tid: u32) -> Option<u64> {
+        None
+    }
 }
 
 /// (tgid, start, kvm): what makes a VM the same one.
@@ -145,6 +150,18 @@ impl Identities {
         self.vms.get(&key.vm).and_then(|vm| vm.live.get(&key.vcpu)).copied().unwrap_or(0)
     }
 
+    /// VMs that have a thread; of each process the first of them.
+    pub fn live(&self) -> impl Iterator<Item = &VmInfo> {
+        let mut processes = BTreeSet::new();
+        let live = self.vms.values().filter(|vm| !vm.gone && !vm.live.is_empty());
+        live.filter(move |vm| processes.insert((vm.key.tgid, vm.key.start_ns))).map(|vm| &vm.info)
+    }
+
+    /// The process of a VM.
+    pub fn pid_of(&self, vm: VmId) -> Option<u32> {
+        self.vms.get(&vm).map(|vm| vm.info.pid)
+    }
+
     /// Whether any VM has a thread.
     pub fn any_live(&self) -> bool {
         self.vms.values().any(|vm| !vm.live.is_empty())
@@ -218,6 +235,8 @@ pub(crate) mod tests {
     #[derive(Default)]
     pub(crate) struct TestNames {
         pub(crate) dead: BTreeSet<u32>,
+        /// By thread.
+        pub(crate) delays: BTreeMap<u32, u64>,
     }
 
     impl Names for TestNames {
@@ -231,6 +250,10 @@ pub(crate) mod tests {
 
         fn vcpu_of_thread(&self, thread: &str) -> Option<u32> {
             thread.strip_prefix("vcpu")?.parse().ok()
+        }
+
+        fn run_delay(&mut self, tid: u32) -> Option<u64> {
+            self.delays.get(&tid).copied()
         }
     }
 
@@ -261,6 +284,18 @@ pub(crate) mod tests {
         assert_ne!(a.vm, b.vm);
         let Life::Vm(info) = &life[0] else { panic!("a VM comes first") };
         assert_eq!(info.nth, 1);
+    }
+
+    #[test]
+    fn of_a_processs_vms_the_first_that_lives_stands_for_it() {
+        let mut who = Identities::default();
+        let (a, _) = enter(&mut who, &slot(7, 100, 0xa, 0));
+        let (b, _) = enter(&mut who, &slot(7, 100, 0xb, 0));
+        let (c, _) = enter(&mut who, &slot(8, 100, 0xc, 0));
+        let live = |who: &Identities| who.live().map(|vm| vm.id).collect::<Vec<_>>();
+        assert_eq!(live(&who), [a.vm, c.vm]);
+        who.leave(a, 5, &mut Vec::new());
+        assert_eq!(live(&who), [b.vm, c.vm]);
     }
 
     #[test]
@@ -314,7 +349,7 @@ pub(crate) mod tests {
         let mut who = Identities::default();
         let (key, _) = enter(&mut who, &slot(7, 100, 1, 0));
         who.leave(key, 10, &mut life);
-        let mut names = TestNames { dead: [7].into() };
+        let mut names = TestNames { dead: [7].into(), ..TestNames::default() };
         who.sweep(11, false, &mut names, &mut life);
         assert_eq!(life.last(), Some(&Life::VmGone(key.vm, 10)));
 

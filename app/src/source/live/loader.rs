@@ -4,7 +4,7 @@ use super::{
     kfunc,
     memory::{Maps, outlier},
     missed::{ProgramStats, program_stats},
-    plan::{How, Plan, Probe},
+    plan::{Family, How, Plan, Probe},
 };
 use crate::model::session::ProbeStatus;
 use aya::{
@@ -85,6 +85,8 @@ impl Attached {
 pub struct Loaded {
     ebpf: Ebpf,
     probes: Vec<Attached>,
+    /// The families that are to be attached.
+    families: Vec<Family>,
     free_slots: Queue<MapData, u32>,
     free_chunks: Queue<MapData, u32>,
     unknown: HashMap<MapData, u64, u32>,
@@ -140,16 +142,32 @@ impl Loaded {
             .iter()
             .map(|probe| Attached { probe: probe.clone(), loaded: 0, program: None, why: None })
             .collect();
-        let loaded =
-            Self { ebpf, probes, free_slots, free_chunks, unknown, outliers, missed_before: 0 };
+        let loaded = Self {
+            ebpf,
+            probes,
+            families: plan.families.clone(),
+            free_slots,
+            free_chunks,
+            unknown,
+            outliers,
+            missed_before: 0,
+        };
         Ok((loaded, maps))
     }
 
-    /// Attaches every probe that is not attached; one that cannot is a reason, not an error.
-    /// `kvm` is whether the kvm module is there.
+    /// Attaches every probe of the families asked for that is not attached; one that cannot is a
+    /// reason, not an error. `kvm` is whether the kvm module is there.
     pub fn attach(&mut self, kvm: bool) {
-        let Self { ebpf, probes, .. } = self;
-        for entry in probes.iter_mut().filter(|entry| entry.program.is_none()) {
+        self.attach_new(kvm, |_| true);
+    }
+
+    fn attach_new(&mut self, kvm: bool, among: impl Fn(Family) -> bool) {
+        let Self { ebpf, probes, families, .. } = self;
+        let wanted = |entry: &&mut Attached| {
+            let family = entry.probe.family;
+            entry.program.is_none() && family.wanted(families) && among(family)
+        };
+        for entry in probes.iter_mut().filter(wanted) {
             if entry.probe.is_kvm() && !kvm {
                 entry.why = Some(
                     "the kvm module is not loaded; this is attached as soon as it is".to_owned(),
@@ -163,22 +181,38 @@ impl Loaded {
             }
         }
         // Loading takes milliseconds, attaching does not: what belongs together begins together.
-        for entry in probes.iter_mut().filter(|entry| entry.program.is_none()) {
+        for entry in probes.iter_mut().filter(wanted) {
             entry.attach(ebpf);
         }
     }
 
-    /// Detaches what pins the kvm module.
-    pub fn detach_kvm(&mut self) {
-        self.missed_before = self.missed();
+    /// Attaches a family, or detaches it; with the families that it brings along. What they counted
+    /// stays.
+    pub fn set_family(&mut self, family: Family, on: bool, kvm: bool) {
+        let before = self.families.clone();
+        self.families.retain(|asked| *asked != family);
+        if on {
+            self.families.push(family);
+        }
+        let now = self.families.clone();
+        self.attach_new(kvm, |family| !family.wanted(&before));
+        let mut missed = 0;
         let Self { ebpf, probes, .. } = self;
-        for entry in probes.iter_mut().filter(|entry| entry.probe.is_kvm()) {
+        for entry in probes.iter_mut().filter(|entry| !entry.probe.family.wanted(&now)) {
+            entry.why = None;
             let Some((name, _)) = entry.program.take() else { continue };
             if let Some(program) = ebpf.program_mut(name) {
+                missed += program.fd().ok().and_then(program_stats).map_or(0, |s| s.missed);
                 // Unloading takes the links with it.
                 let _ = unload(program);
             }
         }
+        self.missed_before += missed;
+    }
+
+    /// Whether a family has a probe attached.
+    pub fn has(&self, family: Family) -> bool {
+        self.probes.iter().any(|entry| entry.probe.family == family && entry.program.is_some())
     }
 
     /// What became of each probe.
@@ -189,6 +223,7 @@ impl Loaded {
             attached: entry.program.is_some(),
             why: match (&entry.program, &entry.why) {
                 (Some(_), _) => None,
+                _ if !entry.probe.family.wanted(&self.families) => Some(entry.probe.family.off()),
                 (None, why) => Some(format!(
                     "{}; {}",
                     why.as_deref().unwrap_or("not attached"),
@@ -392,7 +427,6 @@ fn verdict(log: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::live::plan::Family;
     use aya::sys::SyscallError;
     use aya_obj::VerifierLog;
 

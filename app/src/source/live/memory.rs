@@ -129,16 +129,24 @@ impl Maps {
     pub fn set_details(&mut self, bits: u32) {
         // SAFETY: in bounds; user space alone writes this field.
         unsafe { (&raw mut (*self.control.at(0)).details).write_volatile(bits) }
+        self.set_least();
     }
 
     /// Tells the probes which exits are outliers.
     pub fn set_limits(&mut self, limits: &Limits) {
-        let least = limits.ns.iter().copied().min().unwrap_or(u64::MAX);
-        // SAFETY: in bounds; user space alone writes these fields.
-        unsafe {
-            self.limits.at(0).write_volatile(*limits);
-            (&raw mut (*self.control.at(0)).outlier_ns).write_volatile(least);
-        }
+        // SAFETY: in bounds; user space alone writes it.
+        unsafe { self.limits.at(0).write_volatile(*limits) }
+        self.set_least();
+    }
+
+    /// Which exits are looked at when they end: with details all of them, and else those that may be
+    /// outliers. One comparison for both is what every exit pays.
+    fn set_least(&mut self) {
+        let details = self.control.read(0).details;
+        let least = self.limits.read(0).ns.into_iter().min().unwrap_or(u64::MAX);
+        let least = if details == 0 { least } else { 0 };
+        // SAFETY: in bounds; user space alone writes this field.
+        unsafe { (&raw mut (*self.control.at(0)).outlier_ns).write_volatile(least) }
     }
 }
 

@@ -4,6 +4,7 @@
 //! maps, [`reader`] makes ticks (pure), [`identity`] knows who is who, and this file is the loop.
 
 pub mod btf;
+pub mod cgroup;
 pub mod host;
 pub mod identity;
 pub mod kernel;
@@ -12,8 +13,11 @@ pub mod loader;
 pub mod memory;
 pub mod missed;
 pub mod names;
+pub mod outliers;
 pub mod plan;
 pub mod reader;
+pub mod schedstat;
+pub mod threads;
 pub mod vms;
 
 use super::{Msg, Request, Source};
@@ -27,6 +31,7 @@ use crate::{
     trace,
 };
 use host::{Module, now_ns, unix_ns};
+use kvmscope_shared::conf::detail;
 use loader::{LoadError, Loaded};
 use memory::{Maps, Memory};
 use names::ProcNames;
@@ -37,6 +42,7 @@ use std::{
     sync::mpsc::{Receiver, RecvTimeoutError},
     time::{Duration, Instant},
 };
+use threads::{Beside, ProcTasks};
 use tokio::sync::mpsc::Sender;
 
 /// How often new threads are looked for between ticks, so that a short-lived VM gets its name.
@@ -79,12 +85,21 @@ struct Probes {
     vendor: Option<&'static str>,
 }
 
+impl Probes {
+    /// Whether instruction pointers and vectors are kept.
+    fn keep_details(&mut self, on: bool) {
+        self.maps.set_details(if on { detail::RIP | detail::VECTOR } else { 0 });
+    }
+}
+
 /// The live source, probes attached.
 pub struct Live {
     options: Options,
     probes: Option<Probes>,
     reader: Reader,
     names: ProcNames,
+    tasks: ProcTasks,
+    beside: Beside,
     session: Session,
     /// Generation of each slot at the last look.
     peeked: Vec<u32>,
@@ -100,16 +115,21 @@ impl Live {
     /// session's list instead, and a kvm module that is not there yet is waited for.
     pub fn open(options: Options) -> Result<Self, LoadError> {
         let module = Module::read();
-        let (probes, session) = open_probes(&options, module)?;
+        let (probes, mut session) = open_probes(&options, module)?;
         let slots = probes.as_ref().map_or(0, |p| p.maps.slots());
         // Where another backend than the two is built in, kvm_entry may never fire.
         let reader = Reader::new(slots, session.started_ns, module.fires_entries());
         let last_host = (host::read_steal_ns(), host::own_cpu_ns());
+        if !schedstat::is_kept(schedstat::read(std::process::id())) {
+            session.notices.push(schedstat::MISSING.to_owned());
+        }
         Ok(Self {
             options,
             probes,
             reader,
             names: ProcNames::default(),
+            tasks: ProcTasks::default(),
+            beside: Beside::default(),
             session,
             peeked: Vec::new(),
             claims: 0,
@@ -128,11 +148,14 @@ impl Live {
     fn tick(&mut self, last: bool) -> crate::model::tick::Tick {
         let host = self.host_tick();
         let missed_runs = self.probes.as_ref().map_or(0, |probes| probes.loaded.missed());
-        let moment = Moment { now_ns: now_ns(), missed_runs, host, last };
+        let kept = |p: &ProbeStatus| p.attached && p.family == Family::Detail.name();
+        let detail = self.session.probes.iter().any(kept);
+        let moment = Moment { now_ns: now_ns(), missed_runs, host, last, detail };
         let Some(probes) = &mut self.probes else {
             return self.reader.empty_tick(moment, &mut self.names);
         };
-        let (tick, freed) = self.reader.tick(&mut probes.maps, &mut self.names, moment);
+        self.reader.take_outliers(probes.loaded.drain_outliers());
+        let (mut tick, freed) = self.reader.tick(&mut probes.maps, &mut self.names, moment);
         for freed in freed {
             match freed {
                 Freed::Slot(slot) => probes.loaded.free_slot(slot),
@@ -140,7 +163,16 @@ impl Live {
                 Freed::Unknown(key) => probes.loaded.forget_unknown(key),
             }
         }
+        let processes = self.reader.processes(&self.session);
+        tick.vms = self.beside.look(&processes, moment.now_ns, &mut self.tasks);
         tick
+    }
+
+    /// Tells of what came up while looking beside the vCPUs. Whether there is anything new.
+    fn notice_beside(&mut self) -> bool {
+        let before = self.session.notices.len();
+        self.beside.notices().into_iter().for_each(|notice| self.notice(notice));
+        self.session.notices.len() > before
     }
 
     fn host_tick(&mut self) -> HostTick {
@@ -189,6 +221,9 @@ impl Live {
             let Some(peeked) = self.peeked.get_mut(index as usize) else { continue };
             if std::mem::replace(peeked, slot.generation) != slot.generation {
                 self.names.look(slot.tgid, slot.start_ns);
+                if let Some(stat) = schedstat::read(slot.tid) {
+                    self.reader.early_delay(index, &slot, stat.run_delay_ns);
+                }
             }
         }
     }
@@ -208,6 +243,7 @@ impl Live {
             if probes.vendor.is_none() && module.vendor.is_some() {
                 // Attached while kvm was there without its vendor part.
                 probes.vendor = module.vendor;
+                probes.maps.set_limits(&outliers::by_column(&self.options.outliers, module.vendor));
                 self.session.host.backend = module.backend().to_owned();
                 return true;
             }
@@ -230,6 +266,35 @@ impl Live {
             Err(error) => self.notice(error.to_string()),
         }
         true
+    }
+
+    /// Attaches or detaches a family; also what is loaded later follows it.
+    fn set_family(&mut self, family: Family, on: bool) {
+        self.options.families.retain(|asked| *asked != family);
+        if on {
+            self.options.families.push(family);
+        }
+        match &mut self.probes {
+            Some(probes) => {
+                if !on {
+                    // No exit is looked at again for what is about to go.
+                    probes.keep_details(false);
+                }
+                // Statistics are of the programs that were attached at both ends.
+                self.sampling = None;
+                probes.loaded.set_family(family, on, true);
+                probes.keep_details(probes.loaded.has(Family::Detail));
+                self.session.probes = probes.loaded.statuses();
+            }
+            None => self.session.probes = waiting(&self.options),
+        }
+    }
+
+    fn set_outliers(&mut self, limits: OutlierLimits) {
+        self.options.outliers = limits;
+        if let Some(probes) = &mut self.probes {
+            probes.maps.set_limits(&outliers::by_column(&self.options.outliers, probes.vendor));
+        }
     }
 
     fn notice(&mut self, text: String) {
@@ -286,9 +351,12 @@ fn open_probes(options: &Options, module: Module) -> Result<(Option<Probes>, Ses
         maps.set_epoch(1);
         // Before the first probe: what it counts while the others are attached is of this session.
         (session.started_ns, session.started_unix_ns) = (now_ns(), unix_ns());
+        maps.set_limits(&outliers::by_column(&options.outliers, module.vendor));
         loaded.attach(true);
         session.probes = loaded.statuses();
-        Some(Probes { loaded, maps, vendor: module.vendor })
+        let mut probes = Probes { loaded, maps, vendor: module.vendor };
+        probes.keep_details(probes.loaded.has(Family::Detail));
+        Some(probes)
     } else {
         (session.started_ns, session.started_unix_ns) = (now_ns(), unix_ns());
         session.probes = waiting(options);
@@ -306,7 +374,11 @@ fn waiting(options: &Options) -> Vec<ProbeStatus> {
         name: probe.hook(),
         family: probe.family.name().to_owned(),
         attached: false,
-        why: Some("the kvm module is not loaded; attached as soon as it is".to_owned()),
+        why: Some(if probe.family.wanted(&options.families) {
+            "the kvm module is not loaded; attached as soon as it is".to_owned()
+        } else {
+            probe.family.off()
+        }),
         how: String::new(),
     };
     plan.probes.iter().map(status).collect()
@@ -332,7 +404,14 @@ impl Source for Live {
                     self.options.interval = interval;
                     due = Instant::now() + interval;
                 }
-                Ok(Request::Family(..) | Request::Outliers(_)) => {} // CONTRACT: probes helper
+                Ok(Request::Family(family, on)) => {
+                    self.set_family(family, on);
+                    let session = Msg::Session(Box::new(self.session.clone()));
+                    if out.blocking_send(session).is_err() {
+                        return;
+                    }
+                }
+                Ok(Request::Outliers(limits)) => self.set_outliers(limits),
                 Ok(Request::Stop) | Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => {}
             }
@@ -344,7 +423,7 @@ impl Source for Live {
             if out.blocking_send(Msg::Tick(Box::new(tick))).is_err() {
                 return;
             }
-            if self.follow_module() | self.notice_silence() {
+            if self.follow_module() | self.notice_silence() | self.notice_beside() {
                 let session = Msg::Session(Box::new(self.session.clone()));
                 if out.blocking_send(session).is_err() {
                     return;
@@ -354,7 +433,7 @@ impl Source for Live {
             due = (due + self.options.interval).max(Instant::now());
         }
         let tick = self.tick(true);
-        let noticed = self.notice_silence();
+        let noticed = self.notice_silence() | self.notice_beside();
         // Detached before the end is told: whoever waits for it finds nothing of us left.
         self.sampling = None;
         self.probes = None;

@@ -2,6 +2,7 @@
 
 use super::{
     identity::{Named, Names},
+    schedstat,
     vms::{self, describe, read_facts, read_start_unix_ns, same_start, vcpu_from_thread_name},
 };
 use std::collections::HashMap;
@@ -67,5 +68,9 @@ impl Names for ProcNames {
 
     fn vcpu_of_thread(&self, thread: &str) -> Option<u32> {
         vcpu_from_thread_name(thread)
+    }
+
+    fn run_delay(&mut self, tid: u32) -> Option<u64> {
+        schedstat::read(tid).map(|stat| stat.run_delay_ns)
     }
 }

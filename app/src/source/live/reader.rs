@@ -5,25 +5,33 @@
 //! the probe may have been in the middle of it. Pure but for the memory and the names it is given.
 
 mod cells;
+mod keys;
+mod parts;
 mod seen;
+mod slow;
 #[cfg(test)]
 mod tests;
 
 use super::{
     identity::{Identities, Names},
     memory::Memory,
+    threads::Process,
 };
 use crate::model::{
     ids::{Kind, VcpuKey},
+    session::Session,
     stats::add_cell,
-    tick::{HostTick, Lost, Phase, Tick},
+    tick::{HostTick, Lost, Phase, Tick, VmInfo},
 };
 use kvmscope_shared::{
     cell::{CELLS_PER_CHUNK, Cell},
     column::column_of,
+    detail::Outlier,
     slot::{Slot, life},
 };
+use parts::SeenDelay;
 use seen::{Change, Seen};
+use slow::{Slow, reason_of};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Something that was read to the end and can be used again.
@@ -52,6 +60,13 @@ pub struct Reader {
     /// Whether `kvm_entry` fires here, so that a slot will tell its VM.
     entries: bool,
     counted: Counted,
+    /// Whether details were kept at the end of the tick before.
+    detailed: bool,
+    /// Outliers that the token bucket refused, as told last.
+    refused: u64,
+    slow: Slow,
+    /// Waits for a CPU of slots that were looked at before their first tick, by index and generation.
+    early: BTreeMap<(u32, u32), SeenDelay>,
 }
 
 /// What tells whether the backend fires `kvm_exit` at all: sums over all vCPUs since the start.
@@ -69,7 +84,8 @@ impl Counted {
     /// Adds a tick.
     pub fn add(&mut self, tick: &Tick) {
         for vcpu in &tick.vcpus {
-            self.in_run_ns += vcpu.time.get(Phase::Kvm) + vcpu.time.get(Phase::Guest);
+            let in_run = [Phase::Kvm, Phase::Guest, Phase::Polling];
+            self.in_run_ns += in_run.into_iter().map(|phase| vcpu.time.get(phase)).sum::<u64>();
             for cell in &vcpu.cells {
                 match cell.reason.kind {
                     Kind::Exit => self.exits += cell.count,
@@ -94,7 +110,13 @@ pub struct Moment {
     pub host: HostTick,
     /// Whether this is the last tick: nothing is held back.
     pub last: bool,
+    /// Whether details are kept (family `detail`). What was kept before it was turned off is still
+    /// read once.
+    pub detail: bool,
 }
+
+/// Threads whose wait for a CPU is read in a tick; with more vCPUs each has its turn.
+const DELAYS: usize = 1024;
 
 impl Reader {
     /// A reader of `slots` slots whose first interval begins at `now_ns`. `entries` is whether
@@ -108,6 +130,10 @@ impl Reader {
             lost: Lost::default(),
             entries,
             counted: Counted::default(),
+            detailed: false,
+            refused: 0,
+            slow: Slow::default(),
+            early: BTreeMap::new(),
         }
     }
 
@@ -115,6 +141,23 @@ impl Reader {
     pub fn restart(&mut self, slots: u32) {
         self.seen = (0..slots).map(|_| None).collect();
         self.lost = Lost::default();
+        self.refused = 0;
+        self.detailed = false;
+        self.slow.clear();
+        self.early.clear();
+    }
+
+    /// Takes slow exits as the probes tell of them, for the next tick.
+    pub fn take_outliers(&mut self, records: Vec<Outlier>) {
+        self.slow.take(records);
+    }
+
+    /// A thread was looked at soon after it was claimed: what it waits for a CPU from now on counts,
+    /// not only from its first tick on. `run_delay` as of [`Names::run_delay`].
+    pub fn early_delay(&mut self, index: u32, slot: &Slot, run_delay: u64) {
+        if self.early.len() < DELAYS {
+            self.early.insert((index, slot.generation), SeenDelay::at(slot, run_delay));
+        }
     }
 
     /// A tick without probes: time passes.
@@ -135,6 +178,26 @@ impl Reader {
     /// What was counted since the start.
     pub fn counted(&self) -> Counted {
         self.counted
+    }
+
+    /// The processes of the VMs that live, and their threads that run vCPUs.
+    pub fn processes(&self, session: &Session) -> Vec<Process> {
+        let mut vcpus: BTreeMap<u32, BTreeSet<u32>> = BTreeMap::new();
+        for seen in self.seen.iter().flatten() {
+            if let Some(pid) = self.who.pid_of(seen.key.vm) {
+                vcpus.entry(pid).or_default().insert(seen.tid);
+            }
+        }
+        let process = |vm: &VmInfo| Process {
+            id: vm.id,
+            tgid: vm.pid,
+            began_ns: vm
+                .started_unix_ns
+                .checked_sub(session.started_unix_ns)
+                .map(|after| session.started_ns.saturating_add(after)),
+            vcpus: vcpus.get(&vm.pid).cloned().unwrap_or_default(),
+        };
+        self.who.live().map(process).collect()
     }
 
     /// Whether any vCPU thread lives.
@@ -167,6 +230,8 @@ impl Reader {
         };
         let mut changes: BTreeMap<VcpuKey, Change> = BTreeMap::new();
         let mut freed = Vec::new();
+        let detail = moment.detail | std::mem::replace(&mut self.detailed, moment.detail);
+        let moment = Moment { detail, ..moment };
         for index in 1..memory.slots().min(self.seen.len() as u32) {
             let alive = memory.life(index);
             if alive == life::FREE {
@@ -185,11 +250,16 @@ impl Reader {
             self.read_slot(memory, names, index, epoch, &moment, &mut tick, &mut changes);
         }
         self.who.sweep(now, moment.last, names, &mut tick.life);
+        let (outliers, nobodys) = self.slow.tell(memory, &self.seen, moment.last);
+        tick.outliers = outliers;
+        let refused = control.outliers_refused.saturating_sub(self.refused);
+        self.refused = control.outliers_refused;
+        tick.outliers_left_out = refused.saturating_add(nobodys);
         tick.vcpus = changes.into_values().map(Change::finish).collect();
         self.counted.add(&tick);
         let total = Lost {
             missed_runs: moment.missed_runs,
-            ring: 0,
+            ring: control.ring_full,
             pool_full: control.pool_full,
             slots_full: control.slots_full,
         };
@@ -233,7 +303,12 @@ impl Reader {
         tick: &mut Tick,
         changes: &mut BTreeMap<VcpuKey, Change>,
     ) -> bool {
+        let turns = self.seen.len() / DELAYS + 1;
+        let its_turn = (index as usize + tick.seq as usize).is_multiple_of(turns);
         let Some(place) = self.seen.get_mut(index as usize) else { return false };
+        // Before the slot: a wait that ends in between is then known to the probes, not the other
+        // way round.
+        let delay = place.as_ref().filter(|_| its_turn).and_then(|seen| names.run_delay(seen.tid));
         let slot = consistent(memory, index);
         let known = place.as_ref().is_some_and(|seen| seen.generation == slot.generation);
         if !known {
@@ -241,15 +316,32 @@ impl Reader {
                 return true;
             }
             let key = self.who.enter(&slot, names, &mut tick.life);
-            *place = Some(Seen::new(&slot, key));
+            let mut seen = Seen::new(&slot, key);
+            seen.delay = self.early.remove(&(index, slot.generation)).unwrap_or_default();
+            *place = Some(seen);
         }
         let Some(seen) = place else { return false };
         if self.who.is_other(seen.key, &slot) {
             seen.key = self.who.correct(seen.key, &slot, moment.now_ns, names, &mut tick.life);
         }
         let change = changes.entry(seen.key).or_insert_with(|| Change::new(seen.key));
-        change.spent(seen.advance(&slot, self.last_ns, moment.now_ns));
+        let mut spent = seen.advance(&slot, self.last_ns, moment.now_ns);
+        change.tick.halts.add(&seen.halts.advance(&slot, &mut spent.times));
+        if slot.life == life::LIVE {
+            // Of a thread that is new here: from now on.
+            let delay = if known { delay } else { names.run_delay(slot.tid) };
+            if let Some(delay) = delay {
+                seen.delay.advance(&slot, delay, &mut spent.times);
+            }
+        }
+        change.spent(spent);
         change.doing(memory, &slot);
+        if moment.detail {
+            let (first, second) = (memory.detail(index), memory.detail(index));
+            let reason = |cell| reason_of(memory, index, slot.generation, cell);
+            let keys = seen.keys.get_or_insert_default();
+            keys.advance(&first, &second, reason, &mut change.keys);
+        }
         seen.tick = tick.seq;
         seen.settle = seen.events != slot.events;
         seen.events = slot.events;
@@ -271,6 +363,8 @@ impl Reader {
         freed: &mut Vec<Freed>,
     ) {
         let Some(seen) = self.seen.get_mut(index as usize).and_then(Option::take) else { return };
+        self.early.remove(&(index, seen.generation));
+        self.slow.part(index, &seen, memory);
         let slot = memory.slot(index);
         let at = if slot.retired_ns == 0 { now } else { slot.retired_ns };
         self.who.leave(seen.key, at, &mut tick.life);
@@ -288,6 +382,7 @@ impl Reader {
         // The pool begins after the slots' own chunks.
         let pool = chunks.into_iter().filter(|&first| first >= memory.slots() * CELLS_PER_CHUNK);
         freed.extend(pool.map(Freed::Chunk));
+        memory.clear_detail(index);
         memory.clear_slot(index);
         freed.push(Freed::Slot(index));
     }

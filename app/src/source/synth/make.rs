@@ -1,5 +1,6 @@
 //! Ticks from a plan.
 
+use super::details::{self, There};
 use super::plan::{Habit, Plan, VmPlan};
 use super::rng::Rng;
 use crate::model::ids::{Reason, VcpuKey, VmId};
@@ -11,12 +12,17 @@ use kvmscope_shared::hist::{BUCKETS, bucket_hi, bucket_lo, bucket_of};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+/// EPT_VIOLATION of VMX: for which a vCPU may sleep until its page is there.
+const EPT_VIOLATION: u32 = 48;
+
 /// Makes ticks; no I/O, no clock.
 #[derive(Clone, Debug)]
 pub struct Generator {
     vms: Vec<Running>,
     one_in: u32,
     rng: Rng,
+    /// For what exits were about, so that the numbers of exits do not depend on it.
+    detail_rng: Rng,
     seq: u64,
     now_ns: u64,
     started_ns: u64,
@@ -31,6 +37,7 @@ struct Running {
     plan: VmPlan,
     /// Its number while it is there.
     id: Option<VmId>,
+    pid: u32,
     /// The tick in which it comes or goes next.
     turns: Option<u64>,
     /// Where its slow swing is, in turns.
@@ -45,6 +52,7 @@ impl Generator {
         let mut rng = Rng::new(seed);
         let running = |plan: VmPlan| Running {
             id: None,
+            pid: 0,
             turns: Some(1),
             swing: rng.unit(),
             halted: vec![false; plan.vcpus as usize],
@@ -54,6 +62,7 @@ impl Generator {
             vms: plan.vms.into_iter().map(running).collect(),
             one_in: plan.one_in,
             rng,
+            detail_rng: Rng::new(!seed),
             seq: 0,
             now_ns: session.started_ns,
             started_ns: session.started_ns,
@@ -81,12 +90,18 @@ impl Generator {
         let mut vms = std::mem::take(&mut self.vms);
         for vm in &mut vms {
             self.turn(vm, &mut tick);
+        }
+        let there = |vm: &Running| vm.id.map(|id| (id, vm.pid, vm.plan.vmm));
+        let there: Vec<There> = vms.iter().filter_map(there).collect();
+        for vm in &mut vms {
             if let Some(id) = vm.id {
-                self.measure(vm, id, &mut tick);
+                self.measure(vm, id, &there, &mut tick);
             }
         }
         self.vms = vms;
         tick.vcpus.sort_by_key(|vcpu| vcpu.key);
+        tick.vms.sort_by_key(|vm| vm.id);
+        tick.outliers.sort_by_key(|outlier| outlier.end_ns);
         tick
     }
 
@@ -109,7 +124,7 @@ impl Generator {
         let pid = self.next_pid;
         self.next_vm += 1;
         self.next_pid += 17 + vm.plan.vcpus;
-        vm.id = Some(id);
+        (vm.id, vm.pid) = (Some(id), pid);
         vm.turns = stays.map(|stays| tick.seq + stays);
         vm.halted.fill(false);
         // Those that were there before the program began are as old as they like.
@@ -129,7 +144,9 @@ impl Generator {
         }));
     }
 
-    fn measure(&mut self, vm: &mut Running, id: VmId, tick: &mut Tick) {
+    fn measure(&mut self, vm: &mut Running, id: VmId, there: &[There], tick: &mut Tick) {
+        let itself = (id, vm.pid, vm.plan.vmm);
+        tick.vms.push(details::beside(&vm.plan, itself, tick.dur_ns, &mut self.detail_rng));
         // A swing of about ninety seconds, and a bit of noise for all of its vCPUs.
         vm.swing = (vm.swing + tick.dur_ns as f64 / 90e9).fract();
         let wave = 1.0 - (2.0 * vm.swing - 1.0).abs() * 2.0;
@@ -142,12 +159,29 @@ impl Generator {
             let level = if vcpu == 0 { level * vm.plan.first } else { level };
             let halted = vm.halted.get(vcpu as usize).copied().unwrap_or_default();
             let key = VcpuKey { vm: id, vcpu };
-            let made = self.vcpu(&vm.plan, key, level, halted, tick);
+            let mut made = self.vcpu(&vm.plan, key, level, halted, tick);
+            self.details(&vm.plan, there, &mut made, tick);
             if let Some(halted) = vm.halted.get_mut(vcpu as usize) {
                 *halted = made.open.is_some();
             }
             tick.vcpus.push(made);
         }
+    }
+
+    /// What a vCPU's exits were about, its halts, and who took its CPU.
+    fn details(&mut self, plan: &VmPlan, there: &[There], made: &mut VcpuTick, tick: &mut Tick) {
+        let rng = &mut self.detail_rng;
+        let mut keys = Vec::new();
+        for habit in &plan.habits {
+            if let Some(cell) = made.cells.iter().find(|cell| cell.reason == habit.reason) {
+                details::keys(habit, cell, &mut keys);
+            }
+        }
+        made.keys = details::sorted(keys);
+        made.halts = details::halts(plan, &made.cells, &mut made.time, rng);
+        let wait_ns = made.time.get(Phase::Preempted);
+        made.culprits = details::culprits(made.key, wait_ns, there, rng);
+        details::outliers(plan, made, rng, tick);
     }
 
     fn vcpu(
@@ -273,6 +307,13 @@ impl Generator {
         time.0[Phase::Vmm as usize] = part(exits().map(|cell| cell.vmm_ns).sum());
         let wait = plan.wait * (0.5 + self.rng.unit());
         time.0[Phase::Preempted as usize] = part((dur_ns as f64 * wait) as u64);
+        if let Some(cell) = cells.values_mut().find(|cell| cell.reason.code == EPT_VIOLATION) {
+            let asleep = part((dur_ns as f64 * plan.pages) as u64);
+            time.0[Phase::KvmBlocked as usize] = asleep;
+            cell.off_ns = asleep;
+        }
+        let exits =
+            || cells.values().filter(|cell| cell.reason.kind == crate::model::ids::Kind::Exit);
         let free = dur_ns - time.sum();
         let idle = (plan.idle * (0.9 + 0.2 * self.rng.unit())).min(1.0);
         let halted =

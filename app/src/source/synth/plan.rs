@@ -1,5 +1,6 @@
 //! What is invented: which VMs, with which habits.
 
+use super::details::{Abouts, usual};
 use crate::model::ids::{Isa, Reason};
 
 /// A host's VMs.
@@ -26,6 +27,14 @@ pub(super) struct VmPlan {
     /// How much rates swing over time, 0 to 1.
     pub swing: f64,
     pub habits: Vec<Habit>,
+    /// Share of the wake-ups from a halt that come while KVM polls.
+    pub polls: f64,
+    /// Share of the time that a vCPU sleeps in KVM_RUN for a page.
+    pub pages: f64,
+    /// CPUs that its VMM's other threads keep busy.
+    pub beside: f64,
+    /// Share of the time that its CPU quota stops it; `None` has no quota.
+    pub throttled: Option<f64>,
     /// Ticks that it lives and ticks that it is away, over and over; `None` stays.
     pub comes_and_goes: Option<(u64, u64)>,
 }
@@ -45,16 +54,37 @@ pub(super) struct Habit {
     pub slow_ns: u64,
     /// The exit goes on to the VMM: as which userspace exit, and how long that takes, ns.
     pub vmm: Option<(Reason, u64)>,
+    /// What its exits are about: things, pages and instruction pointers.
+    pub things: Abouts,
+    pub pages: Abouts,
+    pub rips: Abouts,
 }
 
 fn habit(code: u32, rate: f64, median_ns: u64, spread: u32) -> Habit {
     let reason = Reason::exit(Isa::Vmx, code);
-    Habit { reason, rate, median_ns, spread, slow_one_in: 0, slow_ns: 0, vmm: None }
+    Habit {
+        reason,
+        rate,
+        median_ns,
+        spread,
+        slow_one_in: 0,
+        slow_ns: 0,
+        vmm: None,
+        things: Vec::new(),
+        pages: Vec::new(),
+        rips: Vec::new(),
+    }
 }
 
 impl Habit {
     fn slow(self, slow_one_in: u32, slow_ns: u64) -> Self {
         Self { slow_one_in, slow_ns, ..self }
+    }
+
+    /// About what such exits are usually about.
+    fn usual(self) -> Self {
+        let (things, pages, rips) = usual(self.reason);
+        Self { things, pages, rips, ..self }
     }
 
     fn via_vmm(self, code: u32, ns: u64) -> Self {
@@ -66,7 +96,7 @@ impl Plan {
     /// Five VMs of different kinds: one noisy, one with slow disks, one that computes, one idle,
     /// one that comes and goes.
     pub fn noisy_host() -> Self {
-        let vm = |name: &str, vmm, vcpus, idle, habits| VmPlan {
+        let vm = |name: &str, vmm, vcpus, idle, habits: Vec<Habit>| VmPlan {
             name: name.to_owned(),
             vmm,
             vcpus,
@@ -74,14 +104,18 @@ impl Plan {
             wait: 0.01,
             first: 1.0,
             swing: 0.4,
-            habits,
+            habits: habits.into_iter().map(Habit::usual).collect(),
+            polls: 0.2,
+            pages: 0.0,
+            beside: 0.02,
+            throttled: None,
             comes_and_goes: None,
         };
         let web = vec![
             habit(32, 9_000.0, 1_100, 1).slow(2_000, 40_000),
             habit(49, 40.0, 2_400, 1).slow(200, 90_000),
             habit(1, 1_000.0, 1_500, 1),
-            habit(12, 1_200.0, 2_600, 2),
+            habit(12, 1_200.0, 38_000, 2),
             habit(30, 5.0, 1_900, 1).via_vmm(2, 14_000),
             habit(48, 80.0, 4_800, 2),
             habit(10, 2.0, 900, 1),
@@ -104,7 +138,7 @@ impl Plan {
             habit(0, 3.0, 1_300, 1),
         ];
         let idle = vec![
-            habit(12, 38.0, 3_900, 2),
+            habit(12, 900.0, 150_000, 2),
             habit(30, 12.0, 2_100, 1).via_vmm(2, 21_000),
             habit(31, 2.0, 1_000, 1),
             habit(1, 3.0, 1_700, 1),
@@ -118,10 +152,15 @@ impl Plan {
         ];
         Self {
             vms: vec![
-                VmPlan { first: 3.0, wait: 0.03, ..vm("web-7", "qemu", 8, 0.3, web) },
-                VmPlan { swing: 0.15, wait: 0.05, ..vm("db-1", "qemu", 16, 0.45, db) },
-                VmPlan { swing: 0.8, ..vm("build-3", "firecracker", 4, 0.05, build) },
-                VmPlan { swing: 0.1, ..vm("idle-win", "qemu", 4, 0.98, idle) },
+                VmPlan { first: 3.0, wait: 0.03, polls: 0.6, ..vm("web-7", "qemu", 8, 0.3, web) },
+                VmPlan { swing: 0.15, wait: 0.05, beside: 0.4, ..vm("db-1", "qemu", 16, 0.45, db) },
+                VmPlan {
+                    swing: 0.8,
+                    pages: 0.01,
+                    throttled: Some(0.08),
+                    ..vm("build-3", "firecracker", 4, 0.05, build)
+                },
+                VmPlan { swing: 0.1, polls: 0.9, ..vm("idle-win", "qemu", 4, 0.98, idle) },
                 VmPlan {
                     comes_and_goes: Some((35, 20)),
                     ..vm("ci-9", "cloud-hypervisor", 2, 0.2, ci)
@@ -148,6 +187,10 @@ impl Plan {
             first: 1.0,
             swing: 0.3,
             habits: habits.clone(),
+            polls: 0.0,
+            pages: 0.0,
+            beside: 0.0,
+            throttled: None,
             comes_and_goes: None,
         };
         Self { vms: (1..=vms).map(vm).collect(), one_in: one_in.max(1) }

@@ -1,6 +1,10 @@
 //! What is known of a slot from tick to tick, and what the threads of a vCPU come to together.
 
-use super::cells::SeenCell;
+use super::{
+    cells::SeenCell,
+    keys::{Keys, SeenKeys},
+    parts::{SeenDelay, SeenHalts},
+};
 use crate::{
     model::{
         ids::{Reason, VcpuKey},
@@ -28,6 +32,14 @@ pub struct Seen {
     pub tick: u64,
     /// Its cells.
     pub cells: Vec<SeenCell>,
+    /// What its exits were about, once that was read.
+    pub keys: Option<SeenKeys>,
+    /// Its thread.
+    pub tid: u32,
+    /// What was told of its halts.
+    pub halts: SeenHalts,
+    /// What was told of its waits for a CPU.
+    pub delay: SeenDelay,
     /// When it was read last, and the phase it was in then.
     at_ns: u64,
     phase: Phase,
@@ -39,13 +51,16 @@ pub struct Seen {
 pub struct Spent {
     from: u64,
     to: u64,
-    times: PhaseTimes,
+    /// By phase.
+    pub times: PhaseTimes,
 }
 
 /// A vCPU's changes in the making.
 pub struct Change {
     /// What they come to.
     pub tick: VcpuTick,
+    /// Its keys.
+    pub keys: Keys,
     /// How well the slot that told knows what the vCPU does; see [`Change::doing`].
     rank: (bool, bool, u64),
     /// How many threads told, and what they cover together.
@@ -72,7 +87,7 @@ impl Change {
     /// Nothing yet.
     pub fn new(key: VcpuKey) -> Self {
         let tick = VcpuTick { key, ..VcpuTick::default() };
-        Self { tick, rank: (false, false, 0), threads: 0, from: u64::MAX, to: 0 }
+        Self { tick, keys: Keys::new(), rank: (false, false, 0), threads: 0, from: u64::MAX, to: 0 }
     }
 
     /// Whether what it does is told by a slot that lives.
@@ -109,6 +124,7 @@ impl Change {
 
     /// The vCPU's tick. Its time is no more than the wall time that its threads cover.
     pub fn finish(mut self) -> VcpuTick {
+        self.tick.keys = std::mem::take(&mut self.keys).into_values().collect();
         if self.threads < 2 {
             return self.tick;
         }
@@ -136,6 +152,10 @@ impl Seen {
             phase: Phase::Unknown,
             time: [0; PHASES],
             cells: Vec::new(),
+            keys: None,
+            tid: slot.tid,
+            halts: SeenHalts::default(),
+            delay: SeenDelay::default(),
         }
     }
 

@@ -1,5 +1,7 @@
 //! The reader on plain memory, in which the tests do what the probes do.
 
+mod detail;
+mod parts;
 mod plain;
 
 use super::*;
@@ -29,19 +31,28 @@ struct World {
     reader: Reader,
     totals: Totals,
     missed_runs: u64,
+    names: TestNames,
+    detail: bool,
 }
 
 impl World {
     fn new() -> Self {
         let reader = Reader::new(SLOTS, 0, true);
-        Self { memory: Plain::new(), reader, totals: Totals::default(), missed_runs: 0 }
+        Self {
+            memory: Plain::new(),
+            reader,
+            totals: Totals::default(),
+            missed_runs: 0,
+            names: TestNames::default(),
+            detail: false,
+        }
     }
 
     fn read(&mut self, now_ns: u64, last: bool) -> (Tick, Vec<Freed>) {
         let missed_runs = self.missed_runs;
-        let moment = Moment { now_ns, missed_runs, last, ..Moment::default() };
-        let names = &mut TestNames::default();
-        let (tick, freed) = self.reader.tick(&mut self.memory, names, moment);
+        let detail = self.detail;
+        let moment = Moment { now_ns, missed_runs, last, detail, ..Moment::default() };
+        let (tick, freed) = self.reader.tick(&mut self.memory, &mut self.names, moment);
         self.totals.apply(&tick);
         (tick, freed)
     }

@@ -5,7 +5,7 @@ use kvmscope_shared::{
     cell::{CELLS_PER_CHUNK, Cell, Extremes},
     column::ISA_VMX,
     conf::Control,
-    detail::Detail,
+    detail::{Detail, Key},
     hist::bucket_of,
     slot::{KIND_EXIT, Slot, life},
 };
@@ -111,6 +111,46 @@ impl Plain {
         let bucket = &mut cell.hist[bucket_of(ns)];
         *bucket = bucket.wrapping_add(1);
         extreme(cell, ns, epoch);
+    }
+
+    /// An exit of a reason is about a key, which is or comes into this place of the table, and
+    /// takes so long. The key that had the place goes to its class's "other".
+    pub fn about(
+        &mut self,
+        index: u32,
+        place: usize,
+        (class, value): (u32, u64),
+        code: u32,
+        ns: u64,
+    ) {
+        self.exits(index, code, &[ns]);
+        let kind_of = |c: &Cell| (c.slot, c.kind, c.code) == (index, KIND_EXIT, code);
+        let cell = self.cells.iter().position(kind_of).expect("just taken") as u32;
+        let detail = &mut self.details[index as usize];
+        let key = &mut detail.keys[place];
+        if (key.class, key.value, key.cell) != (class, value, cell) {
+            let other = &mut detail.others[key.class as usize];
+            other.count += key.count;
+            other.timed += key.timed;
+            other.wall_ns += key.total_ns + key.off_ns + key.vmm_ns;
+            let generation = key.generation + 1;
+            *key = Key { class, value, cell, generation, ..Key::default() };
+        }
+        key.count += 1;
+        key.timed += 1;
+        key.total_ns += ns;
+        key.off_ns += 2;
+        key.vmm_ns += 3;
+        key.max_ns = key.max_ns.max(ns + 5);
+    }
+
+    /// The same, of a key that finds no place.
+    pub fn about_other(&mut self, index: u32, class: u32, code: u32, ns: u64) {
+        self.exits(index, code, &[ns]);
+        let other = &mut self.details[index as usize].others[class as usize];
+        other.count += 1;
+        other.timed += 1;
+        other.wall_ns += ns + 5;
     }
 
     pub fn exits(&mut self, index: u32, code: u32, times: &[u64]) {
