@@ -5,7 +5,7 @@ use super::{
     view::{Hit, View},
 };
 use crate::state::{Action, Mode, Pane, Scope, State, Tab};
-use crate::{config::outlier, source::live::plan::Family};
+use crate::{config::outlier, model::session::Origin, source::live::plan::Family};
 use ratatui::crossterm::event::{
     Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseButton, MouseEvent, MouseEventKind,
 };
@@ -210,6 +210,9 @@ fn limits_text(state: &State) -> String {
 
 /// What was asked of the source.
 fn culprits_message(state: &State) -> String {
+    if state.session().origin != Origin::Live {
+        return "these numbers are invented, there is nothing to attach".to_owned();
+    }
     let verb = if state.family_on(Family::Culprits) { "detaching" } else { "attaching" };
     format!("{verb} the probes that see who takes a CPU")
 }
