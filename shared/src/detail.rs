@@ -175,6 +175,11 @@ zeroed!(
     Self { since_ns: 0, count: 0, total_ns: 0, other_ns: 0, culprits: [NO_CULPRIT; CULPRITS] }
 );
 
+/// Length of the ring buffer of outliers, in bytes: room for 2184.
+pub const RING_BYTES: u32 = 256 << 10;
+/// Outliers that one CPU may tell of per second, and at once after it told of none.
+pub const OUTLIERS_PER_SECOND: u64 = 50;
+
 /// One slow exit, as a record of the ring buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]

@@ -2,7 +2,9 @@
 
 use super::{Common, Failure, Format, say};
 use crate::{
-    export,
+    config,
+    export::{self, Content},
+    findings::{facts_of, findings},
     model::{session::Session, totals::Totals},
     source::{Feed, Msg, Request, live::Live},
 };
@@ -37,6 +39,9 @@ pub struct Options {
     /// Write the result to this file instead of standard output
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Configuration file, for the thresholds of findings [default: ~/.config/kvmscope/config.toml]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Measure while this command runs
     #[arg(last = true, value_name = "CMD")]
     command: Vec<String>,
@@ -44,6 +49,8 @@ pub struct Options {
 
 /// Measures and prints.
 pub fn run(options: &Options) -> Result<(), Failure> {
+    let config = config::load(options.config.as_deref(), |name| std::env::var(name).ok())
+        .map_err(|e| Failure::usage(format!("{e:#}")))?;
     let live = open(&options.common)?;
     let session = live.session().clone();
     refuse_without_kvm(&session)?;
@@ -52,16 +59,23 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     let output = options.output.as_ref().map(|path| create(path)).transpose()?;
     let measured = measure(live, session, options)?;
     let Measured { session, mut totals, duration_ns, command } = measured;
+    // Before other VMs are dropped: one of them may be who took the CPU.
+    let facts = facts_of(&totals, &session.names);
+    let mut findings = findings(&facts, &config.findings);
     if let Some(name) = &options.common.vm {
         totals.vms.retain(|_, vm| vm.info.name == *name);
+        totals.outliers.retain(|outlier| totals.vms.contains_key(&outlier.key.vm));
+        findings.retain(|finding| totals.vms.contains_key(&finding.vm));
         if totals.vms.is_empty() {
             say(format_args!("no VM called {name:?} was seen"));
         }
     }
+    let content = Content { findings: &findings, ..Content::new(&session, &totals, duration_ns) };
     let text = match options.format {
-        Format::Text => export::text::report(&session, &totals, duration_ns),
-        Format::Json => export::json::report(&session, &totals, duration_ns)
-            .map_err(|e| Failure::running(e.to_string()))?,
+        Format::Text => export::text::report(&content),
+        Format::Json => {
+            export::json::report(&content).map_err(|e| Failure::running(e.to_string()))?
+        }
     };
     match output {
         Some((mut file, path)) => file.write_all(text.as_bytes()).map_err(|e| {

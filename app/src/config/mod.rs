@@ -4,6 +4,7 @@
 pub mod outlier;
 mod suggest;
 
+use crate::findings::{Thresholds, thresholds};
 use crate::ui::{
     keymap::{Command, Key, Keymap, TABLE},
     theme::ThemeName,
@@ -33,6 +34,8 @@ pub struct Config {
     pub hide: Vec<String>,
     /// Keys.
     pub keys: Keymap,
+    /// From where on something stands out.
+    pub findings: Thresholds,
 }
 
 /// What VMs are sorted by at first.
@@ -73,7 +76,7 @@ pub fn load(named: Option<&Path>, get: impl Fn(&str) -> Option<String>) -> Resul
     }
 }
 
-const TOP: &[&str] = &["theme", "ascii", "mouse", "hide-columns", "sort", "keys"];
+const TOP: &[&str] = &["theme", "ascii", "mouse", "hide-columns", "sort", "keys", "findings"];
 
 /// Reads a configuration. What it does not know is an error that names what is meant.
 pub fn parse(text: &str) -> Result<Config> {
@@ -88,6 +91,7 @@ pub fn parse(text: &str) -> Result<Config> {
             "hide-columns" => config.hide = columns(&strings(key, value)?)?,
             "sort" => config.sort = Some(sort(&string(key, value)?)?),
             "keys" => keys(section(key, value)?, &mut config.keys)?,
+            "findings" => findings(section(key, value)?, &mut config.findings)?,
             _ => return Err(unknown("key", key, TOP.iter().copied())),
         }
     }
@@ -147,6 +151,22 @@ fn keys(table: &Table, keymap: &mut Keymap) -> Result<()> {
     Ok(())
 }
 
+fn findings(table: &Table, thresholds: &mut Thresholds) -> Result<()> {
+    for (name, value) in table {
+        let threshold = thresholds::TABLE.iter().find(|threshold| threshold.key == name);
+        let threshold = threshold.ok_or_else(|| {
+            unknown("threshold in [findings]", name, thresholds::TABLE.iter().map(|t| t.key))
+        })?;
+        let number = value.as_integer().ok_or_else(|| {
+            anyhow!("[findings] {name} must be a whole number, not {}", value.type_str())
+        })?;
+        if !threshold.set(thresholds, number) {
+            bail!("[findings] {name} must be from 1 to {}, not {number}", threshold.most);
+        }
+    }
+    Ok(())
+}
+
 fn unknown<'a>(what: &str, name: &str, known: impl IntoIterator<Item = &'a str>) -> anyhow::Error {
     let known: Vec<&str> = known.into_iter().collect();
     match suggestion(name, &known) {
@@ -201,6 +221,13 @@ pub fn print_default() -> String {
         let keys = format!("[{}]", keys.join(", "));
         out.push_str(&format!("{:width$} = {keys:32} # {}\n", binding.name, binding.help));
     }
+    out.push_str(
+        "\n# From where on something stands out: in the tab Time and in reports. No number may be 0.\n\
+         [findings]\n",
+    );
+    for threshold in thresholds::TABLE {
+        out.push_str(&format!("#{}\n{} = {}\n", threshold.help, threshold.key, threshold.default));
+    }
     out
 }
 
@@ -244,6 +271,37 @@ mod tests {
         assert_eq!(config.keys.keys(Command::Help), Keymap::default().keys(Command::Help));
         assert_eq!(config.ascii, None);
         assert_eq!(config.sort, Some(Sort { key: "p99", reversed: true }));
+    }
+
+    #[test]
+    fn a_threshold_can_be_set() {
+        let config = parse("[findings]\nwaiting-percent = 25\n").expect("good");
+        let expected = Thresholds { waiting_percent: 25, ..Thresholds::default() };
+        assert_eq!(config.findings, expected);
+    }
+
+    #[test]
+    fn thresholds_that_would_never_or_always_be_reached_are_refused() {
+        assert_eq!(
+            message("[findings]\nstuck-secnds = 9"),
+            "unknown threshold in [findings] \"stuck-secnds\"; did you mean \"stuck-seconds\"?"
+        );
+        assert_eq!(
+            message("[findings]\nwaiting-percent = 101"),
+            "[findings] waiting-percent must be from 1 to 100, not 101"
+        );
+        assert_eq!(
+            message("[findings]\nstuck-seconds = 0"),
+            "[findings] stuck-seconds must be from 1 to 86400, not 0"
+        );
+        assert_eq!(
+            message("[findings]\nstuck-seconds = 1.5"),
+            "[findings] stuck-seconds must be a whole number, not float"
+        );
+        assert_eq!(
+            message("findings = true"),
+            "\"findings\" must be a section, written [findings]"
+        );
     }
 
     #[test]

@@ -1,24 +1,27 @@
 //! The report as JSON, described in `docs/json.md`. What is there under `schema` 1 stays as it is;
 //! fields may be added.
 
+use super::Content;
+use super::details::{BOUNDS, Bounds, Culprit, Found, Halts, Key, OtherThreads, SlowExit};
 use crate::model::ids::{Kind, Reason};
 use crate::model::session::{Origin, Session};
 use crate::model::stats::Sum;
 use crate::model::tick::Phase;
-use crate::model::totals::{Totals, VcpuTotals, VmTotals};
+use crate::model::totals::{VcpuTotals, VmTotals};
 use kvmscope_shared::column::hardware_code;
 use serde::Serialize;
 
 /// Version of the format.
 pub const SCHEMA: u32 = 1;
 
-/// Everything that was measured in `duration_ns`, as one line of JSON.
-pub fn report(session: &Session, totals: &Totals, duration_ns: u64) -> serde_json::Result<String> {
-    serde_json::to_string(&document(session, totals, duration_ns))
+/// Everything that was measured, as one line of JSON.
+pub fn report(content: &Content<'_>) -> serde_json::Result<String> {
+    serde_json::to_string(&document(content))
 }
 
 /// The document, to be serialised.
-pub fn document<'a>(session: &'a Session, totals: &'a Totals, duration_ns: u64) -> Report<'a> {
+pub fn document<'a>(content: &Content<'a>) -> Report<'a> {
+    let Content { session, totals, duration_ns, findings, .. } = *content;
     Report {
         schema: SCHEMA,
         host: Host {
@@ -52,7 +55,11 @@ pub fn document<'a>(session: &'a Session, totals: &'a Totals, duration_ns: u64) 
                 how: &probe.how,
             })
             .collect(),
-        vms: totals.vms.values().map(|vm| Vm::new(session, totals, vm)).collect(),
+        findings: findings.iter().map(|finding| Found::new(session, finding)).collect(),
+        vms: totals.vms.values().map(|vm| Vm::new(content, vm)).collect(),
+        outliers: totals.outliers.iter().map(|slow| SlowExit::new(content, slow)).collect(),
+        outliers_left_out: totals.outliers_left_out,
+        detail_bounds: BOUNDS,
     }
 }
 
@@ -67,7 +74,11 @@ pub struct Report<'a> {
     synthetic: Option<&'a str>,
     notices: &'a [String],
     probes: Vec<Probe<'a>>,
+    findings: Vec<Found<'a>>,
     vms: Vec<Vm<'a>>,
+    outliers: Vec<SlowExit<'a>>,
+    outliers_left_out: u64,
+    detail_bounds: Bounds,
 }
 
 #[derive(Debug, Serialize)]
@@ -106,20 +117,26 @@ struct Vm<'a> {
     nth: u32,
     started_unix_ns: u64,
     ended_unix_ns: Option<u64>,
+    other_threads: Option<OtherThreads<'a>>,
+    throttled_ns: Option<u64>,
     vcpus: Vec<Vcpu<'a>>,
 }
 
 impl<'a> Vm<'a> {
-    fn new(session: &'a Session, totals: &'a Totals, vm: &'a VmTotals) -> Self {
+    fn new(content: &Content<'a>, vm: &'a VmTotals) -> Self {
+        let session = content.session;
+        let name = &vm.info.name;
         Self {
             id: vm.info.id.0,
             pid: vm.info.pid,
-            name: &vm.info.name,
+            name,
             vmm: &vm.info.vmm,
             nth: vm.info.nth,
             started_unix_ns: vm.info.started_unix_ns,
             ended_unix_ns: vm.ended_ns.map(|ns| session.unix_ns(ns)),
-            vcpus: vm.vcpus.values().map(|vcpu| Vcpu::new(session, totals, vcpu)).collect(),
+            other_threads: vm.beside.as_ref().map(OtherThreads::new),
+            throttled_ns: vm.beside.as_ref().and_then(|beside| beside.throttled_ns),
+            vcpus: vm.vcpus.values().map(|vcpu| Vcpu::new(content, name, vcpu)).collect(),
         }
     }
 }
@@ -132,12 +149,16 @@ struct Vcpu<'a> {
     ended_unix_ns: Option<u64>,
     state: &'static str,
     time: Time,
+    halts: Halts,
     exits: Vec<Cell<'a>>,
     userspace_exits: Vec<Cell<'a>>,
+    keys: Vec<Key<'a>>,
+    culprits: Vec<Culprit<'a>>,
 }
 
 impl<'a> Vcpu<'a> {
-    fn new(session: &'a Session, totals: &'a Totals, vcpu: &'a VcpuTotals) -> Self {
+    fn new(content: &Content<'a>, vm: &str, vcpu: &'a VcpuTotals) -> Self {
+        let Content { session, totals, .. } = *content;
         let cells = |kind| {
             let open = vcpu.open.map(|open| open.reason).filter(|open| open.kind == kind);
             // An exit that began before the program did has no cell of its own yet.
@@ -157,8 +178,11 @@ impl<'a> Vcpu<'a> {
             ended_unix_ns: vcpu.ended_ns.map(|ns| session.unix_ns(ns)),
             state: state_word(vcpu.phase.0),
             time: Time::new(vcpu),
+            halts: Halts::new(vcpu),
             exits: cells(Kind::Exit),
             userspace_exits: cells(Kind::Userspace),
+            keys: vcpu.keys.iter().map(|(&id, sum)| Key::new(content, vm, id, sum)).collect(),
+            culprits: vcpu.culprits.iter().map(Culprit::new).collect(),
         }
     }
 }
@@ -257,84 +281,4 @@ impl<'a> Cell<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::testing::sample;
-    use super::*;
-    use serde_json::Value;
-
-    fn parsed() -> Value {
-        let (session, totals) = sample();
-        let text = report(&session, &totals, 3_000_000_000).expect("serialises");
-        serde_json::from_str(&text).expect("is JSON")
-    }
-
-    /// What is promised under schema 1. Only ever add to this list.
-    #[test]
-    fn every_promised_field_is_there() {
-        let report = parsed();
-        for path in [
-            "/schema",
-            "/host/kernel",
-            "/host/backend",
-            "/host/cpus",
-            "/started_unix_ns",
-            "/duration_ns",
-            "/lost/missed_runs",
-            "/lost/ring",
-            "/lost/pool_full",
-            "/lost/slots_full",
-            "/probes/0/name",
-            "/probes/0/family",
-            "/probes/0/attached",
-            "/probes/0/why",
-            "/vms/0/id",
-            "/vms/0/pid",
-            "/vms/0/name",
-            "/vms/0/started_unix_ns",
-            "/vms/0/ended_unix_ns",
-            "/vms/0/vcpus/0/vcpu",
-            "/vms/0/vcpus/0/tid",
-        ] {
-            assert!(report.pointer(path).is_some(), "{path}");
-        }
-        for list in ["exits", "userspace_exits"] {
-            let cell = &report["vms"][0]["vcpus"][0][list][0];
-            for field in "reason code count timed open_ns total_ns off_cpu_ns vmm_ns min_ns max_ns \
-                          p50_ns p90_ns p99_ns p999_ns"
-                .split_whitespace()
-            {
-                assert!(cell.get(field).is_some(), "{list} {field}");
-            }
-        }
-        assert_eq!(report["schema"], 1);
-    }
-
-    #[test]
-    fn numbers_are_those_of_the_totals() {
-        let report = parsed();
-        let vcpu = &report["vms"][0]["vcpus"][0];
-        let hlt = &vcpu["exits"][0];
-        assert_eq!((&hlt["reason"], &hlt["code"]), (&Value::from("HLT"), &Value::from(12)));
-        assert_eq!((&hlt["count"], &hlt["timed"]), (&Value::from(3), &Value::from(2)));
-        assert_eq!(hlt["open_ns"], 250_000_000);
-        assert_eq!(hlt["idle"], true);
-        let write = &vcpu["exits"][1];
-        assert_eq!(write["reason"], "MSR_WRITE");
-        assert_eq!(write["open_ns"], Value::Null);
-        assert_eq!((&write["min_ns"], &write["max_ns"]), (&Value::from(900), &Value::from(88_000)));
-        assert_eq!(vcpu["userspace_exits"][0]["reason"], "IO");
-        assert_eq!(vcpu["time"]["guest_ns"], 3_000_000_000u64);
-        assert_eq!(report["probes"][1]["why"], "The kernel has no such tracepoint.");
-        assert_eq!(report["vms"][1]["ended_unix_ns"], 1_700_000_002_500_000_000u64);
-        assert_eq!(report["lost"]["pool_full"], 7);
-    }
-
-    #[test]
-    fn an_exit_open_since_before_has_a_line_of_its_own() {
-        let report = parsed();
-        let cell = &report["vms"][1]["vcpus"][0]["exits"][0];
-        assert_eq!((&cell["code"], &cell["count"]), (&Value::from(30), &Value::from(0)));
-        assert_eq!(cell["open_ns"], 3_000_000_000u64);
-        assert_eq!((&cell["timed"], &cell["p50_ns"]), (&Value::from(0), &Value::from(0)));
-    }
-}
+mod tests;

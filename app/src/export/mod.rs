@@ -2,8 +2,38 @@
 //!
 //! Both say the same of a session: everything since its start, from [`crate::model::totals`].
 
+mod details;
 pub mod json;
 pub mod text;
 
 #[cfg(test)]
 mod testing;
+
+use crate::findings::Finding;
+use crate::model::session::Session;
+use crate::model::totals::Totals;
+
+/// Tells the name of guest code: of which VM (by name), at which instruction pointer.
+pub type Code<'a> = &'a dyn Fn(&str, u64) -> Option<String>;
+
+/// What a report is made of.
+#[derive(Clone, Copy)]
+pub struct Content<'a> {
+    /// The host, the names, the probes.
+    pub session: &'a Session,
+    /// The numbers.
+    pub totals: &'a Totals,
+    /// How long was measured, ns.
+    pub duration_ns: u64,
+    /// What stands out, what matters most first.
+    pub findings: &'a [Finding],
+    /// Names of guest code, where symbols were given.
+    pub code: Code<'a>,
+}
+
+impl<'a> Content<'a> {
+    /// The numbers alone.
+    pub fn new(session: &'a Session, totals: &'a Totals, duration_ns: u64) -> Self {
+        Self { session, totals, duration_ns, findings: &[], code: &|_, _| None }
+    }
+}

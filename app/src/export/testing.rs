@@ -1,9 +1,10 @@
 //! A small session for tests of reports.
 
+use crate::model::detail::{CulpritTick, Halts, KeyClass, KeyId, KeyTick, Outlier, VmTick};
 use crate::model::ids::{Isa, Reason, VcpuKey, VmId};
 use crate::model::session::{Host, ProbeStatus, Session};
-use crate::model::testing::{cell, vcpu};
-use crate::model::tick::{Life, Lost, OpenExit, Phase, Tick, VcpuInfo, VmInfo};
+use crate::model::testing::{cell, sample_outlier, vcpu};
+use crate::model::tick::{Life, Lost, OpenExit, Phase, PhaseTimes, Tick, VcpuInfo, VmInfo};
 use crate::model::totals::Totals;
 use crate::source::synth::names;
 
@@ -81,4 +82,94 @@ fn tick(seq: u64) -> Tick {
     let lost = Lost { pool_full: if seq == 2 { 7 } else { 0 }, ..Lost::default() };
     let vcpus = vec![first, second];
     Tick { seq, end_ns, dur_ns: SECOND, lost, life, vcpus, ..Tick::default() }
+}
+
+const MS: u64 = 1_000_000;
+
+/// How long [`detailed`] is.
+pub const DETAILED_NS: u64 = 43 * SECOND;
+
+/// [`sample`] and forty more in which the first VM's guest is idle, reads a clock all the
+/// while, and waits for its CPU; with two slow exits.
+pub fn detailed() -> (Session, Totals) {
+    let (session, mut totals) = sample();
+    totals.apply(&busy_tick());
+    (session, totals)
+}
+
+fn busy_tick() -> Tick {
+    let io = Reason::exit(Isa::Vmx, 30);
+    let of = |class, value: u64, count| KeyTick {
+        id: KeyId { reason: Some(io), class, value: Some(value) },
+        count,
+        timed: count,
+        total_ns: 1_000 * count,
+        off_ns: 0,
+        vmm_ns: 9_000 * count,
+        max_ns: 4 * MS,
+    };
+    let mut keys = vec![of(KeyClass::PortIn, 0x608, 36_000)];
+    // More than are shown, and one of them without a name.
+    keys.extend((0..6).map(|n| of(KeyClass::PortIn, 0xabc0 + n, 10 + n)));
+    keys.push(of(KeyClass::Rip, 0xffff_ffff_8123_4567, 36_025));
+    keys.push(of(KeyClass::Rip, 0x40_1000, 75));
+    let other = KeyId { reason: None, class: KeyClass::PortIn, value: None };
+    keys.push(KeyTick { id: other, count: 25, timed: 25, total_ns: MS, ..KeyTick::default() });
+    keys.sort_by_key(|key| key.id);
+    let mut time = PhaseTimes::default();
+    for (phase, ms) in [
+        (Phase::Kvm, 80),
+        (Phase::Vmm, 220),
+        (Phase::Polling, 150),
+        (Phase::Blocked, 350),
+        (Phase::Preempted, 200),
+    ] {
+        time.0[phase as usize] = ms * MS * 40;
+    }
+    let culprit = |comm: &str, pid, vm: Option<u32>, ms| CulpritTick {
+        pid,
+        tid: pid + 1,
+        comm: comm.to_owned(),
+        vm: vm.map(VmId),
+        cgroup: "/machine.slice/build".to_owned(),
+        ns: ms * MS * 40,
+        count: 40,
+    };
+    let mut first = vcpu(1, 0, 0, vec![cell(io, &[10_000; 36_100])]);
+    (first.time, first.since_ns) = (time, 53 * SECOND - MS);
+    first.keys = keys;
+    first.halts = Halts { polled: 3_000, waited: 700 };
+    first.culprits =
+        vec![culprit("CPU 5/KVM", 4702, Some(2), 120), culprit("cc1\u{1b}[2J", 812, None, 50)];
+    let slow =
+        Outlier { end_ns: 23 * SECOND + 5 * MS, info1: 0x0608_0008, ..sample_outlier(first.key) };
+    let slower = Outlier {
+        reason: Reason::exit(Isa::Vmx, 48),
+        about: Some((KeyClass::Page, 0x12_3000)),
+        rip: 0x40_1000,
+        info1: 0x181,
+        asleep_ns: 40 * MS,
+        by: None,
+        ..slow.clone()
+    };
+    let beside = VmTick {
+        id: VmId(1),
+        over_ns: 40 * SECOND,
+        others_ns: 9_310 * MS,
+        threads: vec![
+            (4713, "IO iothread1".to_owned(), 9_300 * MS),
+            (4714, "worker".to_owned(), 10 * MS),
+        ],
+        throttled_ns: Some(2 * MS),
+    };
+    Tick {
+        seq: 4,
+        end_ns: 53 * SECOND,
+        dur_ns: 40 * SECOND,
+        vcpus: vec![first],
+        vms: vec![beside],
+        outliers: vec![slow, slower],
+        outliers_left_out: 3,
+        ..Tick::default()
+    }
 }

@@ -1,36 +1,44 @@
-//! The report as text: a table for each vCPU, after what would make its numbers wrong.
+//! The report as text: what would make its numbers wrong, what stands out, a table for each vCPU
+//! with what its exits were about, the slowest exits.
 
-use crate::model::ids::Kind;
-use crate::model::session::{Origin, Session};
+mod about;
+mod slow;
+
+use super::Content;
+use crate::model::ids::{Kind, Reason};
+use crate::model::session::Origin;
 use crate::model::stats::Stats;
 use crate::model::tick::PhaseTimes;
-use crate::model::totals::{Totals, VcpuTotals, VmTotals};
-use crate::state::rows::Split;
+use crate::model::totals::{VcpuTotals, VmTotals};
+use crate::state::rows::{Part, Split};
 use crate::state::save::{clean, table};
 use crate::state::value::{Value, duration, rate, share};
-use std::fmt::Write;
 
-/// Everything that was measured in `duration_ns`.
-pub fn report(session: &Session, totals: &Totals, duration_ns: u64) -> String {
+/// Everything that was measured.
+pub fn report(content: &Content<'_>) -> String {
     let mut out = String::new();
-    head(&mut out, session, totals, duration_ns);
-    if totals.vms.is_empty() {
+    head(&mut out, content);
+    slow::findings(&mut out, content);
+    if content.totals.vms.is_empty() {
         out.push_str("\nNo VM ran.\n");
     }
-    for vm in totals.vms.values() {
-        of_vm(&mut out, session, totals, vm, duration_ns);
+    for vm in content.totals.vms.values() {
+        of_vm(&mut out, content, vm);
     }
+    slow::outliers(&mut out, content);
     out
 }
 
 /// Writing to a string cannot fail.
 macro_rules! line {
     ($out:expr, $($arg:tt)*) => {{
-        let _ = writeln!($out, $($arg)*);
+        let _ = std::fmt::Write::write_fmt($out, format_args!("{}\n", format_args!($($arg)*)));
     }};
 }
+use line;
 
-fn head(out: &mut String, session: &Session, totals: &Totals, duration_ns: u64) {
+fn head(out: &mut String, content: &Content<'_>) {
+    let Content { session, totals, duration_ns, .. } = *content;
     let host = &session.host;
     line!(
         out,
@@ -67,19 +75,23 @@ fn head(out: &mut String, session: &Session, totals: &Totals, duration_ns: u64) 
     }
 }
 
-fn of_vm(out: &mut String, session: &Session, totals: &Totals, vm: &VmTotals, duration_ns: u64) {
+fn of_vm(out: &mut String, content: &Content<'_>, vm: &VmTotals) {
     let info = &vm.info;
     let nth =
         if info.nth > 0 { format!("  its VM number {}", info.nth + 1) } else { String::new() };
     let ended = match vm.ended_ns {
         Some(ns) => {
-            format!("  ended {} after the start", duration(ns.saturating_sub(session.started_ns)))
+            format!(
+                "  ended {} after the start",
+                duration(ns.saturating_sub(content.session.started_ns))
+            )
         }
         None => String::new(),
     };
     line!(out, "\nVM {}  {}  pid {}{nth}{ended}", clean(&info.name), clean(&info.vmm), info.pid);
+    about::beside(out, vm);
     for vcpu in vm.vcpus.values() {
-        of_vcpu(out, session, totals, vcpu, info.pid, duration_ns);
+        of_vcpu(out, content, vm, vcpu);
     }
 }
 
@@ -92,17 +104,16 @@ const NUMERIC: [bool; 17] = [
     true, true,
 ];
 
-fn of_vcpu(
-    out: &mut String,
-    session: &Session,
-    totals: &Totals,
-    vcpu: &VcpuTotals,
-    pid: u32,
-    duration_ns: u64,
-) {
+fn of_vcpu(out: &mut String, content: &Content<'_>, vm: &VmTotals, vcpu: &VcpuTotals) {
+    let Content { session, totals, duration_ns, .. } = *content;
     let guessed = if vcpu.info.guessed { " (number guessed)" } else { "" };
-    let time = time_words(vcpu.time);
-    line!(out, "\n  vCPU {}{guessed}  tid {}{time}", vcpu.info.key.vcpu, vcpu.info.tid);
+    line!(out, "\n  vCPU {}{guessed}  tid {}", vcpu.info.key.vcpu, vcpu.info.tid);
+    if vcpu.time.sum() > 0 {
+        for (n, line) in time_lines(vcpu.time).iter().enumerate() {
+            line!(out, "  {}   {line}", if n == 0 { "time" } else { "    " });
+        }
+    }
+    about::halts(out, vcpu, duration_ns);
     let wall_ns = if vcpu.time.sum() > 0 { vcpu.time.sum() } else { duration_ns };
     let mut rows: Vec<_> = vcpu.cells.iter().map(|(&reason, sum)| (reason, sum.stats())).collect();
     if let Some(open) = vcpu.open.filter(|open| !vcpu.cells.contains_key(&open.reason)) {
@@ -113,6 +124,7 @@ fn of_vcpu(
         return;
     }
     rows.sort_by_key(|(reason, stats)| (std::cmp::Reverse(stats.total_ns), *reason));
+    let order: Vec<Reason> = rows.iter().map(|(reason, _)| *reason).collect();
     let mut lines = vec![HEADS.map(str::to_owned).to_vec()];
     for (reason, stats) in rows {
         let kind = match (reason.is_idle(), reason.kind) {
@@ -121,7 +133,7 @@ fn of_vcpu(
             (false, Kind::Userspace) => "VMM",
         };
         let mut cells = vec![
-            pid.to_string(),
+            vm.info.pid.to_string(),
             vcpu.info.tid.to_string(),
             vcpu.info.key.vcpu.to_string(),
             kind.to_owned(),
@@ -132,7 +144,13 @@ fn of_vcpu(
         cells.push(Value::ns(open_ns).to_string());
         lines.push(cells);
     }
-    for line in table(&lines, &NUMERIC).lines() {
+    indented(out, &table(&lines, &NUMERIC));
+    about::keys(out, content, &vm.info.name, vcpu, &order);
+    about::culprits(out, content, vcpu);
+}
+
+fn indented(out: &mut String, table: &str) {
+    for line in table.lines() {
         line!(out, "  {line}");
     }
 }
@@ -160,34 +178,39 @@ fn numbers(stats: &Stats, duration_ns: u64, wall_ns: u64) -> Vec<String> {
     ]
 }
 
-/// `  guest 61%  KVM 3.0%  halted 36%`
-fn time_words(time: PhaseTimes) -> String {
+/// `guest 61.0%  KVM 3.0%  halted 36.0%`: the parts that are there. What is shown adds up to 100.
+fn time_lines(time: PhaseTimes) -> Vec<String> {
     let split = Split(time);
-    split.parts().map(|(part, n)| format!("  {} {}", part.label(), share(n))).collect()
+    let mut parts: Vec<(Part, u64, f64)> = split
+        .parts()
+        .map(|(part, share)| (part, (share * 1000.0) as u64, (share * 1000.0).fract()))
+        .collect();
+    // What rounding down left over goes to those that lost most by it.
+    let left = 1000u64.saturating_sub(parts.iter().map(|(_, tenths, _)| tenths).sum());
+    let mut order: Vec<usize> = (0..parts.len()).collect();
+    order.sort_by(|&a, &b| parts[b].2.total_cmp(&parts[a].2));
+    for at in order.into_iter().take(usize::try_from(left).unwrap_or(0)) {
+        parts[at].1 += 1;
+    }
+    let words = parts.iter().map(|(part, tenths, _)| match tenths {
+        0 => format!("{} <0.1%", part.label()),
+        _ => format!("{} {}.{}%", part.label(), tenths / 10, tenths % 10),
+    });
+    let mut lines: Vec<String> = Vec::new();
+    for word in words {
+        match lines.last_mut() {
+            Some(line) if line.len() + 2 + word.len() <= TIME_WIDTH => {
+                line.push_str("  ");
+                line.push_str(&word);
+            }
+            _ => lines.push(word),
+        }
+    }
+    lines
 }
+
+/// Room for the parts of time in a line of 100 columns.
+const TIME_WIDTH: usize = 91;
 
 #[cfg(test)]
-mod tests {
-    use super::super::testing::sample;
-    use super::*;
-
-    #[test]
-    fn the_report_reads_well() {
-        let (session, totals) = sample();
-        insta::assert_snapshot!(report(&session, &totals, 3_000_000_000));
-    }
-
-    #[test]
-    fn nothing_is_said_to_be_nothing() {
-        let text = report(&Session::default(), &Totals::default(), 0);
-        assert!(text.contains("No VM ran."));
-        assert!(text.contains("Nothing was lost."));
-    }
-
-    #[test]
-    fn names_cannot_reach_the_terminal() {
-        let (session, totals) = sample();
-        let text = report(&session, &totals, 3_000_000_000);
-        assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text:?}");
-    }
-}
+mod tests;

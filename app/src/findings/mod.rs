@@ -3,11 +3,14 @@
 //! Rules are pure: facts over an interval in, findings out. The screen gathers the facts over its
 //! last seconds, a report over all that it measured.
 
+pub mod facts;
 mod rules;
 #[cfg(test)]
 mod testing;
 pub mod thresholds;
+pub mod words;
 
+pub use facts::facts_of;
 pub use thresholds::Thresholds;
 
 use crate::model::detail::{CulpritTick, Halts, KeyTick, VmTick};
@@ -134,6 +137,17 @@ pub struct ReasonFacts {
     pub max_ns: u64,
 }
 
+impl Weight {
+    /// Its name in reports and JSON.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::High => "high",
+            Self::Medium => "medium",
+            Self::Low => "low",
+        }
+    }
+}
+
 /// How much it matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Weight {
@@ -170,6 +184,10 @@ pub struct Finding {
 mod tests {
     use super::testing::{MS, Vm, both};
     use super::*;
+    use crate::model::testing::any_tick;
+    use crate::model::totals::Totals;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
 
     fn waits(vm: Vm, ms: u64) -> Vm {
         vm.vcpu(&[(Phase::Guest, (1000 - ms) * MS), (Phase::Preempted, ms * MS)])
@@ -214,5 +232,26 @@ mod tests {
         let one = relevant(&all, Some(VmId(1)), Some(3));
         assert_eq!(one, [all[1].clone()]);
         assert!(relevant(&all, Some(VmId(1)), Some(2)).is_empty());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// Whatever was measured: nothing overflows, and what is found is complete and documented.
+        #[test]
+        fn every_finding_is_whole(ticks in vec(any_tick(), 1..4)) {
+            let mut totals = Totals::default();
+            ticks.iter().for_each(|tick| totals.apply(tick));
+            let facts = facts_of(&totals, &crate::source::synth::names());
+            let found = findings(&facts, &Thresholds::default());
+            prop_assert!(found.is_sorted_by_key(|finding| finding.weight));
+            let documented = include_str!("../../../docs/findings.md");
+            for finding in &found {
+                prop_assert!(documented.contains(&format!("| `{}` |", finding.rule)), "{}", finding.rule);
+                prop_assert!(!finding.evidence.is_empty() && !finding.evidence.iter().any(String::is_empty));
+                prop_assert!(finding.next.ends_with('.') && !finding.text.ends_with('.'), "{finding:?}");
+            }
+            prop_assert!(relevant(&found, None, None).len() <= found.len());
+        }
     }
 }

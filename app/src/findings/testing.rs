@@ -133,8 +133,11 @@ pub fn culprit(comm: &str, id: u32, vm: Option<u32>, ns: u64) -> CulpritTick {
     }
 }
 
-/// What one rule finds with the default thresholds.
+/// What one rule finds with the default thresholds. A rule that has a test has a line in the
+/// documentation.
 pub fn rules(facts: &Facts, rule: &str) -> Vec<Finding> {
+    let documented = include_str!("../../../docs/findings.md");
+    assert!(documented.contains(&format!("| `{rule}` |")), "{rule}");
     let mut all = findings(facts, &Thresholds::default());
     all.retain(|finding| finding.rule == rule);
     all

@@ -116,4 +116,12 @@ mod tests {
             assert_eq!(*(threshold.of)(&mut thresholds), threshold.most);
         }
     }
+
+    #[test]
+    fn every_threshold_is_documented() {
+        let text = include_str!("../../../docs/findings.md");
+        for threshold in TABLE {
+            assert!(text.contains(&format!("`{}`", threshold.key)), "{}", threshold.key);
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! A tick as bytes: what history keeps and recordings hold.
 //!
 //! ```text
-//! version        1 byte, 1
+//! version        1 byte, 2
 //! head           seq, end_ns, dur_ns, lost, host, life, VMs, outliers      (postcard)
 //! list           its length in bytes, then of each vCPU: vm, vcpu, length of its body
 //! bodies         of each vCPU: cpu, phase, since, open, time, number of cells, then each cell:
@@ -24,8 +24,8 @@ use super::tick::{CellTick, HostTick, Life, Lost, OpenExit, Phase, PhaseTimes, T
 use kvmscope_shared::hist::BUCKETS;
 use serde::{Serialize, de::DeserializeOwned};
 
-/// The first byte of an encoded tick.
-pub const VERSION: u8 = 1;
+/// The first byte of an encoded tick. Format 1 had no details; nothing was ever kept in it.
+pub const VERSION: u8 = 2;
 
 /// Why bytes are not a tick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -333,31 +333,58 @@ mod tests {
     }
 
     #[test]
-    fn histograms_can_be_left_out() {
+    fn histograms_and_details_can_be_left_out() {
         let mut tick = sample_tick();
         let part = decode_part(&bytes(&tick), Part::ALL.without_hist()).expect("decodes");
-        let cells = tick.vcpus.iter_mut().flat_map(|vcpu| &mut vcpu.cells);
-        cells.for_each(|cell| cell.hist.clear());
+        for vcpu in &mut tick.vcpus {
+            vcpu.cells.iter_mut().for_each(|cell| cell.hist.clear());
+            (vcpu.halts, vcpu.keys, vcpu.culprits) = Details::default();
+        }
         assert_eq!(part, tick);
     }
 
     #[test]
     fn another_version_is_refused() {
         let mut encoded = bytes(&Tick::default());
-        encoded[0] = 2;
-        assert_eq!(decode(&encoded), Err(CodecError::Version(2)));
+        encoded[0] = VERSION + 1;
+        assert_eq!(decode(&encoded), Err(CodecError::Version(VERSION + 1)));
     }
 
     #[test]
     fn lengths_that_lie_do_not_allocate() {
         let mut encoded = vec![VERSION];
         put(&(0u64, 0u64, 0u64, Lost::default(), HostTick::default()), &mut encoded).unwrap();
-        let head = encoded.len();
-        put(&usize::MAX, &mut encoded).unwrap();
+        let numbers = encoded.len();
+        // The numbers of lives, VMs and outliers, then of a VM's threads.
+        for before in 0..3 {
+            encoded.truncate(numbers);
+            encoded.resize(numbers + before, 0);
+            put(&usize::MAX, &mut encoded).unwrap();
+            assert_eq!(decode(&encoded), Err(CodecError::Damaged("head")), "{before}");
+        }
+        encoded.truncate(numbers);
+        put(&(0usize, 1usize, VmId(1), 5u64, 5u64, usize::MAX), &mut encoded).unwrap();
         assert_eq!(decode(&encoded), Err(CodecError::Damaged("head")));
-        encoded.truncate(head);
-        put(&(0usize, usize::MAX, 1u8), &mut encoded).unwrap();
+        encoded.truncate(numbers);
+        put(&(0usize, 0usize, 0usize, 0u64, usize::MAX, 1u8), &mut encoded).unwrap();
         assert_eq!(decode(&encoded), Err(CodecError::Damaged("list of vCPUs")));
+    }
+
+    /// What a vCPU's lists say of their length is not believed either.
+    #[test]
+    fn lengths_in_details_that_lie_do_not_allocate() {
+        let plain = VcpuTick::default();
+        let mut body = Vec::new();
+        put_vcpu(&plain, 0, &mut body, &mut Vec::new()).unwrap();
+        let details = body.len() - 4;
+        assert_eq!(body[details..], [0; 4], "polled, waited, keys, culprits");
+        for (at, what) in [(details + 2, "keys"), (details + 3, "culprits")] {
+            let mut lying = body[..at].to_vec();
+            put(&usize::MAX, &mut lying).unwrap();
+            lying.resize(lying.len() + 64, 0);
+            let read = read_vcpu(plain.key, 0, &lying, Part::ALL);
+            assert_eq!(read, Err(CodecError::Damaged("details")), "{what}");
+        }
     }
 
     proptest! {

@@ -50,6 +50,38 @@ pub fn sample_tick() -> Tick {
         info1: 1,
         info2: 0,
     });
+    first.halts = Halts { polled: 4, waited: 300 };
+    first.keys = vec![
+        KeyTick {
+            id: KeyId { reason: None, class: KeyClass::Page, value: None },
+            count: 9,
+            timed: 9,
+            total_ns: 70_000,
+            ..KeyTick::default()
+        },
+        KeyTick {
+            id: KeyId {
+                reason: Some(Reason::exit(Isa::Vmx, 32)),
+                class: KeyClass::MsrWrite,
+                value: Some(0x6e0),
+            },
+            count: 3,
+            timed: 2,
+            total_ns: 2_100,
+            off_ns: 5,
+            vmm_ns: 6,
+            max_ns: 1_200,
+        },
+    ];
+    first.culprits = vec![CulpritTick {
+        pid: 812,
+        tid: 813,
+        comm: "cc1".into(),
+        vm: Some(VmId(2)),
+        cgroup: "/build".into(),
+        ns: 12_000_000,
+        count: 40,
+    }];
     Tick {
         seq: 7,
         end_ns: 10_000_000_000,

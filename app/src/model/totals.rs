@@ -1,9 +1,20 @@
 //! Everything since the start: VM → vCPU → reason, for reports.
 
+use super::detail::{CulpritTick, Halts, KeyId, KeyTick, Outlier, VmTick};
 use super::ids::{Reason, VcpuKey, VmId};
 use super::stats::Sum;
 use super::tick::{Life, Lost, OpenExit, Phase, PhaseTimes, Tick, VcpuInfo, VcpuTick, VmInfo};
 use std::collections::BTreeMap;
+
+/// Keys kept of a vCPU; more are added to their class's "other". The kernel's table is smaller, but
+/// who is in it changes.
+pub const MAX_KEYS: usize = 1024;
+/// Outliers kept: the slowest.
+pub const MAX_OUTLIERS: usize = 100;
+/// Culprits kept of a vCPU; time of more is "other".
+const MAX_CULPRITS: usize = 64;
+/// Other threads kept of a VM.
+const MAX_THREADS: usize = 64;
 
 /// Sums from the first tick on.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -20,6 +31,10 @@ pub struct Totals {
     pub measured_ns: u64,
     /// End of the last one, ns of the probes' clock.
     pub end_ns: u64,
+    /// The slowest exits, slowest first, at most [`MAX_OUTLIERS`].
+    pub outliers: Vec<Outlier>,
+    /// Slow exits that are not among them: less slow, or over the rate that the probes let through.
+    pub outliers_left_out: u64,
     last_seq: u64,
 }
 
@@ -32,6 +47,8 @@ pub struct VmTotals {
     pub ended_ns: Option<u64>,
     /// Its vCPUs by number.
     pub vcpus: BTreeMap<u32, VcpuTotals>,
+    /// What it did beside running them, most busy threads first; `None` when nobody looked.
+    pub beside: Option<VmTick>,
 }
 
 /// A vCPU.
@@ -51,6 +68,41 @@ pub struct VcpuTotals {
     pub time: PhaseTimes,
     /// Its reasons. Boxed, because a sum is a kilobyte.
     pub cells: BTreeMap<Reason, Box<Sum>>,
+    /// What its exits were about; at most [`MAX_KEYS`] and an "other" of each class.
+    pub keys: BTreeMap<KeyId, KeySum>,
+    /// How often it woke up from a halt.
+    pub halts: Halts,
+    /// Who ran while it waited for a CPU, by process and name, most first.
+    pub culprits: Vec<CulpritTick>,
+}
+
+/// Several [`KeyTick`]s added up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct KeySum {
+    /// Times it was met.
+    pub count: u64,
+    /// Exits about it that ended.
+    pub timed: u64,
+    /// Their handling time, ns. Of "other" it has the other two in it.
+    pub total_ns: u64,
+    /// Their time off the CPU, ns.
+    pub off_ns: u64,
+    /// Their time outside KVM_RUN, ns.
+    pub vmm_ns: u64,
+    /// Largest time of one, all three together, ns; 0 of "other".
+    pub max_ns: u64,
+}
+
+impl KeySum {
+    /// Adds an interval.
+    pub fn add(&mut self, key: &KeyTick) {
+        self.count = self.count.saturating_add(key.count);
+        self.timed = self.timed.saturating_add(key.timed);
+        self.total_ns = self.total_ns.saturating_add(key.total_ns);
+        self.off_ns = self.off_ns.saturating_add(key.off_ns);
+        self.vmm_ns = self.vmm_ns.saturating_add(key.vmm_ns);
+        self.max_ns = self.max_ns.max(key.max_ns);
+    }
 }
 
 impl Totals {
@@ -63,6 +115,10 @@ impl Totals {
         for vcpu in &tick.vcpus {
             self.vcpu(vcpu.key).apply(vcpu);
         }
+        for beside in &tick.vms {
+            self.vm(beside.id).beside(beside);
+        }
+        self.slow(tick);
         self.lost.add(&tick.lost);
         if self.ticks > 0 {
             let missed = tick.seq.saturating_sub(self.last_seq.saturating_add(1));
@@ -86,6 +142,18 @@ impl Totals {
                 }
             }
         }
+    }
+
+    fn slow(&mut self, tick: &Tick) {
+        self.outliers.extend_from_slice(&tick.outliers);
+        if !tick.outliers.is_empty() {
+            // Stable: of equals the earlier ones stay.
+            self.outliers.sort_by_key(|outlier| std::cmp::Reverse(outlier.wall_ns()));
+        }
+        let over = self.outliers.len().saturating_sub(MAX_OUTLIERS);
+        self.outliers.truncate(MAX_OUTLIERS);
+        let left_out = tick.outliers_left_out.saturating_add(over as u64);
+        self.outliers_left_out = self.outliers_left_out.saturating_add(left_out);
     }
 
     fn live(&mut self, life: &Life) {
@@ -116,6 +184,25 @@ impl Totals {
     }
 }
 
+impl VmTotals {
+    fn beside(&mut self, tick: &VmTick) {
+        let sum = self.beside.get_or_insert_with(|| VmTick { id: tick.id, ..VmTick::default() });
+        sum.over_ns = sum.over_ns.saturating_add(tick.over_ns);
+        sum.others_ns = sum.others_ns.saturating_add(tick.others_ns);
+        if let Some(ns) = tick.throttled_ns {
+            sum.throttled_ns = Some(sum.throttled_ns.unwrap_or(0).saturating_add(ns));
+        }
+        for (tid, comm, ns) in &tick.threads {
+            match sum.threads.iter_mut().find(|(t, c, _)| t == tid && c == comm) {
+                Some((_, _, mine)) => *mine = mine.saturating_add(*ns),
+                None => sum.threads.push((*tid, comm.clone(), *ns)),
+            }
+        }
+        sum.threads.sort_by_key(|&(_, _, ns)| std::cmp::Reverse(ns));
+        sum.threads.truncate(MAX_THREADS);
+    }
+}
+
 impl VcpuTotals {
     fn apply(&mut self, tick: &VcpuTick) {
         self.cpu = tick.cpu;
@@ -124,6 +211,44 @@ impl VcpuTotals {
         self.time.add(&tick.time);
         for cell in &tick.cells {
             self.cells.entry(cell.reason).or_default().add(cell);
+        }
+        self.halts.add(&tick.halts);
+        for key in &tick.keys {
+            self.key(key);
+        }
+        for culprit in &tick.culprits {
+            self.culprit(culprit);
+        }
+        if !tick.culprits.is_empty() {
+            self.culprits.sort_by_key(|culprit| std::cmp::Reverse(culprit.ns));
+        }
+    }
+
+    fn key(&mut self, key: &KeyTick) {
+        let is_other = key.id.value.is_none();
+        if is_other || self.keys.len() < MAX_KEYS || self.keys.contains_key(&key.id) {
+            self.keys.entry(key.id).or_default().add(key);
+            return;
+        }
+        let times = [key.total_ns, key.off_ns, key.vmm_ns];
+        let id = KeyId { reason: None, value: None, ..key.id };
+        let total_ns = times.into_iter().fold(0, u64::saturating_add);
+        let KeyTick { count, timed, .. } = *key;
+        let other = KeyTick { id, count, timed, total_ns, ..KeyTick::default() };
+        self.keys.entry(id).or_default().add(&other);
+    }
+
+    fn culprit(&mut self, tick: &CulpritTick) {
+        let same = |c: &&mut CulpritTick| c.pid == tick.pid && c.comm == tick.comm;
+        if let Some(mine) = self.culprits.iter_mut().find(same) {
+            let (ns, count) =
+                (mine.ns.saturating_add(tick.ns), mine.count.saturating_add(tick.count));
+            *mine = CulpritTick { ns, count, ..tick.clone() };
+        } else if self.culprits.len() < MAX_CULPRITS || (tick.pid == 0 && tick.comm.is_empty()) {
+            self.culprits.push(tick.clone());
+        } else {
+            let CulpritTick { ns, count, .. } = *tick;
+            self.culprit(&CulpritTick { ns, count, ..CulpritTick::default() });
         }
     }
 
@@ -137,8 +262,9 @@ impl VcpuTotals {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::detail::KeyClass;
     use crate::model::ids::Isa;
-    use crate::model::testing::{cell, sample_tick, vcpu};
+    use crate::model::testing::{cell, sample_outlier, sample_tick, vcpu};
 
     #[test]
     fn ticks_add_up() {
@@ -180,6 +306,121 @@ mod tests {
         assert_eq!(vcpus[&1].time.get(Phase::Blocked), 400 + 2_000 + 500);
         assert_eq!(vcpus[&1].time.sum(), 2_900);
         assert_eq!(vcpus[&0].time.get(Phase::Guest), 2_000 + 2 * 1_000);
+    }
+
+    fn id(class: KeyClass, value: Option<u64>) -> KeyId {
+        KeyId { reason: value.map(|_| Reason::exit(Isa::Vmx, 30)), class, value }
+    }
+
+    fn with(seq: u64, vcpu: VcpuTick) -> Tick {
+        Tick { seq, dur_ns: 1_000, vcpus: vec![vcpu], ..Tick::default() }
+    }
+
+    #[test]
+    fn keys_and_halts_add_up() {
+        let port = |count, max_ns| KeyTick {
+            id: id(KeyClass::PortIn, Some(0x608)),
+            count,
+            timed: count,
+            total_ns: 10 * count,
+            off_ns: 2,
+            vmm_ns: 3,
+            max_ns,
+        };
+        let mut totals = Totals::default();
+        for (seq, key) in [(1, port(4, 80)), (2, port(1, 30))] {
+            let halts = Halts { polled: seq, waited: 7 };
+            totals.apply(&with(
+                seq,
+                VcpuTick { keys: vec![key], halts, ..vcpu(1, 0, 1_000, vec![]) },
+            ));
+        }
+        let vcpu = &totals.vms[&VmId(1)].vcpus[&0];
+        let sum = vcpu.keys[&id(KeyClass::PortIn, Some(0x608))];
+        let expected =
+            KeySum { count: 5, timed: 5, total_ns: 50, off_ns: 4, vmm_ns: 6, max_ns: 80 };
+        assert_eq!(sum, expected);
+        assert_eq!(vcpu.halts, Halts { polled: 3, waited: 14 });
+    }
+
+    #[test]
+    fn keys_are_bounded_and_none_is_lost() {
+        let page = |n: u64| KeyTick {
+            id: id(KeyClass::Page, Some(n << 12)),
+            count: 1,
+            timed: 1,
+            total_ns: 5,
+            off_ns: 6,
+            vmm_ns: 7,
+            max_ns: 18,
+        };
+        let mut totals = Totals::default();
+        let keys: Vec<KeyTick> = (0..MAX_KEYS as u64 + 10).map(page).collect();
+        for seq in 1..=2 {
+            let vcpu = VcpuTick { keys: keys.clone(), ..vcpu(1, 0, 1_000, vec![]) };
+            totals.apply(&with(seq, vcpu));
+        }
+        let keys = &totals.vms[&VmId(1)].vcpus[&0].keys;
+        assert_eq!(keys.len(), MAX_KEYS + 1);
+        let other = keys[&id(KeyClass::Page, None)];
+        assert_eq!((other.count, other.timed, other.total_ns), (20, 20, 20 * 18));
+        assert_eq!((other.off_ns, other.vmm_ns, other.max_ns), (0, 0, 0));
+        assert_eq!(keys.values().map(|key| key.count).sum::<u64>(), 2 * (MAX_KEYS as u64 + 10));
+    }
+
+    #[test]
+    fn culprits_are_merged_and_bounded() {
+        let ran = |pid, comm: &str, ns| CulpritTick {
+            pid,
+            tid: pid + 1,
+            comm: comm.into(),
+            ns,
+            count: 1,
+            ..CulpritTick::default()
+        };
+        let mut totals = Totals::default();
+        let mut all: Vec<CulpritTick> = (1..=MAX_CULPRITS as u32).map(|n| ran(n, "a", 5)).collect();
+        all.extend([ran(1, "b", 100), ran(2, "b", 200), ran(1, "a", 50)]);
+        totals.apply(&with(1, VcpuTick { culprits: all.clone(), ..vcpu(1, 0, 1_000, vec![]) }));
+        let culprits = &totals.vms[&VmId(1)].vcpus[&0].culprits;
+        assert_eq!(culprits.len(), MAX_CULPRITS + 1);
+        assert_eq!((culprits[0].comm.as_str(), culprits[0].ns, culprits[0].count), ("", 300, 2));
+        assert_eq!((culprits[1].pid, culprits[1].ns, culprits[1].count), (1, 55, 2));
+        let sum: u64 = culprits.iter().map(|culprit| culprit.ns).sum();
+        assert_eq!(sum, all.iter().map(|culprit| culprit.ns).sum::<u64>());
+    }
+
+    #[test]
+    fn the_slowest_outliers_stay_and_all_are_counted() {
+        let key = VcpuKey { vm: VmId(1), vcpu: 0 };
+        let slow = |ns| Outlier { handling_ns: ns, ..sample_outlier(key) };
+        let mut totals = Totals::default();
+        for seq in 1..=4 {
+            let outliers = (0..50).map(|n| slow(n * 1_000 + seq)).collect();
+            totals.apply(&Tick { seq, outliers, outliers_left_out: 7, ..Tick::default() });
+        }
+        assert_eq!(totals.outliers.len(), MAX_OUTLIERS);
+        assert_eq!(totals.outliers_left_out, 4 * 7 + 100);
+        assert_eq!(totals.outliers[0].handling_ns, 49_004);
+        assert_eq!(totals.outliers[MAX_OUTLIERS - 1].handling_ns, 25_001);
+    }
+
+    #[test]
+    fn what_vms_did_beside_adds_up() {
+        let beside = |ns, throttled_ns| VmTick {
+            id: VmId(1),
+            over_ns: 1_000,
+            others_ns: ns + 1,
+            threads: vec![(9, "IO".into(), ns), (8, "main".into(), 1)],
+            throttled_ns,
+        };
+        let mut totals = Totals::default();
+        for (seq, tick) in [(1, beside(5, None)), (2, beside(0, Some(3))), (3, beside(2, None))] {
+            totals.apply(&Tick { seq, vms: vec![tick], ..Tick::default() });
+        }
+        let sum = totals.vms[&VmId(1)].beside.as_ref().expect("looked at");
+        assert_eq!((sum.over_ns, sum.others_ns, sum.throttled_ns), (3_000, 10, Some(3)));
+        assert_eq!(sum.threads, [(9, "IO".into(), 7), (8, "main".into(), 3)]);
     }
 
     #[test]

@@ -455,8 +455,12 @@ proptest! {
             state.reason_detail();
             state.selected_row().map(|id| state.series(id));
         }
-        crate::export::text::report(state.session(), &totals, 1);
-        prop_assert!(crate::export::json::report(state.session(), &totals, 1).is_ok());
+        let facts = crate::findings::facts_of(&totals, &state.session().names);
+        let found = crate::findings::findings(&facts, &Default::default());
+        let content = crate::export::Content::new(state.session(), &totals, 1);
+        let content = crate::export::Content { findings: &found, ..content };
+        crate::export::text::report(&content);
+        prop_assert!(crate::export::json::report(&content).is_ok());
     }
 
     /// Whatever is done while ticks come and ticks leave, what is shown holds together.

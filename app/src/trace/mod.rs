@@ -5,6 +5,7 @@ pub mod format;
 pub mod handlers;
 pub mod keys;
 pub mod names;
+pub mod qualification;
 mod symbols;
 
 use format::{Format, FormatError};

@@ -31,7 +31,7 @@ fn found(look: &Look<'_>) -> Option<Found> {
     look.vm.vcpus.iter().for_each(|vcpu| woken.add(&vcpu.halts));
     let wakes = woken.polled.saturating_add(woken.waited);
     let text = format!(
-        "its guest is idle ({} in the guest) and halting it takes {} of a CPU, {} of it polling",
+        "its guest runs only {} of the time, and halting it takes {} of a CPU, {} of it polling",
         share(guest),
         share(cpu),
         share(part(polling_ns, burnt_ns)),
@@ -78,7 +78,7 @@ mod tests {
         assert_eq!(
             texts(&facts, "halt-polling"),
             [
-                "idle-win: its guest is idle (2.0% in the guest) and halting it takes 10% of a CPU, 100% of it polling"
+                "idle-win: its guest runs only 2.0% of the time, and halting it takes 10% of a CPU, 100% of it polling"
             ]
         );
         let finding = &rules(&facts, "halt-polling")[0];

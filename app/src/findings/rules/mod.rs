@@ -1,7 +1,17 @@
 //! The rules. Each looks at one VM and is a pure function.
 
+mod apic;
+mod clock;
+mod device;
+mod fault_storm;
 mod halt_poll;
+mod nested;
+mod rest;
+mod same_rip;
+mod spin;
 mod steal;
+mod stuck;
+mod sums;
 
 use super::thresholds::Thresholds;
 use super::{Facts, Finding, VcpuFacts, VmFacts, Weight};
@@ -23,7 +33,19 @@ pub(super) struct Found {
 type Rule = fn(&Look<'_>) -> Vec<Found>;
 
 /// Every rule.
-pub(super) const RULES: &[Rule] = &[halt_poll::find, steal::find];
+pub(super) const RULES: &[Rule] = &[
+    stuck::find,
+    fault_storm::find,
+    same_rip::find,
+    steal::find,
+    halt_poll::find,
+    clock::find,
+    spin::find,
+    device::find,
+    apic::find,
+    nested::find,
+    rest::find,
+];
 
 impl Look<'_> {
     /// How long the vCPU was watched, ns: it may have come late or gone early.
@@ -48,10 +70,12 @@ impl Look<'_> {
     }
 
     /// The share of its vCPUs' time that is in the guest, where that is little: a VM that is idle.
+    /// Time spent waiting for a CPU does not count: it says nothing about the guest.
     pub fn idle_guest_share(&self) -> Option<f64> {
         let time = self.time();
-        let share = part(time.get(Phase::Guest), time.sum());
-        (time.sum() > 0 && share * 100.0 <= self.limits.idle_guest_percent as f64).then_some(share)
+        let own_ns = time.sum().saturating_sub(time.get(Phase::Preempted));
+        let share = part(time.get(Phase::Guest), own_ns);
+        (own_ns > 0 && share * 100.0 <= self.limits.idle_guest_percent as f64).then_some(share)
     }
 
     /// A finding about the VM.

@@ -2,16 +2,17 @@
 
 use super::{
     kfunc,
-    memory::Maps,
+    memory::{Maps, outlier},
     missed::{ProgramStats, program_stats},
     plan::{How, Plan, Probe},
 };
 use crate::model::session::ProbeStatus;
 use aya::{
     Btf, Ebpf, EbpfError, EbpfLoader,
-    maps::{HashMap, MapData, MapError, Queue},
+    maps::{HashMap, MapData, MapError, Queue, RingBuf},
     programs::{BtfTracePoint, Program, ProgramError, RawTracePoint, TracePoint},
 };
+use kvmscope_shared::detail::Outlier;
 use std::io;
 
 /// The built probe object; `probes/build` makes it.
@@ -87,6 +88,7 @@ pub struct Loaded {
     free_slots: Queue<MapData, u32>,
     free_chunks: Queue<MapData, u32>,
     unknown: HashMap<MapData, u64, u32>,
+    outliers: RingBuf<MapData>,
     /// What the kernel had counted as missed for programs that were detached since.
     missed_before: u64,
 }
@@ -100,6 +102,7 @@ impl Loaded {
         loader
             .map_max_entries("SLOTS", sizes.slots)
             .map_max_entries("CELLS", sizes.cells())
+            .map_max_entries("DETAILS", sizes.slots)
             .map_max_entries("KNOWN", sizes.known_words)
             .map_max_entries("THREADS", sizes.slots * 2)
             .map_max_entries("FREE_SLOTS", sizes.slots)
@@ -115,6 +118,7 @@ impl Loaded {
         let mut free_slots = Queue::try_from(take(&mut ebpf, "FREE_SLOTS")?).map_err(maps_error)?;
         let mut free_chunks =
             Queue::try_from(take(&mut ebpf, "FREE_CHUNKS")?).map_err(maps_error)?;
+        let outliers = RingBuf::try_from(take(&mut ebpf, "OUTLIERS")?).map_err(maps_error)?;
         let unknown = HashMap::try_from(take(&mut ebpf, "UNKNOWN")?).map_err(maps_error)?;
         for slot in 1..sizes.slots {
             free_slots.push(slot, 0).map_err(maps_error)?;
@@ -126,6 +130,8 @@ impl Loaded {
             data(&ebpf, "CONTROL")?.fd(),
             (data(&ebpf, "SLOTS")?.fd(), sizes.slots),
             (data(&ebpf, "CELLS")?.fd(), sizes.cells()),
+            data(&ebpf, "DETAILS")?.fd(),
+            data(&ebpf, "LIMITS")?.fd(),
         )
         .map_err(|e| LoadError::Maps(e.to_string()))?;
         maps.set_filter(pids);
@@ -134,7 +140,8 @@ impl Loaded {
             .iter()
             .map(|probe| Attached { probe: probe.clone(), loaded: 0, program: None, why: None })
             .collect();
-        let loaded = Self { ebpf, probes, free_slots, free_chunks, unknown, missed_before: 0 };
+        let loaded =
+            Self { ebpf, probes, free_slots, free_chunks, unknown, outliers, missed_before: 0 };
         Ok((loaded, maps))
     }
 
@@ -226,6 +233,16 @@ impl Loaded {
     /// Gives a pool chunk back.
     pub fn free_chunk(&mut self, first_cell: u32) {
         let _ = self.free_chunks.push(first_cell, 0);
+    }
+
+    /// Outliers that the probes told of since the last call, in no order. A record that is not one
+    /// (another version's object) is dropped.
+    pub fn drain_outliers(&mut self) -> Vec<Outlier> {
+        let mut found = Vec::new();
+        while let Some(record) = self.outliers.next() {
+            found.extend(outlier(&record));
+        }
+        found
     }
 
     /// Forgets the cell of a code without a column.

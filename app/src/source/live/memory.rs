@@ -8,7 +8,8 @@
 
 use kvmscope_shared::{
     cell::Cell,
-    conf::{Control, MAX_FILTER},
+    conf::{Control, Limits, MAX_FILTER},
+    detail::{Detail, Outlier},
     slot::{Slot, SlotEntry},
 };
 use memmap2::{MmapOptions, MmapRaw};
@@ -38,6 +39,18 @@ pub trait Memory {
     fn clear_slot(&mut self, index: u32);
     /// Clears a cell of a retired slot.
     fn clear_cell(&mut self, index: u32);
+    /// A slot's details, fields possibly of different moments; all zero where no family that keeps
+    /// some was ever attached.
+    fn detail(&self, index: u32) -> Detail;
+    /// Clears the details of a retired slot.
+    fn clear_detail(&mut self, index: u32);
+}
+
+/// An outlier, from its record; `None` for a record of another length.
+pub fn outlier(record: &[u8]) -> Option<Outlier> {
+    // SAFETY: as long as the structure, whose fields are integers; not read by alignment.
+    (record.len() == size_of::<Outlier>())
+        .then(|| unsafe { record.as_ptr().cast::<Outlier>().read_unaligned() })
 }
 
 /// A mapped BPF array.
@@ -72,20 +85,29 @@ pub struct Maps {
     control: Mapped<Control>,
     slots: Mapped<SlotEntry>,
     cells: Mapped<Cell>,
+    details: Mapped<Detail>,
+    limits: Mapped<Limits>,
 }
 
 impl Maps {
-    /// Maps the three arrays. Fails with the kernel's error.
+    /// Maps the arrays; there are as many details as slots. Fails with the kernel's error.
     pub fn new(
         control: impl AsFd,
         (slots, slot_count): (impl AsFd, u32),
         (cells, cell_count): (impl AsFd, u32),
+        details: impl AsFd,
+        limits: impl AsFd,
     ) -> io::Result<Self> {
-        Ok(Self {
+        let mut maps = Self {
             control: Mapped::new(control, 1)?,
             slots: Mapped::new(slots, slot_count)?,
             cells: Mapped::new(cells, cell_count)?,
-        })
+            details: Mapped::new(details, slot_count)?,
+            limits: Mapped::new(limits, 1)?,
+        };
+        // Fresh maps are all zero, and a limit of 0 would make an outlier of every exit.
+        maps.set_limits(&Limits::default());
+        Ok(maps)
     }
 
     /// Tells the probes which thread groups to watch; none is all. Before they are attached.
@@ -99,6 +121,23 @@ impl Maps {
                 (&raw mut (*control).filter[i]).write_volatile(*pid);
             }
             (&raw mut (*control).filters).write_volatile(count as u32);
+        }
+    }
+
+    /// Tells the probes which details to keep at the end of an exit
+    /// ([`kvmscope_shared::conf::detail`]).
+    pub fn set_details(&mut self, bits: u32) {
+        // SAFETY: in bounds; user space alone writes this field.
+        unsafe { (&raw mut (*self.control.at(0)).details).write_volatile(bits) }
+    }
+
+    /// Tells the probes which exits are outliers.
+    pub fn set_limits(&mut self, limits: &Limits) {
+        let least = limits.ns.iter().copied().min().unwrap_or(u64::MAX);
+        // SAFETY: in bounds; user space alone writes these fields.
+        unsafe {
+            self.limits.at(0).write_volatile(*limits);
+            (&raw mut (*self.control.at(0)).outlier_ns).write_volatile(least);
         }
     }
 }
@@ -160,5 +199,14 @@ impl Memory for Maps {
     fn clear_cell(&mut self, index: u32) {
         // SAFETY: in bounds; no probe writes a cell of such a slot.
         unsafe { self.cells.at(index).write_volatile(Cell::default()) }
+    }
+
+    fn detail(&self, index: u32) -> Detail {
+        self.details.read(index)
+    }
+
+    fn clear_detail(&mut self, index: u32) {
+        // SAFETY: in bounds; no probe writes the details of a slot that no thread owns.
+        unsafe { self.details.at(index).write_volatile(Detail::default()) }
     }
 }
