@@ -12,6 +12,7 @@ pub mod guest;
 pub mod model;
 pub mod source;
 pub mod state;
+pub mod symbols;
 pub mod term;
 pub mod trace;
 pub mod ui;

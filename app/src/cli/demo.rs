@@ -34,6 +34,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         ));
     }
     let screen = watch::prepare(&options.screen)?;
+    let _symbols = options.common.guest_symbols()?;
     let vm = options.common.vm.as_deref();
     let history = options.screen.history;
     let why = if options.synthetic {

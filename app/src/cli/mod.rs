@@ -8,6 +8,7 @@ mod watch;
 
 use crate::{
     source::live::{self, plan::Family},
+    symbols::{self, GuestSymbols},
     ui::theme::ThemeName,
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -54,6 +55,10 @@ struct Common {
     /// Only the VM of this name
     #[arg(long, value_name = "NAME")]
     vm: Option<String>,
+    /// Symbols of a VM's kernel: its System.map, a copy of its /proc/kallsyms, or its vmlinux. The
+    /// offset of KASLR is found from exits unless it is given; repeatable
+    #[arg(long, value_name = "VM=FILE[@OFFSET]", value_parser = symbols::parse_option)]
+    guest_symbols: Vec<symbols::Asked>,
     /// Seconds between ticks, 0.1 to 60
     #[arg(long, value_name = "SEC", default_value = "1", value_parser = interval)]
     interval: Duration,
@@ -82,6 +87,14 @@ impl Common {
             interval: self.interval,
             outliers: Default::default(),
         })
+    }
+}
+
+impl Common {
+    /// Reads the guests' symbols that were asked for.
+    fn guest_symbols(&self) -> Result<GuestSymbols, Failure> {
+        GuestSymbols::load(&self.guest_symbols)
+            .map_err(|why| Failure::usage(format!("--guest-symbols: {why}")))
     }
 }
 
@@ -211,6 +224,23 @@ mod tests {
         assert_eq!(family("exit"), Ok(Family::Exit));
         let error = family("exits").expect_err("no such family");
         assert!(error.contains("exit, userspace, sched"), "{error}");
+    }
+
+    #[test]
+    fn symbols_that_cannot_be_read_are_wrong_arguments() {
+        let read = |value: &str| {
+            let cli = Cli::try_parse_from(["kvmscope", "watch", "--guest-symbols", value])
+                .map_err(|error| (error.exit_code(), error.to_string()))?;
+            let Some(Command::Watch(options)) = cli.command else { panic!("watch") };
+            let symbols = options.common.guest_symbols();
+            symbols.map_err(|failure| (i32::from(failure.status), failure.text))
+        };
+        let (status, said) = read("web").expect_err("no file");
+        assert_eq!(status, 2);
+        assert!(said.contains("VM=FILE[@OFFSET] is expected"), "{said}");
+        let (status, said) = read("web=/nonexistent/System.map").expect_err("not there");
+        assert_eq!(status, 2);
+        assert_eq!(said, "--guest-symbols: /nonexistent/System.map is not there");
     }
 
     #[test]

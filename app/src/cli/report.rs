@@ -51,6 +51,7 @@ pub struct Options {
 pub fn run(options: &Options) -> Result<(), Failure> {
     let config = config::load(options.config.as_deref(), |name| std::env::var(name).ok())
         .map_err(|e| Failure::usage(format!("{e:#}")))?;
+    let _symbols = options.common.guest_symbols()?;
     let live = open(&options.common)?;
     let session = live.session().clone();
     refuse_without_kvm(&session)?;

@@ -15,7 +15,7 @@ use std::{io::IsTerminal, time::Duration};
 #[derive(clap::Args, Debug)]
 pub struct Options {
     #[command(flatten)]
-    common: Common,
+    pub(super) common: Common,
     #[command(flatten)]
     screen: Screen,
     /// Print the default configuration and exit
@@ -29,6 +29,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         return super::report::print(&config::print_default());
     }
     let screen = prepare(&options.screen)?;
+    let _symbols = options.common.guest_symbols()?;
     let live = crate::source::live::Live::open(options.common.live()?)?;
     let session = live.session().clone();
     super::report::refuse_nothing_attached(&session)?;

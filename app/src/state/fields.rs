@@ -1,6 +1,7 @@
 //! The fields of each kind of row, one table each. A line in it gives the column's title and
 //! width, the key for sorting and filtering, and the value; everything that lists fields reads it.
 
+use super::keys::KeyRow;
 use super::nav::{RowId, Scope};
 use super::rows::{Load, Part, ReasonRow, VcpuRow, VmRow};
 use super::value::Value;
@@ -64,13 +65,13 @@ fn infos<R: Row>() -> Vec<FieldInfo> {
         .collect()
 }
 
-/// The fields of a level's rows; none where it has no rows.
+/// The fields of a level's rows.
 pub fn of(scope: Scope) -> Vec<FieldInfo> {
     match scope {
         Scope::Host => infos::<VmRow>(),
         Scope::Vm(_) => infos::<VcpuRow>(),
         Scope::Reasons(_) => infos::<ReasonRow>(),
-        Scope::Reason(..) => Vec::new(),
+        Scope::Reason(..) => infos::<KeyRow>(),
     }
 }
 
@@ -187,6 +188,7 @@ impl Row for ReasonRow {
         field!("invmm", "inVMM", 6, true, |r| Value::Ns(r.now.vmm_ns), "its time in the VMM"),
         field!("open", "open", 6, true, |r| Value::ns(r.open_ns), "age of the exit still being handled"),
         field!("code", "code", 6, true, |r| Value::Text(r.reason.code.to_string().into()), "number of the reason"),
+        field!("what", "what", 18, false, |r| r.what.as_ref().map_or(Value::None, |top| Value::Text(top.with_share().into())), "what most of its exits are about, and their share"),
     ];
 }
 
@@ -237,5 +239,6 @@ mod tests {
         check::<VmRow>();
         check::<VcpuRow>();
         check::<ReasonRow>();
+        check::<KeyRow>();
     }
 }

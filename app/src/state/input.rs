@@ -97,6 +97,7 @@ impl State {
             (RowId::All(vm), None) => Scope::Reasons(Who::Vm(vm)),
             (RowId::Vcpu(key), Some(reason)) => Scope::Reason(Who::Vcpu(key), reason),
             (RowId::Vcpu(key), None) => Scope::Reasons(Who::Vcpu(key)),
+            (RowId::Key(_), _) => return,
             (RowId::Reason(reason), _) => match self.level().scope {
                 Scope::Reasons(who) => Scope::Reason(who, reason),
                 _ => return,
@@ -309,7 +310,11 @@ impl State {
             Scope::Reasons(_) => self.reason_rows().get(at?).map(save::line),
             Scope::Reason(..) => {
                 let detail = self.reason_detail()?;
-                Some(format!("{}  {}", save::clean(&detail.label), save::line(&detail.row)))
+                let (label, row) = (save::clean(&detail.label), &detail.row);
+                Some(match at.and_then(|at| self.key_rows().get(at)) {
+                    Some(key) => format!("{label}  {}  {}", row.name, save::line(key)),
+                    None => format!("{label}  {}", save::line(row)),
+                })
             }
         }
     }
@@ -337,7 +342,8 @@ impl State {
             Scope::Reasons(_) => Some(save::view(name, &title, self.reason_rows())),
             Scope::Reason(..) => {
                 let detail = self.reason_detail()?;
-                Some(save::view(name, &title, std::slice::from_ref(&detail.row)))
+                let view = save::view(name, &title, std::slice::from_ref(&detail.row));
+                Some(save::with(save::with(view, self.key_rows()), self.rip_rows()))
             }
         }
     }

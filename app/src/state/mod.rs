@@ -24,6 +24,7 @@ pub mod header;
 pub mod heat;
 mod heatmap;
 mod input;
+pub mod keys;
 mod load;
 mod moment;
 pub mod nav;
@@ -140,6 +141,7 @@ pub struct State {
     outlier_limits: OutlierLimits,
     thresholds: Thresholds,
     families: Asked,
+    symbols: Option<Box<dyn keys::Symbols>>,
 }
 
 /// Reason columns before the screen says how many it has room for.
@@ -169,7 +171,14 @@ impl State {
             slow: Slow::default(),
             outlier_limits: OutlierLimits::default(),
             thresholds: Thresholds::default(),
+            symbols: None,
         }
+    }
+
+    /// Names guest code from now on.
+    pub fn set_symbols(&mut self, symbols: impl keys::Symbols + 'static) {
+        self.symbols = Some(Box::new(symbols));
+        self.changed();
     }
 
     /// Takes what a source says.

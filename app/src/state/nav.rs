@@ -1,6 +1,7 @@
 //! Where the person is: a stack of levels, each with its own cursor, sort and filter.
 
 use super::filter::Filter;
+use crate::model::detail::KeyId;
 use crate::model::ids::{Reason, VcpuKey, VmId};
 use std::collections::HashMap;
 
@@ -40,7 +41,7 @@ pub enum Scope {
     Vm(VmId),
     /// One vCPU, or all of a VM; its rows are reasons.
     Reasons(Who),
-    /// One reason; it has no rows.
+    /// One reason; its rows are the keys behind it.
     Reason(Who, Reason),
 }
 
@@ -143,6 +144,8 @@ pub enum RowId {
     Vcpu(VcpuKey),
     /// A reason.
     Reason(Reason),
+    /// What exits were about.
+    Key(KeyId),
 }
 
 /// A column of a heat map.
@@ -337,6 +340,7 @@ fn default_sort(scope: Scope) -> Sort {
     match scope {
         Scope::Host => Sort { key: "exits", descending: true },
         Scope::Vm(_) => Sort { key: "vcpu", descending: false },
-        Scope::Reasons(_) | Scope::Reason(..) => Sort { key: "total", descending: true },
+        Scope::Reasons(_) => Sort { key: "total", descending: true },
+        Scope::Reason(..) => Sort { key: "exits", descending: true },
     }
 }

@@ -1,6 +1,7 @@
 //! The rows that tables show. Plain data: every number belongs to the displayed tick unless its
 //! text says "window".
 
+use super::keys::TopKey;
 use super::nav::RowId;
 use crate::model::ids::{Reason, VcpuKey, VmId};
 use crate::model::stats::Stats;
@@ -232,4 +233,6 @@ pub struct ReasonRow {
     pub window: Stats,
     /// Age of the oldest exit of this reason still open at the end of the tick, ns.
     pub open_ns: Option<u64>,
+    /// What most of its exits are about, where that is known.
+    pub what: Option<TopKey>,
 }

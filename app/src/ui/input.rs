@@ -33,14 +33,15 @@ pub fn context(state: &State) -> Context {
     let heat = level.panes().contains(&Pane::Heat);
     let filtered = !level.filter.text().is_empty();
     // Rows with fields; a list of findings or slow exits has an order of its own.
-    let table = level.panes().contains(&Pane::Table);
+    let lists = level.panes().iter().any(|pane| matches!(pane, Pane::Table | Pane::Detail));
     Context {
         can_open: rows && !matches!(level.pane, Pane::Detail | Pane::Parts),
         can_go_back: level.scope != Scope::Host || filtered,
         rows,
         cells: rows && level.pane == Pane::Heat,
-        sortable: table && state.row_count() > 0,
-        filterable: table,
+        sortable: lists && state.row_count() > 0,
+        filterable: lists
+            && (state.row_count() > 0 || filtered || !matches!(level.scope, Scope::Reason(..))),
         colours: heat && state.row_count() > 0,
         panes: level.panes().len() > 1 && (rows || level.tab != Tab::Exits),
         history: position.behind > 0,

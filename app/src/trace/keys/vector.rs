@@ -2,7 +2,7 @@
 //!
 //! The value is VMX's interruption information, bits 10:0 (SDM vol. 3 24.9.2): the vector, and in
 //! bits 10:8 its type. Exceptions: SDM vol. 3 6.3.1. Vectors of the host: the part of
-//! arch/x86/include/asm/irq_vectors.h that has not changed from Linux 5.10 to 7.2; the rest, and
+//! arch/x86/include/asm/irq_vectors.h that Linux 5.10 and 6.12 have the same; the rest, and
 //! other kernels, have none.
 
 use super::table::{Run, find, from, run};

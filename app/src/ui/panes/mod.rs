@@ -4,6 +4,7 @@ mod detail;
 mod empty;
 mod heat;
 mod host;
+mod keys;
 mod reason;
 pub mod rows;
 mod time;

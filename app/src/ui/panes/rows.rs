@@ -6,6 +6,7 @@ use crate::{
         Pane, RowId, State,
         detail::Series,
         fields::{Field, Row},
+        keys::TopKey,
         rows::{Load, Part, ReasonRow, Split, VcpuRow, VmRow},
         value::{self, Value},
     },
@@ -42,6 +43,11 @@ pub trait Shown: Row {
     fn load(&self) -> Option<&Load> {
         None
     }
+
+    /// What most of its exits are about.
+    fn what(&self) -> Option<&TopKey> {
+        None
+    }
 }
 
 impl Shown for VmRow {
@@ -68,6 +74,10 @@ impl Shown for ReasonRow {
     fn idle(&self) -> bool {
         self.idle
     }
+
+    fn what(&self) -> Option<&TopKey> {
+        self.what.as_ref()
+    }
 }
 
 /// What a column shows.
@@ -91,6 +101,8 @@ pub enum What {
     Threads,
     /// Share of the last seconds in which a CPU quota stopped the VM.
     Quota,
+    /// What most exits are about, and their share; only where that is known.
+    Key,
 }
 
 /// What a column shows, its importance (0 most), and the width it can use at most.
@@ -212,6 +224,7 @@ pub const REASONS: &[Spec] = &[
     (What::Field("invmm"), 7, 6),
     (What::Field("open"), 16, 5),
     (What::Field("code"), 18, 6),
+    (What::Key, 4, 40),
 ];
 
 fn field<R: Row>(key: &str) -> Option<&'static Field<R>> {
@@ -229,6 +242,7 @@ impl What {
             Self::P99 => "p99-graph",
             Self::Split | Self::Bar => "wall-time",
             Self::Top => "reason",
+            Self::Key => "what",
         }
     }
 }
@@ -252,8 +266,13 @@ fn key(what: What) -> Option<&'static str> {
         What::Rate => Some("exits"),
         What::P99 => Some("p99"),
         What::Top => Some("reason"),
+        What::Key => Some("what"),
         What::Split | What::Bar | What::Threads | What::Quota => None,
     }
+}
+
+fn is_shown(what: What, view: &View) -> bool {
+    !view.hide.iter().any(|name| name == what.name())
 }
 
 fn columns<R: Shown>(
@@ -270,10 +289,11 @@ fn columns<R: Shown>(
     // Where kernel exits cannot be seen, exits to the VMM are what one looks at.
     let loads = || rows.iter().filter_map(Shown::load);
     let silent = loads().all(|l| l.rate == 0.0) && loads().any(|l| l.user_rate > 0.0);
-    let shown = |spec: &&Spec| !view.hide.iter().any(|name| name == spec.0.name());
     let any = |of: fn(&VmTick) -> Option<f64>| {
         rows.iter().any(|row| beside(row, state).as_ref().and_then(of).is_some())
     };
+    let whats_known = rows.iter().any(|row| row.what().is_some());
+    let shown = |spec: &&Spec| (spec.0 != What::Key || whats_known) && is_shown(spec.0, view);
     for &(what, rank, most) in specs.iter().filter(shown) {
         if rank >= OPTIONAL && width < WIDE && key(what) != Some(sort.key) {
             continue;
@@ -292,6 +312,11 @@ fn columns<R: Shown>(
                 let longest = names.map(|top| paint::width(&top.name) + 5).max().unwrap_or(0);
                 Column::text("top reason", 16, longest.clamp(16, most), rank).eager()
             }
+            What::Key => {
+                let keys = rows.iter().filter_map(Shown::what);
+                let longest = keys.map(|key| paint::width(&key.text()) + 5).max().unwrap_or(0);
+                Column::text("what", 16, longest.clamp(16, most), rank).eager()
+            }
             What::Field(key) | What::Share(key) => {
                 let Some(field) = field::<R>(key) else { continue };
                 if field.numeric {
@@ -306,7 +331,7 @@ fn columns<R: Shown>(
                 }
             }
         };
-        let sorted = matches!(what, What::Field(_) | What::Share(_) | What::Top)
+        let sorted = matches!(what, What::Field(_) | What::Share(_) | What::Top | What::Key)
             && key(what) == Some(sort.key);
         column.sorted = sorted.then_some(sort.descending);
         // What rows are ordered by is always there.
@@ -349,7 +374,7 @@ pub fn draw<R: Shown>(
     let body = below(area, 1);
     let cursor = state.cursor();
     let from = view.scroll((level.scope, Pane::Table), cursor, rows.len(), body.height);
-    let focused = level.pane == Pane::Table;
+    let focused = matches!(level.pane, Pane::Table | Pane::Detail);
     if focused {
         view.page = usize::from(body.height);
     }
@@ -410,6 +435,10 @@ fn draw_row<R: Shown>(
                 beside(shown, state).as_ref().and_then(of).map_or(Value::None, Value::Share);
             table::plain(look.value(&value), style)
         }
+        What::Key => match shown.what() {
+            Some(key) => table::plain(super::keys::short(key, width, look), style),
+            None => Line::default(),
+        },
         What::Field(key) => {
             let value = field::<R>(key).map(|field| (field.value)(shown));
             let mut text = value.map(|v| look.value(&v)).unwrap_or_default();

@@ -1,5 +1,6 @@
 //! Snapshots of whole screens, with their styles, and that no size and no key breaks them.
 
+mod reason;
 mod shot;
 mod time;
 pub mod world;

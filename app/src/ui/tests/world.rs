@@ -1,5 +1,6 @@
 //! An invented host, the same on every run: for snapshots.
 
+pub mod keys;
 pub mod time;
 
 use crate::model::{
