@@ -1,6 +1,7 @@
 //! Configuration: a file that overrides only what it names. Reading it is pure; finding it is in
 //! [`load`].
 
+pub mod outlier;
 mod suggest;
 
 use crate::findings::{Thresholds, thresholds};

@@ -1,5 +1,6 @@
 //! What the person wants ([`Action`]) and what the state asks of the outside ([`Effect`]).
 
+use super::nav::{Pane, Tab};
 use std::time::Duration;
 
 /// What the person wants. (What a source says is a [`crate::source::Msg`].)
@@ -51,8 +52,21 @@ pub enum Action {
     StepForward(usize),
     /// Shows the latest tick and follows.
     GoLive,
+    /// Turns to a tab; the scope stays.
+    Tab(Tab),
     /// The next pane of this level.
     NextPane,
+    /// The cursor to an entry of a list (findings, slow exits), which gets the cursor.
+    SelectIn(Pane, usize),
+    /// Begins to watch who takes vCPUs' CPUs, or ends it.
+    Culprits,
+    /// The threshold of slow exits being typed is now this text; begins typing when it has not
+    /// begun.
+    LimitEdit(String),
+    /// Takes the threshold as typed. Stays in typing as long as it cannot be read.
+    LimitAccept,
+    /// Forgets what was typed.
+    LimitCancel,
     /// The pane alone on the screen, or not any more.
     ZoomPane,
     /// Forgets the VMs that are gone.

@@ -1,5 +1,6 @@
 //! One reason, of one vCPU or of all of a VM: its numbers now, over the window, and over time.
 
+use super::keys::TopKey;
 use super::nav::Who;
 use super::rows::ReasonRow;
 use kvmscope_shared::hist::BUCKETS;
@@ -13,6 +14,8 @@ pub struct Detail {
     pub label: String,
     /// Its numbers.
     pub row: ReasonRow,
+    /// What most of its exits are about, in the displayed tick, most first.
+    pub top: Vec<TopKey>,
     /// Handling times of the window, by bucket of [`kvmscope_shared::hist`].
     pub hist: Box<[u64; BUCKETS]>,
     /// The window, oldest first: one point per tick.

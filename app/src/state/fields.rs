@@ -1,6 +1,7 @@
 //! The fields of each kind of row, one table each. A line in it gives the column's title and
 //! width, the key for sorting and filtering, and the value; everything that lists fields reads it.
 
+use super::keys::KeyRow;
 use super::nav::{RowId, Scope};
 use super::rows::{Load, Part, ReasonRow, VcpuRow, VmRow};
 use super::value::Value;
@@ -64,13 +65,13 @@ fn infos<R: Row>() -> Vec<FieldInfo> {
         .collect()
 }
 
-/// The fields of a level's rows; none where it has no rows.
+/// The fields of a level's rows.
 pub fn of(scope: Scope) -> Vec<FieldInfo> {
     match scope {
         Scope::Host => infos::<VmRow>(),
         Scope::Vm(_) => infos::<VcpuRow>(),
         Scope::Reasons(_) => infos::<ReasonRow>(),
-        Scope::Reason(..) => Vec::new(),
+        Scope::Reason(..) => infos::<KeyRow>(),
     }
 }
 
@@ -78,8 +79,9 @@ fn text(text: &str) -> Value {
     if text.is_empty() { Value::None } else { Value::Text(Cow::Owned(text.to_owned())) }
 }
 
-fn part(load: &Load, part: Part) -> Value {
-    if load.split.0.sum() == 0 { Value::None } else { Value::Share(load.split.share(part)) }
+/// Parts of wall time together. The fields made of it add up to all of it.
+fn part(load: &Load, parts: &[Part]) -> Value {
+    if load.split.0.sum() == 0 { Value::None } else { Value::Share(load.split.shares(parts)) }
 }
 
 fn top(load: &Load) -> Value {
@@ -117,11 +119,14 @@ impl Row for VmRow {
         field!("p99", "p99", 6, true, |r| Value::ns(r.load.p99_ns), "99th percentile of the handling time, idle exits left out"),
         field!("max", "max", 6, true, |r| Value::ns(r.load.max_ns), "largest handling time, idle exits left out"),
         field!("share", "handl", 5, true, |r| Value::Share(r.load.handling), "handling time as a share of the vCPUs' wall time, idle exits left out"),
-        field!("guest", "guest", 5, true, |r| part(&r.load, Part::Guest), "share of wall time in the guest"),
-        field!("kvm", "KVM", 5, true, |r| part(&r.load, Part::Kvm), "share of wall time in KVM"),
-        field!("invmm", "inVMM", 5, true, |r| part(&r.load, Part::Vmm), "share of wall time in the VMM"),
-        field!("halted", "halt", 5, true, |r| part(&r.load, Part::Halted), "share of wall time halted"),
-        field!("wait", "wait", 5, true, |r| part(&r.load, Part::Waiting), "share of wall time waiting for a CPU"),
+        field!("guest", "guest", 5, true, |r| part(&r.load, &[Part::Guest]), "share of wall time in the guest"),
+        field!("kvm", "KVM", 5, true, |r| part(&r.load, &[Part::Kvm]), "share of wall time in KVM, on a CPU, polling left out"),
+        field!("invmm", "inVMM", 5, true, |r| part(&r.load, &[Part::Vmm, Part::VmmAsleep]), "share of wall time in the VMM, on a CPU or asleep"),
+        field!("poll", "poll", 5, true, |r| part(&r.load, &[Part::Polling]), "share of wall time halted with KVM polling for a wake-up, on a CPU"),
+        field!("halted", "halt", 5, true, |r| part(&r.load, &[Part::Halted]), "share of wall time halted, asleep"),
+        field!("wait", "wait", 5, true, |r| part(&r.load, &[Part::Waiting]), "share of wall time waiting for a CPU"),
+        field!("other", "other", 5, true, |r| part(&r.load, &[Part::KvmAsleep]), "share of wall time asleep in KVM, not for a halt (for a page, a lock)"),
+        field!("unacc", "unacc", 5, true, |r| part(&r.load, &[Part::Unknown]), "share of wall time that no event accounts for"),
         field!("reason", "top reason", 18, false, |r| top(&r.load), "the reason that took most handling time, idle ones left out"),
     ];
 }
@@ -145,11 +150,14 @@ impl Row for VcpuRow {
         field!("p99", "p99", 6, true, |r| Value::ns(r.load.p99_ns), "99th percentile of the handling time, idle exits left out"),
         field!("max", "max", 6, true, |r| Value::ns(r.load.max_ns), "largest handling time, idle exits left out"),
         field!("share", "handl", 5, true, |r| Value::Share(r.load.handling), "handling time as a share of wall time, idle exits left out"),
-        field!("guest", "guest", 5, true, |r| part(&r.load, Part::Guest), "share of wall time in the guest"),
-        field!("kvm", "KVM", 5, true, |r| part(&r.load, Part::Kvm), "share of wall time in KVM"),
-        field!("invmm", "inVMM", 5, true, |r| part(&r.load, Part::Vmm), "share of wall time in the VMM"),
-        field!("halted", "halt", 5, true, |r| part(&r.load, Part::Halted), "share of wall time halted"),
-        field!("wait", "wait", 5, true, |r| part(&r.load, Part::Waiting), "share of wall time waiting for a CPU"),
+        field!("guest", "guest", 5, true, |r| part(&r.load, &[Part::Guest]), "share of wall time in the guest"),
+        field!("kvm", "KVM", 5, true, |r| part(&r.load, &[Part::Kvm]), "share of wall time in KVM, on a CPU, polling left out"),
+        field!("invmm", "inVMM", 5, true, |r| part(&r.load, &[Part::Vmm, Part::VmmAsleep]), "share of wall time in the VMM, on a CPU or asleep"),
+        field!("poll", "poll", 5, true, |r| part(&r.load, &[Part::Polling]), "share of wall time halted with KVM polling for a wake-up, on a CPU"),
+        field!("halted", "halt", 5, true, |r| part(&r.load, &[Part::Halted]), "share of wall time halted, asleep"),
+        field!("wait", "wait", 5, true, |r| part(&r.load, &[Part::Waiting]), "share of wall time waiting for a CPU"),
+        field!("other", "other", 5, true, |r| part(&r.load, &[Part::KvmAsleep]), "share of wall time asleep in KVM, not for a halt (for a page, a lock)"),
+        field!("unacc", "unacc", 5, true, |r| part(&r.load, &[Part::Unknown]), "share of wall time that no event accounts for"),
         field!("reason", "top reason", 18, false, |r| top(&r.load), "the reason that took most handling time, idle ones left out"),
         field!("open", "open", 6, true, |r| Value::ns(r.open.as_ref().map(|open| open.age_ns)), "age of the exit being handled"),
     ];
@@ -180,6 +188,7 @@ impl Row for ReasonRow {
         field!("invmm", "inVMM", 6, true, |r| Value::Ns(r.now.vmm_ns), "its time in the VMM"),
         field!("open", "open", 6, true, |r| Value::ns(r.open_ns), "age of the exit still being handled"),
         field!("code", "code", 6, true, |r| Value::Text(r.reason.code.to_string().into()), "number of the reason"),
+        field!("what", "what", 18, false, |r| r.what.as_ref().map_or(Value::None, |top| Value::Text(top.with_share().into())), "what most of its exits are about, and their share"),
     ];
 }
 
@@ -230,5 +239,6 @@ mod tests {
         check::<VmRow>();
         check::<VcpuRow>();
         check::<ReasonRow>();
+        check::<KeyRow>();
     }
 }

@@ -97,7 +97,7 @@ impl Maker<'_> {
                 let entries = cells.map(|cell| (cell.reason, Entry::Cell(cell)));
                 self.fill(row, columns, entries, seen.dur_ns, seen.wall_ns)
             }
-            RowId::Reason(_) => Vec::new(),
+            RowId::Reason(_) | RowId::Key(_) => Vec::new(),
         }
     }
 

@@ -2,8 +2,13 @@
 
 use super::action::{Action, Effect, SavedView};
 use super::filter::Filter;
-use super::nav::{ColumnId, Pane, RowId, Scope, Sort, Who};
+use super::nav::{ColumnId, Pane, RowId, Scope, Sort, Tab, Who};
+use super::outliers::OutlierRow;
+use super::time::{finding_id, finding_text, target};
 use super::{Mode, State, save};
+use crate::config::outlier;
+use crate::model::detail::OutlierLimits;
+use crate::source::live::plan::Family;
 
 impl State {
     /// Does it; the cached views are dropped afterwards.
@@ -19,8 +24,26 @@ impl State {
             Action::Down => self.move_row(1),
             Action::PageUp(rows) => self.move_row(-to_i64(rows)),
             Action::PageDown(rows) => self.move_row(to_i64(rows)),
-            Action::Top => self.select(0),
-            Action::Bottom => self.select(usize::MAX),
+            Action::Top => self.select_in(self.level().pane, 0),
+            Action::Bottom => self.select_in(self.level().pane, usize::MAX),
+            Action::SelectIn(pane, entry) => {
+                if self.level().panes().contains(&pane) {
+                    self.nav.level_mut().pane = pane;
+                    self.select_in(pane, entry);
+                }
+            }
+            Action::Tab(tab) => {
+                self.filter_cancel();
+                self.mode = Mode::Normal;
+                self.nav.turn(tab);
+            }
+            Action::Culprits => {
+                let on = self.family_on(Family::Culprits);
+                return vec![Effect::Family(Family::Culprits, !on)];
+            }
+            Action::LimitEdit(text) => self.limit_edit(text),
+            Action::LimitAccept => return self.limit_accept().into_iter().collect(),
+            Action::LimitCancel => self.limit_cancel(),
             Action::Left => self.move_column(-1),
             Action::Right => self.move_column(1),
             Action::Select(row) => self.select(row),
@@ -42,7 +65,7 @@ impl State {
             Action::NextPane => self.next_pane(),
             Action::ZoomPane => {
                 let level = self.nav.level_mut();
-                level.zoomed = !level.zoomed && level.scope.panes().len() > 1;
+                level.zoomed = !level.zoomed && level.panes().len() > 1;
             }
             Action::ClearGone => self.clear_gone(),
             Action::Help => {
@@ -58,10 +81,15 @@ impl State {
     fn open(&mut self) {
         self.filter_accept();
         self.mode = Mode::Normal;
+        match self.level().pane {
+            Pane::Findings | Pane::Outliers => return self.open_entry(),
+            Pane::Parts => return,
+            Pane::Table | Pane::Heat | Pane::Detail => {}
+        }
         let Some(row) = self.selected_row() else { return };
         let reason = match self.level().pane {
             Pane::Heat => self.cursor_reason(),
-            Pane::Table | Pane::Detail => None,
+            _ => None,
         };
         let scope = match (row, reason) {
             (RowId::Vm(vm), None) => Scope::Vm(vm),
@@ -69,6 +97,7 @@ impl State {
             (RowId::All(vm), None) => Scope::Reasons(Who::Vm(vm)),
             (RowId::Vcpu(key), Some(reason)) => Scope::Reason(Who::Vcpu(key), reason),
             (RowId::Vcpu(key), None) => Scope::Reasons(Who::Vcpu(key)),
+            (RowId::Key(_), _) => return,
             (RowId::Reason(reason), _) => match self.level().scope {
                 Scope::Reasons(who) => Scope::Reason(who, reason),
                 _ => return,
@@ -82,6 +111,7 @@ impl State {
         match self.mode {
             Mode::Help => self.mode = Mode::Normal,
             Mode::Filter { .. } => self.filter_cancel(),
+            Mode::Limit { .. } => self.limit_cancel(),
             Mode::Normal if self.level().zoomed => self.nav.level_mut().zoomed = false,
             Mode::Normal => {
                 if !self.nav.back() {
@@ -92,8 +122,26 @@ impl State {
     }
 
     fn move_row(&mut self, by: i64) {
-        let at = to_i64(self.cursor().unwrap_or(0)).saturating_add(by).max(0);
-        self.select(usize::try_from(at).unwrap_or(usize::MAX));
+        let pane = self.level().pane;
+        let at = to_i64(self.cursor_in(pane).unwrap_or(0)).saturating_add(by).max(0);
+        self.select_in(pane, usize::try_from(at).unwrap_or(usize::MAX));
+    }
+
+    /// The cursor of a pane to one of its entries.
+    fn select_in(&mut self, pane: Pane, at: usize) {
+        match pane {
+            Pane::Findings => {
+                let found = self.scope_findings();
+                let id = found.get(at.min(found.len().saturating_sub(1))).map(finding_id);
+                self.nav.level_mut().finding = id;
+            }
+            Pane::Outliers => {
+                let rows = &self.outliers().rows;
+                let id = rows.get(at.min(rows.len().saturating_sub(1))).map(OutlierRow::which);
+                self.nav.level_mut().outlier = id;
+            }
+            Pane::Table | Pane::Heat | Pane::Detail | Pane::Parts => self.select(at),
+        }
     }
 
     fn select(&mut self, row: usize) {
@@ -119,7 +167,7 @@ impl State {
 
     fn select_cell(&mut self, row: usize, column: usize) {
         let id = self.heatmap().columns.get(column).map(|column| column.id);
-        if self.level().scope.panes().contains(&Pane::Heat) && id.is_some() {
+        if self.level().panes().contains(&Pane::Heat) && id.is_some() {
             let level = self.nav.level_mut();
             level.pane = Pane::Heat;
             level.column = id;
@@ -185,9 +233,37 @@ impl State {
         }
     }
 
+    /// The threshold being typed, and what is wrong with it.
+    fn limit_edit(&mut self, text: String) {
+        self.filter_cancel();
+        let error = self.limits_of(&text).err();
+        self.mode = Mode::Limit { text, error };
+    }
+
+    fn limits_of(&self, text: &str) -> Result<OutlierLimits, String> {
+        if text.trim().is_empty() {
+            return Ok(self.outlier_limits.clone());
+        }
+        outlier::limits(&outlier::parse_outliers(text)?, &self.session.names)
+    }
+
+    fn limit_accept(&mut self) -> Option<Effect> {
+        let Mode::Limit { text, .. } = &self.mode else { return None };
+        let limits = self.limits_of(text).ok()?;
+        self.mode = Mode::Normal;
+        self.outlier_limits = limits.clone();
+        Some(Effect::Outliers(limits))
+    }
+
+    fn limit_cancel(&mut self) {
+        if matches!(self.mode, Mode::Limit { .. }) {
+            self.mode = Mode::Normal;
+        }
+    }
+
     fn next_pane(&mut self) {
         let level = self.nav.level_mut();
-        let panes = level.scope.panes();
+        let panes = level.panes();
         let at = panes.iter().position(|&pane| pane == level.pane).map_or(0, |at| at + 1);
         if let Some(&pane) = panes.get(at % panes.len().max(1)) {
             level.pane = pane;
@@ -203,16 +279,42 @@ impl State {
         self.nav.retain(there);
     }
 
+    /// Goes where the finding or the slow exit under the cursor points. What is behind a reason
+    /// is in the Exits tab.
+    fn open_entry(&mut self) {
+        let scope = match self.level().pane {
+            Pane::Findings => self.selected_finding().map(|found| target(&found)),
+            _ => self
+                .selected_outlier()
+                .map(|row| Scope::Reason(Who::Vcpu(row.outlier.key), row.outlier.reason)),
+        };
+        let Some(scope) = scope else { return };
+        self.nav.go(scope);
+        if matches!(scope, Scope::Reason(..)) {
+            self.nav.turn(Tab::Exits);
+        }
+    }
+
     /// The selected row as text.
     fn copied(&self) -> Option<String> {
         let at = self.cursor();
+        match self.level().pane {
+            Pane::Findings => return self.selected_finding().map(|found| finding_text(&found)),
+            Pane::Outliers => return self.selected_outlier().map(save::line),
+            Pane::Parts => return self.time_detail().map(|detail| detail.text()),
+            Pane::Table | Pane::Heat | Pane::Detail => {}
+        }
         match self.level().scope {
             Scope::Host => self.vm_rows().get(at?).map(save::line),
             Scope::Vm(_) => self.vcpu_rows().get(at?).map(save::line),
             Scope::Reasons(_) => self.reason_rows().get(at?).map(save::line),
             Scope::Reason(..) => {
                 let detail = self.reason_detail()?;
-                Some(format!("{}  {}", save::clean(&detail.label), save::line(&detail.row)))
+                let (label, row) = (save::clean(&detail.label), &detail.row);
+                Some(match at.and_then(|at| self.key_rows().get(at)) {
+                    Some(key) => format!("{label}  {}  {}", row.name, save::line(key)),
+                    None => format!("{label}  {}", save::line(row)),
+                })
             }
         }
     }
@@ -230,13 +332,18 @@ impl State {
             position.seq,
             super::value::duration(position.dur_ns),
         );
+        if self.level().pane == Pane::Outliers {
+            let rows = &self.outliers().rows;
+            return Some(save::view(format!("{name}-outliers"), &title, rows));
+        }
         match self.level().scope {
             Scope::Host => Some(save::view(name, &title, self.vm_rows())),
             Scope::Vm(_) => Some(save::view(name, &title, self.vcpu_rows())),
             Scope::Reasons(_) => Some(save::view(name, &title, self.reason_rows())),
             Scope::Reason(..) => {
                 let detail = self.reason_detail()?;
-                Some(save::view(name, &title, std::slice::from_ref(&detail.row)))
+                let view = save::view(name, &title, std::slice::from_ref(&detail.row));
+                Some(save::with(save::with(view, self.key_rows()), self.rip_rows()))
             }
         }
     }

@@ -16,6 +16,7 @@ mod baseline;
 mod columns;
 pub mod detail;
 mod entities;
+mod facts;
 pub mod fields;
 pub mod filter;
 mod focus;
@@ -23,37 +24,49 @@ pub mod header;
 pub mod heat;
 mod heatmap;
 mod input;
+pub mod keys;
 mod load;
 mod moment;
 pub mod nav;
 mod now;
+pub mod outliers;
+mod parts;
 mod read;
 pub mod rows;
 pub(crate) mod save;
 #[cfg(test)]
 mod tests;
+pub mod time;
+#[cfg(test)]
+mod time_tests;
 pub mod value;
 mod views;
 
 pub use action::{Action, Effect, SavedView};
 pub use header::{Crumb, Header, Position};
-pub use nav::{ColumnId, Level, Pane, RowId, Scope, Sort, Who};
+pub use nav::{ColumnId, Level, Pane, RowId, Scope, Sort, Tab, Who};
 
+use crate::findings::Thresholds;
+use crate::model::detail::OutlierLimits;
 use crate::model::session::Session;
 use crate::model::tick::Tick;
 use crate::source::Msg;
 use baseline::Baseline;
 use columns::Columns;
 use entities::Entities;
+use facts::Recent;
 use filter::Filter;
 use focus::Focus;
 use heat::Colour;
 use moment::Moments;
 use nav::Nav;
 use now::Now;
+use outliers::Slow;
+use parts::Parts;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::time::Duration;
+use time::Asked;
 use views::Views;
 
 /// Bounds of what is kept.
@@ -87,6 +100,13 @@ pub enum Mode {
         /// What is wrong with it.
         error: Option<String>,
     },
+    /// Typing a threshold of slow exits: the text so far, and what is wrong with it.
+    Limit {
+        /// The text so far.
+        text: String,
+        /// What is wrong with it.
+        error: Option<String>,
+    },
     /// Reading the help.
     Help,
 }
@@ -112,6 +132,16 @@ pub struct State {
     /// What was read from the kept ticks for the views; slides along with time.
     focus: RefCell<Focus>,
     baseline: RefCell<Baseline>,
+    /// The last seconds of everyone, for findings.
+    recent: RefCell<Recent>,
+    /// Where the time of someone went, tick by tick.
+    parts: RefCell<Parts>,
+    /// Slow exits of the kept ticks.
+    slow: Slow,
+    outlier_limits: OutlierLimits,
+    thresholds: Thresholds,
+    families: Asked,
+    symbols: Option<Box<dyn keys::Symbols>>,
 }
 
 /// Reason columns before the screen says how many it has room for.
@@ -121,6 +151,7 @@ impl State {
     /// A state before the first tick. The session may come later, with [`Msg::Session`].
     pub fn new(session: Session, limits: Limits) -> Self {
         Self {
+            families: Asked::new(&session),
             session,
             limits,
             entities: Entities::default(),
@@ -135,13 +166,28 @@ impl State {
             views: Views::default(),
             focus: RefCell::default(),
             baseline: RefCell::default(),
+            recent: RefCell::default(),
+            parts: RefCell::default(),
+            slow: Slow::default(),
+            outlier_limits: OutlierLimits::default(),
+            thresholds: Thresholds::default(),
+            symbols: None,
         }
+    }
+
+    /// Names guest code from now on.
+    pub fn set_symbols(&mut self, symbols: impl keys::Symbols + 'static) {
+        self.symbols = Some(Box::new(symbols));
+        self.changed();
     }
 
     /// Takes what a source says.
     pub fn apply(&mut self, msg: Msg) {
         match msg {
-            Msg::Session(session) => self.session = *session,
+            Msg::Session(session) => {
+                self.session = *session;
+                self.families.heard(&self.session);
+            }
             Msg::Tick(tick) => self.tick(*tick),
             Msg::End(why) => self.ended = Some(why),
         }
@@ -153,7 +199,8 @@ impl State {
         if action == Action::Fit(self.fit) {
             return Vec::new();
         }
-        let effects = self.perform(action);
+        let mut effects = self.perform(action);
+        effects.extend(self.families.follow(self.wants_detail()));
         self.changed();
         effects
     }
@@ -170,7 +217,9 @@ impl State {
             let dur_ns = part.dur_ns;
             Some((part.vcpus.into_iter().next()?, dur_ns))
         });
+        self.slow.push(place, &tick);
         self.moments.push(tick);
+        self.slow.forget(self.moments.oldest());
         if self.entities.forget(self.moments.oldest_ns()) {
             let vms = &self.entities.vms;
             self.nav.retain(|vm| vms.contains_key(&vm));
@@ -183,7 +232,7 @@ impl State {
         self.views = Views::default();
         let scope = self.level().scope;
         let Some(shown) = self.moments.shown() else { return };
-        if scope.panes().contains(&Pane::Heat) {
+        if self.level().panes().contains(&Pane::Heat) {
             let vcpus = shown.tick.vcpus.iter();
             let inside = vcpus.filter(|vcpu| scope.vm().is_none_or(|vm| vcpu.key.vm == vm));
             self.columns.entry(scope).or_default().update(shown.place, self.fit, inside);

@@ -1,6 +1,7 @@
 //! Where the person is: a stack of levels, each with its own cursor, sort and filter.
 
 use super::filter::Filter;
+use crate::model::detail::KeyId;
 use crate::model::ids::{Reason, VcpuKey, VmId};
 use std::collections::HashMap;
 
@@ -40,7 +41,7 @@ pub enum Scope {
     Vm(VmId),
     /// One vCPU, or all of a VM; its rows are reasons.
     Reasons(Who),
-    /// One reason; it has no rows.
+    /// One reason; its rows are the keys behind it.
     Reason(Who, Reason),
 }
 
@@ -54,13 +55,58 @@ impl Scope {
         }
     }
 
-    /// Its panes, the first one first.
+    /// Its panes in the Exits tab, the first one first.
     pub fn panes(self) -> &'static [Pane] {
         match self {
             Self::Host => &[Pane::Table, Pane::Heat],
             Self::Vm(_) => &[Pane::Heat, Pane::Table],
             Self::Reasons(_) => &[Pane::Table],
             Self::Reason(..) => &[Pane::Detail],
+        }
+    }
+}
+
+/// A way to look at a scope. Scope and tab are independent: every tab answers for the scope it
+/// stands in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Tab {
+    /// What it exits for.
+    #[default]
+    Exits,
+    /// Where the time went, what stands out, slow exits.
+    Time,
+}
+
+impl Tab {
+    /// Every tab, in the order of its number.
+    pub const ALL: [Self; 2] = [Self::Exits, Self::Time];
+
+    /// The number key that chooses it. Numbers between belong to tabs that may come.
+    pub fn number(self) -> u8 {
+        match self {
+            Self::Exits => 1,
+            Self::Time => 6,
+        }
+    }
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Exits => "Exits",
+            Self::Time => "Time",
+        }
+    }
+
+    /// The panes of a scope, the first one first.
+    pub fn panes(self, scope: Scope) -> &'static [Pane] {
+        match (self, scope) {
+            (Self::Exits, _) => scope.panes(),
+            (Self::Time, Scope::Host | Scope::Vm(_)) => {
+                &[Pane::Table, Pane::Findings, Pane::Outliers]
+            }
+            (Self::Time, Scope::Reasons(_) | Scope::Reason(..)) => {
+                &[Pane::Parts, Pane::Findings, Pane::Outliers]
+            }
         }
     }
 }
@@ -74,7 +120,18 @@ pub enum Pane {
     Heat,
     /// One reason's histograms.
     Detail,
+    /// The parts of a vCPU's wall time, and what is behind them.
+    Parts,
+    /// What stands out.
+    Findings,
+    /// Slow exits.
+    Outliers,
 }
+
+/// What makes a finding the same one in the next tick: rule, VM, vCPU, reason.
+pub type FindingId = (&'static str, VmId, Option<u32>, Option<Reason>);
+/// What makes a slow exit itself: whose, and when it ended (ns of the probes' clock).
+pub type OutlierId = (VcpuKey, u64);
 
 /// A row's identity. The cursor stays with it wherever sorting puts it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -87,6 +144,8 @@ pub enum RowId {
     Vcpu(VcpuKey),
     /// A reason.
     Reason(Reason),
+    /// What exits were about.
+    Key(KeyId),
 }
 
 /// A column of a heat map.
@@ -121,19 +180,31 @@ pub struct Level {
     pub selected: Option<RowId>,
     /// The heat map's column the cursor is on; `None` is the first.
     pub column: Option<ColumnId>,
+    /// The tab, which is the same in every level.
+    pub tab: Tab,
+    /// The finding the cursor is on; `None` is the first.
+    pub finding: Option<FindingId>,
+    /// The slow exit the cursor is on; `None` is the newest.
+    pub outlier: Option<OutlierId>,
     /// The pane that has the cursor.
     pub pane: Pane,
     /// Whether that pane has the screen alone.
     pub zoomed: bool,
     /// Where the cursor's row was last, for when the row itself is not there any more.
     pub(super) last_index: usize,
+    /// Pane and zoom as they were left in the other tabs.
+    other: HashMap<Tab, (Pane, bool)>,
 }
 
 impl Level {
-    fn new(scope: Scope, sort: Sort) -> Self {
-        let pane = scope.panes().first().copied().unwrap_or(Pane::Table);
+    fn new(scope: Scope, sort: Sort, tab: Tab) -> Self {
+        let pane = first_pane(tab, scope);
         Self {
             scope,
+            tab,
+            finding: None,
+            outlier: None,
+            other: HashMap::new(),
             sort,
             filter: Filter::default(),
             selected: None,
@@ -143,6 +214,26 @@ impl Level {
             last_index: 0,
         }
     }
+
+    /// Its panes in the tab that is open.
+    pub fn panes(&self) -> &'static [Pane] {
+        self.tab.panes(self.scope)
+    }
+
+    /// Turns to a tab, as it was left.
+    fn turn(&mut self, tab: Tab) {
+        if self.tab == tab {
+            return;
+        }
+        self.other.insert(self.tab, (self.pane, self.zoomed));
+        self.tab = tab;
+        let fresh = (first_pane(tab, self.scope), false);
+        (self.pane, self.zoomed) = self.other.remove(&tab).unwrap_or(fresh);
+    }
+}
+
+fn first_pane(tab: Tab, scope: Scope) -> Pane {
+    tab.panes(scope).first().copied().unwrap_or(Pane::Table)
 }
 
 /// The stack of levels. There is always one: the host.
@@ -156,7 +247,7 @@ pub struct Nav {
 impl Default for Nav {
     fn default() -> Self {
         Self {
-            host: Level::new(Scope::Host, default_sort(Scope::Host)),
+            host: Level::new(Scope::Host, default_sort(Scope::Host), Tab::default()),
             above: Vec::new(),
             left: HashMap::new(),
         }
@@ -184,13 +275,40 @@ impl Nav {
         std::iter::once(&self.host).chain(&self.above)
     }
 
+    /// Turns every level to a tab.
+    pub(super) fn turn(&mut self, tab: Tab) {
+        let levels = self.above.iter_mut().chain(self.left.values_mut());
+        levels.for_each(|level| level.turn(tab));
+        self.host.turn(tab);
+    }
+
+    /// Goes to a scope by all the levels that lead there.
+    pub(super) fn go(&mut self, scope: Scope) {
+        if self.level().scope == scope {
+            return;
+        }
+        while self.back() {}
+        let who = match scope {
+            Scope::Reasons(who) | Scope::Reason(who, _) => Some(Scope::Reasons(who)),
+            Scope::Host | Scope::Vm(_) => None,
+        };
+        let mut path: Vec<Scope> =
+            scope.vm().map(Scope::Vm).into_iter().chain(who).chain([scope]).collect();
+        path.dedup();
+        for scope in path.into_iter().filter(|&scope| scope != Scope::Host) {
+            self.open(scope);
+        }
+    }
+
     /// Goes down into a scope; finds it as it was left, else sorted as its kind was sorted last.
     pub(super) fn open(&mut self, scope: Scope) {
+        let tab = self.level().tab;
         let level = self.left.remove(&scope).unwrap_or_else(|| {
             let alike = self.left.values().find(|level| {
                 std::mem::discriminant(&level.scope) == std::mem::discriminant(&scope)
             });
-            Level::new(scope, alike.map_or_else(|| default_sort(scope), |level| level.sort))
+            let sort = alike.map_or_else(|| default_sort(scope), |level| level.sort);
+            Level::new(scope, sort, tab)
         });
         self.above.push(level);
     }
@@ -222,6 +340,7 @@ fn default_sort(scope: Scope) -> Sort {
     match scope {
         Scope::Host => Sort { key: "exits", descending: true },
         Scope::Vm(_) => Sort { key: "vcpu", descending: false },
-        Scope::Reasons(_) | Scope::Reason(..) => Sort { key: "total", descending: true },
+        Scope::Reasons(_) => Sort { key: "total", descending: true },
+        Scope::Reason(..) => Sort { key: "exits", descending: true },
     }
 }

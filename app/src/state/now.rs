@@ -1,6 +1,7 @@
 //! The displayed tick, read together with who is known: what rows are made of.
 
 use super::entities::{Entities, Vcpu, Vm};
+use super::keys::{self, KeySums, TopKey};
 use super::load::{Loader, per_second, ratio};
 use super::moment::{Moments, Shown};
 use super::nav::{RowId, Who};
@@ -45,6 +46,25 @@ pub(super) struct Sums {
     pub wall_ns: u64,
     /// Since when an exit of a reason is open, the oldest; ns of the probes' clock.
     pub open: BTreeMap<Reason, u64>,
+    /// What exits were about, where that was asked for.
+    pub keys: KeySums,
+}
+
+impl Sums {
+    /// What most exits of a reason were about.
+    pub fn top(&self, reason: Reason, most: usize) -> Vec<TopKey> {
+        let exits = self.reasons.get(&reason).map_or(0, |sum| sum.count);
+        self.keys.top(reason, exits, self.dur_ns, most)
+    }
+}
+
+/// The time of a vCPU in a tick that says nothing about it.
+pub(super) fn went_on(vcpu: &Vcpu, end_ns: u64, dur_ns: u64) -> PhaseTimes {
+    let mut time = PhaseTimes::default();
+    if let Some(doing) = vcpu.doing.filter(|doing| doing.since_ns <= end_ns) {
+        time.0[doing.phase as usize] = dur_ns;
+    }
+    time
 }
 
 impl<'a> Now<'a> {
@@ -111,15 +131,20 @@ impl<'a> Now<'a> {
     /// The time of a vCPU that the tick says nothing about: it went on with what it was doing, if
     /// that is known for then.
     fn unchanged(&self, vcpu: &Vcpu) -> PhaseTimes {
-        let mut time = PhaseTimes::default();
-        if let Some(doing) = vcpu.doing.filter(|doing| doing.since_ns <= self.end_ns()) {
-            time.0[doing.phase as usize] = self.tick().dur_ns;
-        }
-        time
+        went_on(vcpu, self.end_ns(), self.tick().dur_ns)
     }
 
     pub fn name(&self, vm: VmId) -> String {
         self.entities.vms.get(&vm).map_or_else(|| format!("VM {}", vm.0), |vm| vm.info.name.clone())
+    }
+
+    /// The name of the VM whose vCPU runs in this thread.
+    pub fn vm_of_thread(&self, tid: u32) -> Option<String> {
+        let runs = |vm: &&Vm| {
+            let alive = vm.span.ended_at(self.end_ns()).is_none();
+            alive && vm.vcpus.values().any(|vcpu| vcpu.info.tid == tid)
+        };
+        self.entities.vms.values().find(runs).map(|vm| vm.info.name.clone())
     }
 
     fn open(&self, open: OpenExit) -> Open {
@@ -224,7 +249,7 @@ impl<'a> Now<'a> {
     }
 
     /// CPU, phase, since when, open exit: from the numbers, or what it has been doing since.
-    fn doing(&self, seen: &Seen<'_>) -> Option<(u32, Phase, u64, Option<OpenExit>)> {
+    pub fn doing(&self, seen: &Seen<'_>) -> Option<(u32, Phase, u64, Option<OpenExit>)> {
         if let Some(measured) = seen.measured {
             return Some((measured.cpu, measured.phase, measured.since_ns, measured.open));
         }
@@ -252,6 +277,42 @@ impl<'a> Now<'a> {
         sums
     }
 
+    /// As [`Self::sums`], with what the exits of one reason or of all were about; then of many
+    /// vCPUs without pages and instruction pointers.
+    pub fn sums_with_keys(&self, who: Who, only: Option<Reason>) -> Sums {
+        let mut sums = self.sums(who);
+        let vcpus = self.of(who);
+        let fine = only.is_some() || vcpus.len() <= keys::FEW;
+        for measured in vcpus.into_iter().filter_map(|seen| seen.measured) {
+            sums.keys.add_some(&measured.keys, only, fine);
+        }
+        sums
+    }
+
+    /// The exit of a reason that is open longest at the end of the displayed tick, and whose.
+    pub fn open_exit(&self, who: Who, reason: Reason) -> Option<(VcpuKey, Open)> {
+        let open = |seen: Seen<'a>| {
+            let (.., open) = self.doing(&seen).filter(|_| seen.ended_ns.is_none())?;
+            let open = open.filter(|open| open.reason == reason)?;
+            Some((seen.vcpu.info.key, self.open(open)))
+        };
+        self.of(who).into_iter().filter_map(open).max_by_key(|(_, open)| open.age_ns)
+    }
+
+    /// The last known keys of a reason, the length (ns) of the tick that they are of, and the
+    /// reason's exits in it.
+    pub fn keys(&self, who: Who, reason: Reason) -> (KeySums, u64, u64) {
+        let (mut sums, mut dur_ns, mut exits) = (KeySums::default(), self.tick().dur_ns, 0u64);
+        for seen in self.of(who) {
+            let Some(measured) = seen.measured else { continue };
+            dur_ns = seen.dur_ns;
+            sums.add(&keys::of_reason(&measured.keys, reason));
+            let cell = measured.cells.iter().find(|cell| cell.reason == reason);
+            exits = exits.saturating_add(cell.map_or(0, |cell| cell.count));
+        }
+        (sums.bounded(), dur_ns, exits)
+    }
+
     /// A row of a reason; `window` is what the window says of it.
     pub fn reason_row(&self, reason: Reason, sums: &Sums, window: Stats) -> ReasonRow {
         let of_kind = |kind: Kind| -> u64 {
@@ -271,6 +332,7 @@ impl<'a> Now<'a> {
             now,
             window,
             open_ns: sums.open.get(&reason).map(|&begun| self.end_ns().saturating_sub(begun)),
+            what: sums.top(reason, 1).pop(),
         }
     }
 

@@ -7,8 +7,9 @@ use super::fields::{self, FieldInfo, Row};
 use super::focus::Focus;
 use super::heat::{Colour, HeatMap};
 use super::heatmap;
+use super::keys::{self, KeyRow, RipRow, Told, Watch};
 use super::rows::{ReasonRow, VcpuRow, VmRow};
-use super::views::Table;
+use super::views::{Keys, Table};
 use super::{RowId, Scope, State, Who};
 use crate::model::ids::Reason;
 
@@ -59,7 +60,7 @@ impl State {
                 return Table::default();
             };
             let window = self.look(who, None).sums();
-            let sums = now.sums(who);
+            let sums = now.sums_with_keys(who, None);
             // An exit may be open since before the window, and nothing else be known of its reason.
             let now_keys = sums.reasons.keys().chain(sums.open.keys());
             let mut reasons: Vec<Reason> = window.keys().chain(now_keys).copied().collect();
@@ -71,6 +72,60 @@ impl State {
             };
             Table::new(reasons.into_iter().map(row).collect(), self.level())
         })
+    }
+
+    /// The keys behind this level's reason, filtered and sorted, "other" last. Empty where the level
+    /// is about no single reason.
+    pub fn key_rows(&self) -> &[KeyRow] {
+        &self.keys().rows.rows
+    }
+
+    /// The guest code that made this level's exits, most first.
+    pub fn rip_rows(&self) -> &[RipRow] {
+        &self.keys().rips
+    }
+
+    /// Single exits of this level's reason: one that is open, and the last outlier.
+    pub fn told(&self) -> &[Told] {
+        &self.keys().told
+    }
+
+    /// Whether the probes that tell keys are attached; what is shown says why it lacks them.
+    pub fn key_watch(&self) -> Watch {
+        keys::watch(&self.session, self.ended.is_some())
+    }
+
+    fn keys(&self) -> &Keys {
+        self.views.keys.get_or_init(|| self.make_keys().unwrap_or_default())
+    }
+
+    fn make_keys(&self) -> Option<Keys> {
+        let (Scope::Reason(who, reason), now) = (self.level().scope, self.now()?) else {
+            return None;
+        };
+        let focus = self.look(who, Some(reason));
+        // Who is gone has done nothing in the displayed tick, and is shown by the last one.
+        let gone = focus.last(reason).is_none().then(|| now.keys(who, reason));
+        let (sums, dur_ns, exits) = match (focus.last(reason), &gone) {
+            (Some((sums, exits)), _) => (sums, now.tick().dur_ns, exits),
+            (None, Some((sums, dur_ns, exits))) => (sums, *dur_ns, *exits),
+            (None, None) => return None,
+        };
+        let window = if focus.keys().is_empty() { sums } else { focus.keys() };
+        let tables = keys::Tables { reason, now: sums, window, exits, dur_ns };
+        let mut rows = Table::new(tables.keys(), self.level());
+        // Whatever the order: it is no key.
+        rows.rows.sort_by_key(KeyRow::is_other);
+        let name = now.name(who.vm());
+        let symbol = |rip| self.symbols.as_ref()?.describe(&name, rip);
+        let open = now.open_exit(who, reason);
+        let open = open.map(|(key, open)| Told::open(key, &open, reason));
+        let outlier = focus.outlier().map(|outlier| Told::outlier(outlier, &self.session));
+        let mut told: Vec<Told> = open.into_iter().chain(outlier).collect();
+        for told in &mut told {
+            told.symbol = symbol(told.rip);
+        }
+        Some(Keys { rows, rips: tables.rips(symbol), told })
     }
 
     /// The window of someone, read as far as it was not read before.
@@ -86,7 +141,7 @@ impl State {
             Scope::Host => self.vms().rows.len(),
             Scope::Vm(_) => self.vcpus().rows.len(),
             Scope::Reasons(_) => self.reasons().rows.len(),
-            Scope::Reason(..) => 0,
+            Scope::Reason(..) => self.keys().rows.rows.len(),
         }
     }
 
@@ -96,7 +151,7 @@ impl State {
             Scope::Host => self.vms().hidden,
             Scope::Vm(_) => self.vcpus().hidden,
             Scope::Reasons(_) => self.reasons().hidden,
-            Scope::Reason(..) => 0,
+            Scope::Reason(..) => self.keys().rows.hidden,
         }
     }
 
@@ -109,7 +164,7 @@ impl State {
             Scope::Host => self.vms().index(id),
             Scope::Vm(_) => self.vcpus().index(id),
             Scope::Reasons(_) => self.reasons().index(id),
-            Scope::Reason(..) => None,
+            Scope::Reason(..) => self.keys().rows.index(id),
         };
         Some(at.unwrap_or(level.last_index).min(last))
     }
@@ -120,7 +175,7 @@ impl State {
             Scope::Host => self.vms().rows.get(at).map(Row::id),
             Scope::Vm(_) => self.vcpus().rows.get(at).map(Row::id),
             Scope::Reasons(_) => self.reasons().rows.get(at).map(Row::id),
-            Scope::Reason(..) => None,
+            Scope::Reason(..) => self.keys().rows.rows.get(at).map(Row::id),
         }
     }
 
@@ -171,6 +226,7 @@ impl State {
             RowId::Vm(vm) | RowId::All(vm) => self.entities.vms.get(&vm).map(|vm| &vm.series),
             RowId::Vcpu(key) => self.entities.vcpu(key).map(|vcpu| &vcpu.series),
             RowId::Reason(reason) => return self.reason_series(reason),
+            RowId::Key(_) => return Series::default(),
         };
         let window = self.moments.window(self.limits.window);
         let of = |trail: &Trail| {
@@ -208,7 +264,7 @@ impl State {
                 let who = match self.selected_row()? {
                     RowId::Vm(vm) | RowId::All(vm) => Who::Vm(vm),
                     RowId::Vcpu(key) => Who::Vcpu(key),
-                    RowId::Reason(_) => return None,
+                    RowId::Reason(_) | RowId::Key(_) => return None,
                 };
                 (who, self.cursor_reason()?, false)
             }

@@ -1,6 +1,7 @@
 //! The rows that tables show. Plain data: every number belongs to the displayed tick unless its
 //! text says "window".
 
+use super::keys::TopKey;
 use super::nav::RowId;
 use crate::model::ids::{Reason, VcpuKey, VmId};
 use crate::model::stats::Stats;
@@ -58,6 +59,21 @@ impl Part {
         }
     }
 
+    /// What it is, in a sentence.
+    pub fn about(self) -> &'static str {
+        match self {
+            Self::Guest => "wall time in the guest",
+            Self::Kvm => "in KVM, on a CPU, handling exits",
+            Self::Vmm => "in the VMM, on a CPU",
+            Self::VmmAsleep => "in the VMM, asleep",
+            Self::Polling => "halted, but KVM polls for a wake-up on a CPU",
+            Self::Halted => "halted, asleep",
+            Self::KvmAsleep => "in KVM, asleep, not for a halt (for a page, a lock)",
+            Self::Waiting => "could run but had no CPU",
+            Self::Unknown => "unaccounted: no event tells",
+        }
+    }
+
     fn phase(self) -> Phase {
         match self {
             Self::Guest => Phase::Guest,
@@ -82,6 +98,11 @@ impl Split {
     pub fn share(&self, part: Part) -> f64 {
         let sum = self.0.sum();
         if sum == 0 { 0.0 } else { self.0.get(part.phase()) as f64 / sum as f64 }
+    }
+
+    /// The share (0 to 1) of some parts together.
+    pub fn shares(&self, parts: &[Part]) -> f64 {
+        parts.iter().map(|&part| self.share(part)).sum()
     }
 
     /// The parts that are there, with their shares, in the order in which they are drawn.
@@ -212,4 +233,6 @@ pub struct ReasonRow {
     pub window: Stats,
     /// Age of the oldest exit of this reason still open at the end of the tick, ns.
     pub open_ns: Option<u64>,
+    /// What most of its exits are about, where that is known.
+    pub what: Option<TopKey>,
 }

@@ -28,6 +28,19 @@ pub(super) fn view<R: Row>(name: String, title: &str, rows: &[R]) -> SavedView {
     SavedView { name, text: format!("{}\n\n{}", clean(title), table(&lines, &numeric)), csv }
 }
 
+/// A view with a second table after it; in the CSV after an empty line, with its own header.
+pub(super) fn with<R: Row>(view: SavedView, rows: &[R]) -> SavedView {
+    if rows.is_empty() {
+        return view;
+    }
+    let more = self::view(String::new(), "", rows);
+    SavedView {
+        text: format!("{}\n{}", view.text, more.text.trim_start_matches('\n')),
+        csv: format!("{}\n{}", view.csv, more.csv),
+        ..view
+    }
+}
+
 /// Lines of cells as an aligned table; numeric columns stand at the right edge.
 pub(crate) fn table(lines: &[Vec<String>], numeric: &[bool]) -> String {
     let mut widths = vec![0; numeric.len()];

@@ -135,6 +135,12 @@ fn with_unit(n: f64, unit: &str) -> String {
     if n < 9.95 { format!("{n:.1}{unit}") } else { format!("{n:.0}{unit}") }
 }
 
+/// Time of day (UTC) of a moment in ns since the Unix epoch, to the millisecond: "12:41:07.250".
+pub fn moment(unix_ns: u64) -> String {
+    let (s, ms) = (unix_ns / 1_000_000_000 % 86_400, unix_ns / 1_000_000 % 1000);
+    format!("{:02}:{:02}:{:02}.{ms:03}", s / 3600, s / 60 % 60, s % 60)
+}
+
 /// A share in at most five characters: `0%`, `<0.1%`, `0.7%`, `61%`.
 pub fn share(n: f64) -> String {
     let percent = n * 100.0;
@@ -184,6 +190,11 @@ mod tests {
         for (ns, text) in cases {
             assert_eq!(duration(ns), text, "{ns}");
         }
+    }
+
+    #[test]
+    fn moments_have_milliseconds() {
+        assert_eq!(moment(1_700_000_000_250_000_000), "22:13:20.250");
     }
 
     #[test]

@@ -4,8 +4,12 @@ use super::detail::Detail;
 use super::fields::Row;
 use super::header::Header;
 use super::heat::HeatMap;
+use super::keys::{KeyRow, RipRow, Told};
 use super::nav::{Level, RowId, Sort};
+use super::outliers::Outliers;
 use super::rows::{ReasonRow, VcpuRow, VmRow};
+use super::time::TimeDetail;
+use crate::findings::Finding;
 use std::cell::OnceCell;
 use std::cmp::Ordering;
 
@@ -18,6 +22,18 @@ pub(super) struct Views {
     pub reasons: OnceCell<Table<ReasonRow>>,
     pub heat: OnceCell<HeatMap>,
     pub detail: OnceCell<Option<Detail>>,
+    pub findings: OnceCell<Vec<Finding>>,
+    pub outliers: OnceCell<Outliers>,
+    pub time: OnceCell<Option<TimeDetail>>,
+    pub keys: OnceCell<Keys>,
+}
+
+/// What the reason scope shows beside its numbers.
+#[derive(Debug, Default)]
+pub(super) struct Keys {
+    pub rows: Table<KeyRow>,
+    pub rips: Vec<RipRow>,
+    pub told: Vec<Told>,
 }
 
 /// The rows of a level as shown.

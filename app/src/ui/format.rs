@@ -31,6 +31,12 @@ pub fn grouped(n: u64) -> String {
     out
 }
 
+/// As [`grouped`], and shortened with a unit where that is wider than `width` columns.
+pub fn grouped_in(n: u64, width: usize) -> String {
+    let whole = grouped(n);
+    if whole.len() <= width { whole } else { value::count(n) }
+}
+
 /// Text broken at spaces into lines of at most `width` columns; a longer word is cut.
 pub fn wrap(text: &str, width: usize, ellipsis: char) -> Vec<String> {
     let mut lines = Vec::new();
@@ -161,6 +167,8 @@ mod tests {
     fn groups_and_times() {
         assert_eq!(grouped(0), "0");
         assert_eq!(grouped(1_204_331), "1 204 331");
+        assert_eq!(grouped_in(999_999_999, 11), "999 999 999");
+        assert_eq!(grouped_in(1_204_331_000, 11), "1.2G");
         assert_eq!(time_of_day(1_700_000_000_000_000_000), "22:13:20");
         assert_eq!(clock(7_000_000_000), "0:07");
         assert_eq!(clock(11_100_000_000_000), "3:05:00");

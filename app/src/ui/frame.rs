@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     model::session::Origin,
-    state::{Header, Mode, State, value},
+    state::{Header, Mode, State, Tab, value},
 };
 use ratatui::{
     buffer::Buffer,
@@ -21,7 +21,8 @@ use ratatui::{
 /// Draws everything above the panes; returns its height.
 pub fn top(buf: &mut Buffer, area: Rect, state: &State, view: &mut View) -> u16 {
     let header = state.header();
-    let line = header_line(header, area.width, &view.look);
+    let found = state.finding_count().unwrap_or(0);
+    let line = header_line(header, found, area.width, &view.look);
     put_line(buf, row(area, 0, 0, area.width), 0, 0, &line);
     breadcrumb(buf, row(area, 1, 0, area.width), state, view);
     let banner = banner(header, area, &view.look);
@@ -33,7 +34,7 @@ pub fn top(buf: &mut Buffer, area: Rect, state: &State, view: &mut View) -> u16 
 
 /// The facts of the header; what does not fit is left out, the least important first, but never
 /// what makes the numbers wrong.
-fn header_line(header: &Header, width: u16, look: &Look) -> Line<'static> {
+fn header_line(header: &Header, found: usize, width: u16, look: &Look) -> Line<'static> {
     let theme = &look.theme;
     let mut facts: Vec<(u8, String, Style)> = vec![(6, "kvmscope".to_owned(), theme.strong)];
     let mut fact = |rank: u8, text: String, style: Style| {
@@ -47,6 +48,9 @@ fn header_line(header: &Header, width: u16, look: &Look) -> Line<'static> {
     let vms = count(header.vms, "VM", "VMs");
     fact(2, format!("{vms} {}", count(header.vcpus, "vCPU", "vCPUs")), theme.text);
     fact(1, exits(header), theme.strong);
+    if found > 0 {
+        fact(3, count(found, "finding", "findings"), theme.warn);
+    }
     let steal = if header.steal >= 0.01 { theme.warn } else { theme.text };
     fact(2, format!("steal {}", value::share(header.steal)), steal);
     let (lost, style) = lost(header, look);
@@ -123,11 +127,15 @@ fn breadcrumb(buf: &mut Buffer, area: Rect, state: &State, view: &mut View) {
     let look = view.look.clone();
     let crumbs = state.breadcrumb();
     let position = position(state.header(), &look);
-    // The last steps matter most; the first ones give way.
-    let room = area.width.saturating_sub(position.width() as u16 + 4);
     let labels: Vec<String> = crumbs.iter().map(|crumb| look.name(&crumb.label)).collect();
-    let mut first = 0;
     let length = |first: usize| labels[first..].iter().map(|l| paint::width(l) + 3).sum::<u16>();
+    let around = position.width() as u16 + 4;
+    let whole = tabs(state.level().tab, false);
+    let fits = length(0) + tabs_width(&whole) + around <= area.width;
+    let tabs = if fits { whole } else { tabs(state.level().tab, true) };
+    // The last steps matter most; the first ones give way.
+    let room = area.width.saturating_sub(tabs_width(&tabs) + around);
+    let mut first = 0;
     while first + 1 < labels.len() && length(first) > room {
         first += 1;
     }
@@ -144,6 +152,29 @@ fn breadcrumb(buf: &mut Buffer, area: Rect, state: &State, view: &mut View) {
         x = end + 1;
     }
     put_right(buf, area, 0, &position);
+    let mut x = area.width.saturating_sub(tabs_width(&tabs) + position.width() as u16 + 1);
+    for (tab, text) in tabs {
+        let here = tab == state.level().tab;
+        let style = if here { look.theme.sorted } else { look.theme.dim };
+        let end = put(buf, area, x, 0, &text, style);
+        view.hit(row(area, 0, x, end.saturating_sub(x)), Hit::Tab(tab));
+        x = end + 1;
+    }
+}
+
+/// The tabs with their keys, the one that is open in brackets; where there is little room only
+/// that one has its name.
+fn tabs(open: Tab, short: bool) -> Vec<(Tab, String)> {
+    let text = |tab: Tab| match (tab == open, short) {
+        (true, _) => format!("[{} {}]", tab.number(), tab.name()),
+        (false, true) => tab.number().to_string(),
+        (false, false) => format!("{} {}", tab.number(), tab.name()),
+    };
+    Tab::ALL.into_iter().map(|tab| (tab, text(tab))).collect()
+}
+
+fn tabs_width(tabs: &[(Tab, String)]) -> u16 {
+    tabs.iter().map(|(_, text)| paint::width(text) + 1).sum()
 }
 
 /// Which moment is shown.
@@ -207,13 +238,23 @@ fn banner(header: &Header, area: Rect, look: &Look) -> Vec<(String, Style)> {
 pub fn footer(buf: &mut Buffer, area: Rect, state: &State, view: &View) {
     let look = &view.look;
     let theme = &look.theme;
-    if let Mode::Filter { text, error } = state.mode() {
-        let x = put(buf, area, 1, 0, "/", theme.key);
+    let typed = match state.mode() {
+        Mode::Filter { text, error } => Some(("/", text, error, "enter keeps it, esc forgets it")),
+        Mode::Limit { text, error } => Some((
+            "slow from: ",
+            text,
+            error,
+            "like 1ms IO=5ms, or off; enter takes it, esc forgets it",
+        )),
+        Mode::Normal | Mode::Help => None,
+    };
+    if let Some((prompt, text, error, hint)) = typed {
+        let x = put(buf, area, 1, 0, prompt, theme.key);
         let x = put(buf, area, x, 0, &look.name(text), theme.strong);
         let x = put(buf, area, x, 0, " ", theme.cursor) + 2;
         match error {
             Some(error) => put(buf, area, x, 0, error, theme.bad),
-            None => put(buf, area, x, 0, "enter keeps it, esc forgets it", theme.dim),
+            None => put(buf, area, x, 0, hint, theme.dim),
         };
         return;
     }

@@ -15,7 +15,7 @@ pub struct Glyphs {
     pub spark: [char; 8],
     /// Lengths from one eighth to full, for lying bars.
     pub bar: [char; 8],
-    /// Parts of a stacked bar: guest, KVM, VMM, VMM asleep, halted, waiting, unknown.
+    /// Parts of a stacked bar, in the order of [`crate::state::rows::Part::ALL`].
     pub parts: [char; PHASES],
     /// Between fields of the header.
     pub separator: char,
@@ -50,7 +50,7 @@ pub const UNICODE: Glyphs = Glyphs {
     shade: ['·', '░', '▒', '▓', '█'],
     spark: ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'],
     bar: ['▏', '▎', '▍', '▌', '▋', '▊', '▉', '█'],
-    parts: ['█', '▓', '▒', '░', '≈', '·', '-', 'x', ' '],
+    parts: ['█', '▓', '▒', '░', '≈', '·', '-', 'x', '?'],
     separator: '│',
     step: '▸',
     selected: '▸',
@@ -72,7 +72,7 @@ pub const ASCII: Glyphs = Glyphs {
     shade: ['.', ':', 'o', 'O', '#'],
     spark: ['_', '.', ',', '-', '=', '+', '*', '#'],
     bar: ['-', '-', '-', '=', '=', '=', '#', '#'],
-    parts: ['#', 'K', 'V', 'v', 'p', '.', 's', 'x', ' '],
+    parts: ['#', 'K', 'V', 'v', 'p', '.', 's', 'x', '?'],
     separator: '|',
     step: '>',
     selected: '>',

@@ -8,7 +8,7 @@ use super::{
     paint::{self, put, row},
     view::View,
 };
-use crate::state::State;
+use crate::state::{State, rows::Part};
 use ratatui::{buffer::Buffer, layout::Rect, style::Style};
 
 /// Draws it over the panes.
@@ -123,13 +123,10 @@ fn lines(state: &State, view: &View, width: u16) -> Vec<HelpLine> {
                 "u:IO".to_owned(),
                 "an exit to the VMM (KVM_RUN returned); without u: a kernel exit".to_owned(),
             ),
-            part(0, "wall time in the guest"),
-            part(1, "in KVM, on a CPU"),
-            part(2, "in the VMM, on a CPU"),
-            part(3, "in the VMM, asleep"),
-            part(4, "halted"),
-            part(5, "could run but had no CPU"),
-        ],
+        ]
+        .into_iter()
+        .chain(Part::ALL.into_iter().enumerate().map(|(i, of)| part(i, of.about())))
+        .collect(),
     );
     lines
 }

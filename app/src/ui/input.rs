@@ -4,7 +4,8 @@ use super::{
     keymap::{Command, Context, Key},
     view::{Hit, View},
 };
-use crate::state::{Action, Mode, Pane, Scope, State};
+use crate::state::{Action, Mode, Pane, Scope, State, Tab};
+use crate::{config::outlier, model::session::Origin, source::live::plan::Family};
 use ratatui::crossterm::event::{
     Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseButton, MouseEvent, MouseEventKind,
 };
@@ -28,22 +29,26 @@ pub enum Input {
 pub fn context(state: &State) -> Context {
     let level = state.level();
     let position = state.header().position;
-    let rows = state.row_count() > 0;
-    let heat = level.scope.panes().contains(&Pane::Heat);
+    let rows = state.cursor_in(level.pane).is_some();
+    let heat = level.panes().contains(&Pane::Heat);
     let filtered = !level.filter.text().is_empty();
+    // Rows with fields; a list of findings or slow exits has an order of its own.
+    let lists = level.panes().iter().any(|pane| matches!(pane, Pane::Table | Pane::Detail));
     Context {
-        can_open: rows && !matches!(level.scope, Scope::Reason(..)),
+        can_open: rows && !matches!(level.pane, Pane::Detail | Pane::Parts),
         can_go_back: level.scope != Scope::Host || filtered,
         rows,
         cells: rows && level.pane == Pane::Heat,
-        sortable: rows && !matches!(level.scope, Scope::Reason(..)),
-        filterable: !matches!(level.scope, Scope::Reason(..)),
-        colours: rows && heat,
-        panes: rows && level.scope.panes().len() > 1,
+        sortable: lists && state.row_count() > 0,
+        filterable: lists
+            && (state.row_count() > 0 || filtered || !matches!(level.scope, Scope::Reason(..))),
+        colours: heat && state.row_count() > 0,
+        panes: level.panes().len() > 1 && (rows || level.tab != Tab::Exits),
         history: position.behind > 0,
         stepped: !position.live && position.seq > 0,
         gone: level.scope == Scope::Host
             && state.vm_rows().iter().any(|r| r.ended_unix_ns.is_some()),
+        tab: level.tab,
     }
 }
 
@@ -53,7 +58,8 @@ pub fn input(event: &Event, state: &State, view: &mut View) -> Input {
         Event::Key(key) if key.kind != KeyEventKind::Release => {
             view.message = None;
             match state.mode() {
-                Mode::Filter { text, .. } => typing(*key, text),
+                Mode::Filter { text, .. } => typing(*key, text, &FILTER),
+                Mode::Limit { text, .. } => typing(*key, text, &LIMIT),
                 Mode::Help => helping(*key, state, view),
                 Mode::Normal => pressed(Key::from_event(*key), state, view),
             }
@@ -63,6 +69,10 @@ pub fn input(event: &Event, state: &State, view: &mut View) -> Input {
             Mode::Filter { text, .. } => {
                 let clean: String = pasted.chars().filter(|c| !c.is_control()).collect();
                 act(Action::FilterEdit(format!("{text}{clean}")))
+            }
+            Mode::Limit { text, .. } => {
+                let clean: String = pasted.chars().filter(|c| !c.is_control()).collect();
+                act(Action::LimitEdit(format!("{text}{clean}")))
             }
             _ => Input::Ignore,
         },
@@ -75,27 +85,40 @@ fn act(action: Action) -> Input {
     Input::Act(vec![action])
 }
 
-/// Keys while a filter is typed.
-fn typing(key: KeyEvent, text: &str) -> Input {
+/// What typing does: edits, takes, forgets.
+struct Typing {
+    edit: fn(String) -> Action,
+    accept: Action,
+    cancel: Action,
+}
+
+const FILTER: Typing =
+    Typing { edit: Action::FilterEdit, accept: Action::FilterAccept, cancel: Action::FilterCancel };
+
+const LIMIT: Typing =
+    Typing { edit: Action::LimitEdit, accept: Action::LimitAccept, cancel: Action::LimitCancel };
+
+/// Keys while something is typed.
+fn typing(key: KeyEvent, text: &str, typing: &Typing) -> Input {
     let control = key.modifiers.contains(KeyModifiers::CONTROL);
     match key.code {
         KeyCode::Char('c') if control => act(Action::Quit),
-        KeyCode::Char('u') if control => act(Action::FilterEdit(String::new())),
+        KeyCode::Char('u') if control => act((typing.edit)(String::new())),
         KeyCode::Char('w') if control => {
             let kept = text.trim_end().rfind(' ').map_or("", |at| &text[..=at]);
-            act(Action::FilterEdit(kept.to_owned()))
+            act((typing.edit)(kept.to_owned()))
         }
         KeyCode::Char(c) if !control && !key.modifiers.contains(KeyModifiers::ALT) => {
-            act(Action::FilterEdit(format!("{text}{c}")))
+            act((typing.edit)(format!("{text}{c}")))
         }
-        KeyCode::Backspace if text.is_empty() => act(Action::FilterCancel),
+        KeyCode::Backspace if text.is_empty() => act(typing.cancel.clone()),
         KeyCode::Backspace => {
             let mut text = text.to_owned();
             text.pop();
-            act(Action::FilterEdit(text))
+            act((typing.edit)(text))
         }
-        KeyCode::Enter => act(Action::FilterAccept),
-        KeyCode::Esc => act(Action::FilterCancel),
+        KeyCode::Enter => act(typing.accept.clone()),
+        KeyCode::Esc => act(typing.cancel.clone()),
         _ => Input::Ignore,
     }
 }
@@ -161,6 +184,13 @@ fn pressed(key: Key, state: &State, view: &mut View) -> Input {
         Command::MuchOlder => Action::StepBack(10),
         Command::MuchNewer => Action::StepForward(10),
         Command::Live => Action::GoLive,
+        Command::TabExits => Action::Tab(Tab::Exits),
+        Command::TabTime => Action::Tab(Tab::Time),
+        Command::Culprits => {
+            view.message = Some(culprits_message(state));
+            Action::Culprits
+        }
+        Command::Threshold => Action::LimitEdit(limits_text(state)),
         Command::NextPane => Action::NextPane,
         Command::Zoom => Action::ZoomPane,
         Command::ClearGone => Action::ClearGone,
@@ -168,6 +198,24 @@ fn pressed(key: Key, state: &State, view: &mut View) -> Input {
         Command::Save => Action::SaveView,
         Command::Quit => Action::Quit,
     })
+}
+
+/// The thresholds in force, to be changed.
+fn limits_text(state: &State) -> String {
+    let limits = state.outlier_limits();
+    if limits.all_ns.is_none() && limits.reasons.is_empty() {
+        return String::new();
+    }
+    outlier::text(limits, &state.session().names)
+}
+
+/// What was asked of the source.
+fn culprits_message(state: &State) -> String {
+    if state.session().origin != Origin::Live {
+        return "these numbers are invented, there is nothing to attach".to_owned();
+    }
+    let verb = if state.family_on(Family::Culprits) { "detaching" } else { "attaching" };
+    format!("{verb} the probes that see who takes a CPU")
 }
 
 /// The mouse: a click selects, a click on what is selected opens it, a header sorts, a step of
@@ -197,6 +245,11 @@ fn clicked(mouse: MouseEvent, state: &State, view: &mut View) -> Input {
             Some(Hit::Header(key)) => act(Action::SortBy(key.to_owned())),
             Some(Hit::Up(0)) => Input::Ignore,
             Some(Hit::Up(levels)) => Input::Act(vec![Action::Back; levels]),
+            Some(Hit::Tab(tab)) => act(Action::Tab(tab)),
+            Some(Hit::Entry(pane, at)) => {
+                let here = state.level().pane == pane && state.cursor_in(pane) == Some(at);
+                act(if here { Action::Open } else { Action::SelectIn(pane, at) })
+            }
             Some(Hit::Pane(pane)) if state.level().pane != pane => act(Action::NextPane),
             _ => Input::Ignore,
         },

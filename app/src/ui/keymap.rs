@@ -1,6 +1,7 @@
 //! The keys: one table that drives dispatch, footer, help and the configuration file.
 
 pub use super::key::Key;
+use crate::state::Tab;
 
 /// What a key does. Its name in the configuration file is [`Binding::name`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -26,8 +27,12 @@ pub enum Command {
     MuchOlder,
     MuchNewer,
     Live,
+    TabExits,
+    TabTime,
     NextPane,
     Zoom,
+    Culprits,
+    Threshold,
     ClearGone,
     Copy,
     Save,
@@ -62,6 +67,8 @@ pub struct Context {
     pub stepped: bool,
     /// Rows of VMs that are gone.
     pub gone: bool,
+    /// Which tab is open.
+    pub tab: Tab,
 }
 
 /// One line of the table.
@@ -247,6 +254,38 @@ pub const TABLE: &[Binding] = &[
         short: "live",
         help: "back to now",
         works: |c| c.stepped,
+    },
+    Binding {
+        command: Command::TabExits,
+        name: "tab-exits",
+        keys: &["1"],
+        short: "exits",
+        help: "the Exits tab: what it exits for, how often, how long",
+        works: |c| c.tab != Tab::Exits,
+    },
+    Binding {
+        command: Command::TabTime,
+        name: "tab-time",
+        keys: &["6"],
+        short: "time",
+        help: "the Time tab: where wall time goes, what stands out, slow exits",
+        works: |c| c.tab != Tab::Time,
+    },
+    Binding {
+        command: Command::Threshold,
+        name: "threshold",
+        keys: &["o"],
+        short: "slow exits",
+        help: "from which time on an exit is slow: 1ms, IO=5ms, off",
+        works: |c| c.tab == Tab::Time,
+    },
+    Binding {
+        command: Command::Culprits,
+        name: "culprits",
+        keys: &["c"],
+        short: "who took CPU",
+        help: "watch who takes vCPUs' CPUs, or stop it; costs time at every context switch of the host",
+        works: |c| c.tab == Tab::Time,
     },
     Binding {
         command: Command::NextPane,

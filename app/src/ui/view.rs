@@ -2,7 +2,7 @@
 //! things are, for the mouse.
 
 use super::{keymap::Keymap, paint::Look};
-use crate::state::{Pane, Scope};
+use crate::state::{Pane, Scope, Tab};
 use ratatui::layout::{Position, Rect};
 use std::collections::HashMap;
 
@@ -17,6 +17,10 @@ pub enum Hit {
     Header(&'static str),
     /// A step of the breadcrumb: this many levels up.
     Up(usize),
+    /// A tab.
+    Tab(Tab),
+    /// An entry of a list, by index.
+    Entry(Pane, usize),
     /// A pane.
     Pane(Pane),
 }

@@ -1,5 +1,6 @@
 //! One cell closely: its numbers, its rate and p99 over time, its histogram. And a row over time.
 
+use super::keys;
 use crate::{
     state::{
         State,
@@ -25,6 +26,9 @@ use ratatui::{
     text::{Line, Span},
 };
 
+/// Rows that a histogram keeps beside keys.
+const HISTOGRAM: u16 = 6;
+
 /// Columns of the numbers' block.
 pub const NUMBERS: u16 = 31;
 
@@ -42,7 +46,8 @@ pub fn upright(buf: &mut Buffer, area: Rect, state: &State, view: &View) {
     };
     put_line(buf, area, 0, 0, &title(detail, area.width, look));
     let lines = numbers(detail, state, look);
-    let rest = area.height.saturating_sub(lines.len() as u16 + 2);
+    let keys = detail.top.len() as u16;
+    let rest = area.height.saturating_sub(lines.len() as u16 + keys + 2);
     // Two graphs of equal height, and a histogram that takes at least as much as both.
     let graph = (rest / 5).min(6);
     let mut y = 1;
@@ -54,6 +59,12 @@ pub fn upright(buf: &mut Buffer, area: Rect, state: &State, view: &View) {
     }
     block(buf, below(area, y), &lines);
     y += lines.len() as u16;
+    let top = keys::top(&detail.top, area.width, look);
+    if !top.is_empty() && y + 2 <= area.height {
+        y += u16::from(rest > 6);
+        block(buf, below(area, y), &top);
+        y += top.len() as u16 + 1;
+    }
     let hist = below(area, y);
     if hist.height >= 4 {
         histogram_block(buf, hist, detail, state, look);
@@ -83,6 +94,12 @@ pub fn across(buf: &mut Buffer, area: Rect, state: &State, view: &View) {
             graph_block(buf, at, picture, look);
         }
         rest = Rect { x: half.right() + 2, width: rest.width - half.width - 2, ..rest };
+    }
+    let top = keys::top(&detail.top, rest.width, look);
+    let room = rest.height.saturating_sub(HISTOGRAM).min(top.len() as u16);
+    if room >= 2 {
+        block(buf, Rect { height: room, ..rest }, &top);
+        rest = below(rest, room);
     }
     histogram_block(buf, rest, detail, state, look);
 }
@@ -256,9 +273,9 @@ pub fn numbers(detail: &Detail, state: &State, look: &Look) -> Vec<Line<'static>
         let ns = |stats: &crate::model::stats::Stats| Value::ns(stats.latency.as_ref().map(q));
         line(name, ns(now), ns(window));
     }
-    let grouped = |n: u64| Value::Text(format::grouped(n).into());
-    line("count", grouped(now.count), grouped(window.count));
-    line("timed", grouped(now.timed), grouped(window.timed));
+    let grouped = |n: u64, width: usize| Value::Text(format::grouped_in(n, width).into());
+    line("count", grouped(now.count, 10), grouped(window.count, 11));
+    line("timed", grouped(now.timed, 10), grouped(window.timed, 11));
     line("total", Value::Ns(now.total_ns), Value::Ns(window.total_ns));
     line("off-CPU", Value::Ns(now.off_ns), Value::Ns(window.off_ns));
     line("in VMM", Value::Ns(now.vmm_ns), Value::Ns(window.vmm_ns));

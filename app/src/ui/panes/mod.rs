@@ -1,20 +1,29 @@
-//! The panes of the Exits tab, one module each, and where they are at each level.
+//! The panes of the tabs, one module each, and where they are at each level.
 
 mod detail;
 mod empty;
 mod heat;
 mod host;
+mod keys;
 mod reason;
 pub mod rows;
+mod time;
+mod time_findings;
+mod time_outliers;
+mod time_parts;
 mod vm;
 
 use super::{paint::Look, view::View};
-use crate::state::{Level, Pane, Scope, State};
+use crate::state::{Level, Pane, Scope, State, Tab};
 use ratatui::{buffer::Buffer, layout::Rect};
 
 /// Draws what the level shows, or why it shows nothing.
 pub fn draw(buf: &mut Buffer, area: Rect, state: &State, view: &mut View) {
     if empty::draw(buf, area, state, view) {
+        return;
+    }
+    if state.level().tab == Tab::Time {
+        time::draw(buf, area, state, view);
         return;
     }
     match state.level().scope {

@@ -1,9 +1,12 @@
 //! One reason: its facts, its rate over time, the latency heat map, numbers and histogram.
 
-use super::detail::{NUMBERS, block, graph_block, graphs, histogram_block, numbers};
+use super::{
+    detail::{NUMBERS, block, graph_block, graphs, histogram_block, numbers},
+    keys,
+};
 use crate::{
     model::ids::{Isa, Kind},
-    state::{State, detail::Detail, rows::ReasonRow, value},
+    state::{State, Who, detail::Detail, rows::ReasonRow, value},
     trace::{handlers::handler, names::flag_words},
     ui::{
         format,
@@ -23,12 +26,16 @@ use ratatui::{
 };
 use std::collections::BTreeMap;
 
-/// From this width on numbers and histogram stand beside the pictures over time.
-const BESIDE: u16 = 100;
+/// From this width on keys and numbers stand beside the pictures over time.
+const BESIDE: u16 = 110;
+/// Rows of numbers and pictures that keys leave where there is little room.
+const LITTLE: u16 = 7;
+/// Rows of the numbers with an empty one above.
+const ALL_NUMBERS: u16 = 13;
 
 /// Draws it.
-pub fn draw(buf: &mut Buffer, area: Rect, state: &State, view: &View) {
-    let look = &view.look;
+pub fn draw(buf: &mut Buffer, area: Rect, state: &State, view: &mut View) {
+    let look = view.look.clone();
     let Some(detail) = state.reason_detail() else {
         put(
             buf,
@@ -40,35 +47,81 @@ pub fn draw(buf: &mut Buffer, area: Rect, state: &State, view: &View) {
         );
         return;
     };
-    for (y, line) in (0..).zip(facts(&detail.row, look)) {
-        put_line(buf, row(area, y, 1, area.width.saturating_sub(2)), 0, 0, &line);
+    let facts = facts(&detail.row, state.told().iter().all(|t| t.ended_unix_ns.is_some()), &look);
+    for (y, line) in (0..).zip(&facts) {
+        put_line(buf, row(area, y, 1, area.width.saturating_sub(2)), 0, 0, line);
     }
-    let area = Rect { x: area.x + 1, width: area.width.saturating_sub(2), ..below(area, 3) };
-    let lines = numbers(detail, state, look);
+    let mut area = below(area, facts.len() as u16);
+    let told = state.told();
+    let words = Rect { x: area.x + 1, width: area.width.saturating_sub(2), ..area };
+    keys::told(buf, words, told, matches!(detail.who, Who::Vcpu(_)), &look);
+    area = below(area, told.len() as u16);
+    // An empty line where there is room for one.
+    area = below(area, u16::from(area.height > 18 || told.is_empty()));
     if area.width >= BESIDE {
-        let right = (area.width * 2 / 5).min(64);
-        let left = Rect { width: area.width - right - 2, ..area };
-        over_time(buf, left, detail, state, look);
-        let right = Rect { x: left.right() + 2, width: right, ..area };
-        block(buf, right, &lines);
-        histogram_block(buf, below(right, lines.len() as u16 + 1), detail, state, look);
+        beside(buf, area, detail, state, view);
     } else {
-        let under = (lines.len() as u16).min(area.height * 3 / 5);
-        let top = Rect { height: area.height - under, ..area };
-        over_time(buf, top, detail, state, look);
-        let under = below(area, top.height);
-        block(buf, under, &lines);
-        let rest = Rect {
-            x: under.x + NUMBERS + 2,
-            width: under.width.saturating_sub(NUMBERS + 2),
-            ..under
-        };
+        stacked(buf, area, detail, state, view);
+    }
+}
+
+/// Pictures over time at the left; keys over numbers at the right.
+fn beside(buf: &mut Buffer, area: Rect, detail: &Detail, state: &State, view: &mut View) {
+    let look = view.look.clone();
+    let right = (area.width * 11 / 20).min(96);
+    let left = Rect { x: area.x + 1, width: area.width - right - 3, ..area };
+    over_time(buf, left, detail, state, &look);
+    let right = Rect { x: left.right() + 1, width: right, ..area };
+    let most = area.height.saturating_sub(ALL_NUMBERS).max(area.height / 2);
+    let keys = keys::height(state, right.width, &look).min(most);
+    keys::draw(buf, Rect { height: keys, ..right }, state, view);
+    let under = Rect { x: right.x + 1, width: right.width - 2, ..below(right, keys + 1) };
+    numbers_and_histogram(buf, under, detail, state, &look);
+}
+
+/// Keys over pictures and numbers.
+fn stacked(buf: &mut Buffer, area: Rect, detail: &Detail, state: &State, view: &mut View) {
+    let look = view.look.clone();
+    let least = if area.height < 28 { LITTLE } else { area.height / 2 };
+    let keys = keys::height(state, area.width, &look).min(area.height.saturating_sub(least));
+    keys::draw(buf, Rect { height: keys, ..area }, state, view);
+    let area = Rect { x: area.x + 1, width: area.width.saturating_sub(2), ..below(area, keys) };
+    let area = below(area, u16::from(area.height > LITTLE));
+    if area.height > LITTLE * 2 {
+        let under = ALL_NUMBERS.min(area.height * 3 / 5);
+        over_time(buf, Rect { height: area.height - under, ..area }, detail, state, &look);
+        numbers_and_histogram(buf, below(area, area.height - under), detail, state, &look);
+    } else {
+        block(buf, area, &numbers(detail, state, &look));
+        let x = NUMBERS + 2;
+        let rest = Rect { x: area.x + x, width: area.width.saturating_sub(x), ..area };
+        over_time(buf, rest, detail, state, &look);
+    }
+}
+
+/// Beside each other where there is room, else above each other.
+fn numbers_and_histogram(
+    buf: &mut Buffer,
+    area: Rect,
+    detail: &Detail,
+    state: &State,
+    look: &Look,
+) {
+    let lines = numbers(detail, state, look);
+    block(buf, area, &lines);
+    let rest = if area.width >= NUMBERS + 22 {
+        let x = NUMBERS + 2;
+        Rect { x: area.x + x, width: area.width - x, ..area }
+    } else {
+        below(area, lines.len() as u16 + 1)
+    };
+    if rest.height >= 3 {
         histogram_block(buf, rest, detail, state, look);
     }
 }
 
-/// What it is, and how much.
-fn facts(reason: &ReasonRow, look: &Look) -> [Line<'static>; 2] {
+/// What it is, and how much; that one is open only where nothing else tells so.
+fn facts(reason: &ReasonRow, open: bool, look: &Look) -> [Line<'static>; 2] {
     let theme = &look.theme;
     let code = hardware_code(reason.reason.code);
     let what = match (reason.reason.kind, reason.reason.isa) {
@@ -101,7 +154,7 @@ fn facts(reason: &ReasonRow, look: &Look) -> [Line<'static>; 2] {
             value::share(reason.of_time)
         )),
     ];
-    if let Some(age) = reason.open_ns {
+    if let Some(age) = reason.open_ns.filter(|_| open) {
         second.push(Span::styled(format!("  open for {}", look.duration(Some(age))), theme.warn));
     }
     [Line::from(first), Line::from(second)]
@@ -126,7 +179,9 @@ fn over_time(buf: &mut Buffer, area: Rect, detail: &Detail, state: &State, look:
     if area.height < 3 {
         return;
     }
-    put(buf, area, 0, 0, "handling time over time, brightness is how many", look.theme.head);
+    let long = "handling time over time, brightness is how many";
+    let title = if usize::from(area.width) < long.len() { "handling time over time" } else { long };
+    put(buf, area, 0, 0, title, look.theme.head);
     let picture = Rect { height: area.height - 2, ..below(area, 1) };
     let width = usize::from(picture.width.saturating_sub(latency::LABEL));
     let moments = joined(&moments(detail), width, state.header().position.seq);

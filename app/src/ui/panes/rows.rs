@@ -1,13 +1,14 @@
 //! Tables of VMs, vCPUs and reasons: the fields of the state's own table, and pictures.
 
 use crate::{
-    model::ids::Kind,
+    model::{detail::VmTick, ids::Kind, tick::PHASES},
     state::{
-        Pane, State,
+        Pane, RowId, State,
         detail::Series,
         fields::{Field, Row},
+        keys::TopKey,
         rows::{Load, Part, ReasonRow, Split, VcpuRow, VmRow},
-        value,
+        value::{self, Value},
     },
     ui::{
         format,
@@ -42,6 +43,11 @@ pub trait Shown: Row {
     fn load(&self) -> Option<&Load> {
         None
     }
+
+    /// What most of its exits are about.
+    fn what(&self) -> Option<&TopKey> {
+        None
+    }
 }
 
 impl Shown for VmRow {
@@ -68,6 +74,10 @@ impl Shown for ReasonRow {
     fn idle(&self) -> bool {
         self.idle
     }
+
+    fn what(&self) -> Option<&TopKey> {
+        self.what.as_ref()
+    }
 }
 
 /// What a column shows.
@@ -83,10 +93,26 @@ pub enum What {
     Split,
     /// The top reason and its share; of what is gone, when it ended.
     Top,
+    /// Where wall time went, as wide as there is room for.
+    Bar,
+    /// A field that is a share of wall time; nothing is faint.
+    Share(&'static str),
+    /// CPU share of the VMM's other threads over the last seconds.
+    Threads,
+    /// Share of the last seconds in which a CPU quota stopped the VM.
+    Quota,
+    /// What most exits are about, and their share; only where that is known.
+    Key,
 }
 
 /// What a column shows, its importance (0 most), and the width it can use at most.
 pub type Spec = (What, u8, u16);
+
+/// Columns of this importance or less say in numbers what a picture shows too: they are there when
+/// rows are ordered by them, and where the screen is [`WIDE`].
+const OPTIONAL: u8 = 20;
+/// From this width on there is room for numbers beside their pictures.
+const WIDE: u16 = 230;
 
 /// Columns of the VM table.
 pub const VMS: &[Spec] = &[
@@ -103,6 +129,14 @@ pub const VMS: &[Spec] = &[
     (What::P99, 9, 32),
     (What::Field("share"), 13, 5),
     (What::Split, 4, 40),
+    (What::Share("guest"), 20, 5),
+    (What::Share("kvm"), 21, 5),
+    (What::Share("invmm"), 22, 5),
+    (What::Share("poll"), 23, 5),
+    (What::Share("halted"), 24, 5),
+    (What::Share("wait"), 20, 5),
+    (What::Share("other"), 25, 5),
+    (What::Share("unacc"), 25, 5),
     (What::Top, 3, 28),
 ];
 
@@ -122,8 +156,50 @@ pub const VCPUS: &[Spec] = &[
     (What::P99, 10, 32),
     (What::Field("share"), 14, 5),
     (What::Split, 5, 40),
+    (What::Share("guest"), 20, 5),
+    (What::Share("kvm"), 21, 5),
+    (What::Share("invmm"), 22, 5),
+    (What::Share("poll"), 23, 5),
+    (What::Share("halted"), 24, 5),
+    (What::Share("wait"), 20, 5),
+    (What::Share("other"), 25, 5),
+    (What::Share("unacc"), 25, 5),
     (What::Top, 3, 28),
     (What::Field("open"), 11, 5),
+];
+
+/// Columns of the VM table in the Time tab.
+pub const TIME_VMS: &[Spec] = &[
+    (What::Field("name"), 0, 28),
+    (What::Field("vcpus"), 9, 4),
+    (What::Bar, 1, 120),
+    (What::Share("guest"), 3, 5),
+    (What::Share("kvm"), 4, 5),
+    (What::Share("invmm"), 5, 5),
+    (What::Share("poll"), 6, 5),
+    (What::Share("halted"), 7, 5),
+    (What::Share("wait"), 2, 5),
+    (What::Share("other"), 11, 5),
+    (What::Share("unacc"), 12, 5),
+    (What::Threads, 8, 7),
+    (What::Quota, 10, 5),
+];
+
+/// Columns of the vCPU table in the Time tab.
+pub const TIME_VCPUS: &[Spec] = &[
+    (What::Field("name"), 0, 10),
+    (What::Field("cpu"), 9, 4),
+    (What::Field("state"), 8, 10),
+    (What::Field("since"), 10, 5),
+    (What::Bar, 1, 120),
+    (What::Share("guest"), 3, 5),
+    (What::Share("kvm"), 4, 5),
+    (What::Share("invmm"), 5, 5),
+    (What::Share("poll"), 6, 5),
+    (What::Share("halted"), 7, 5),
+    (What::Share("wait"), 2, 5),
+    (What::Share("other"), 11, 5),
+    (What::Share("unacc"), 12, 5),
 ];
 
 /// Columns of the reason table.
@@ -148,6 +224,7 @@ pub const REASONS: &[Spec] = &[
     (What::Field("invmm"), 7, 6),
     (What::Field("open"), 16, 5),
     (What::Field("code"), 18, 6),
+    (What::Key, 4, 40),
 ];
 
 fn field<R: Row>(key: &str) -> Option<&'static Field<R>> {
@@ -158,19 +235,25 @@ impl What {
     /// Its name in the configuration file.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Field(key) => key,
+            Self::Field(key) | Self::Share(key) => key,
+            Self::Threads => "threads",
+            Self::Quota => "quota",
             Self::Rate => "rate-graph",
             Self::P99 => "p99-graph",
-            Self::Split => "wall-time",
+            Self::Split | Self::Bar => "wall-time",
             Self::Top => "reason",
+            Self::Key => "what",
         }
     }
 }
 
 /// Every column's name in the configuration file, each once.
 pub fn column_names() -> Vec<&'static str> {
-    let mut names: Vec<&str> =
-        [VMS, VCPUS, REASONS].into_iter().flatten().map(|(what, ..)| what.name()).collect();
+    let mut names: Vec<&str> = [VMS, VCPUS, REASONS, TIME_VMS, TIME_VCPUS]
+        .into_iter()
+        .flatten()
+        .map(|(what, ..)| what.name())
+        .collect();
     names.sort_unstable();
     names.dedup();
     names
@@ -179,17 +262,23 @@ pub fn column_names() -> Vec<&'static str> {
 /// The field that a click on the header sorts by.
 fn key(what: What) -> Option<&'static str> {
     match what {
-        What::Field(key) => Some(key),
+        What::Field(key) | What::Share(key) => Some(key),
         What::Rate => Some("exits"),
         What::P99 => Some("p99"),
         What::Top => Some("reason"),
-        What::Split => None,
+        What::Key => Some("what"),
+        What::Split | What::Bar | What::Threads | What::Quota => None,
     }
+}
+
+fn is_shown(what: What, view: &View) -> bool {
+    !view.hide.iter().any(|name| name == what.name())
 }
 
 fn columns<R: Shown>(
     rows: &[R],
     specs: &[Spec],
+    width: u16,
     state: &State,
     view: &View,
 ) -> (Vec<Column>, Vec<What>) {
@@ -200,18 +289,35 @@ fn columns<R: Shown>(
     // Where kernel exits cannot be seen, exits to the VMM are what one looks at.
     let loads = || rows.iter().filter_map(Shown::load);
     let silent = loads().all(|l| l.rate == 0.0) && loads().any(|l| l.user_rate > 0.0);
-    let shown = |spec: &&Spec| !view.hide.iter().any(|name| name == spec.0.name());
+    let any = |of: fn(&VmTick) -> Option<f64>| {
+        rows.iter().any(|row| beside(row, state).as_ref().and_then(of).is_some())
+    };
+    let whats_known = rows.iter().any(|row| row.what().is_some());
+    let shown = |spec: &&Spec| (spec.0 != What::Key || whats_known) && is_shown(spec.0, view);
     for &(what, rank, most) in specs.iter().filter(shown) {
+        if rank >= OPTIONAL && width < WIDE && key(what) != Some(sort.key) {
+            continue;
+        }
         let mut column = match what {
             What::Rate => Column::text(format!("rate {window}"), 10, most, rank),
             What::P99 => Column::text(format!("p99 {window}"), 10, most, rank),
             What::Split => Column::text("wall time", 10, most, rank),
+            What::Bar => Column::text("wall time", 18, most, rank),
+            What::Threads if any(threads) => Column::number("threads", most, rank),
+            What::Quota if any(quota) => Column::number("quota", most, rank),
+            // A column of dashes says nothing.
+            What::Threads | What::Quota => continue,
             What::Top => {
                 let names = rows.iter().filter_map(|r| r.load()?.top.as_ref());
                 let longest = names.map(|top| paint::width(&top.name) + 5).max().unwrap_or(0);
                 Column::text("top reason", 16, longest.clamp(16, most), rank).eager()
             }
-            What::Field(key) => {
+            What::Key => {
+                let keys = rows.iter().filter_map(Shown::what);
+                let longest = keys.map(|key| paint::width(&key.text()) + 5).max().unwrap_or(0);
+                Column::text("what", 16, longest.clamp(16, most), rank).eager()
+            }
+            What::Field(key) | What::Share(key) => {
                 let Some(field) = field::<R>(key) else { continue };
                 if field.numeric {
                     Column::number(field.title, most.max(5), rank)
@@ -225,7 +331,8 @@ fn columns<R: Shown>(
                 }
             }
         };
-        let sorted = matches!(what, What::Field(_) | What::Top) && key(what) == Some(sort.key);
+        let sorted = matches!(what, What::Field(_) | What::Share(_) | What::Top | What::Key)
+            && key(what) == Some(sort.key);
         column.sorted = sorted.then_some(sort.descending);
         // What rows are ordered by is always there.
         if sorted || (silent && what == What::Field("user")) {
@@ -253,7 +360,7 @@ pub fn draw<R: Shown>(
 ) {
     let look = view.look.clone();
     let level = state.level();
-    let (columns, whats) = columns(rows, specs, state, view);
+    let (columns, whats) = columns(rows, specs, area.width, state, view);
     let places = table::places(&columns, area.width);
     table::header(buf, area, &columns, &places, &look);
     for &(i, x, width) in &places {
@@ -267,7 +374,7 @@ pub fn draw<R: Shown>(
     let body = below(area, 1);
     let cursor = state.cursor();
     let from = view.scroll((level.scope, Pane::Table), cursor, rows.len(), body.height);
-    let focused = level.pane == Pane::Table;
+    let focused = matches!(level.pane, Pane::Table | Pane::Detail);
     if focused {
         view.page = usize::from(body.height);
     }
@@ -316,11 +423,22 @@ fn draw_row<R: Shown>(
             let text = spark::text(&values, width.into(), Scale::Log, seq, look);
             table::plain(text, theme.spark.1)
         }
-        What::Split => match shown.load() {
+        What::Split | What::Bar => match shown.load() {
             Some(load) if shown.ended().is_none() => split_bar(&load.split, width, look),
             _ => Line::default(),
         },
         What::Top => top(shown, width, style, look),
+        What::Share(key) => share(shown, key, style, look),
+        What::Threads | What::Quota => {
+            let of = if whats[i] == What::Threads { threads } else { quota };
+            let value =
+                beside(shown, state).as_ref().and_then(of).map_or(Value::None, Value::Share);
+            table::plain(look.value(&value), style)
+        }
+        What::Key => match shown.what() {
+            Some(key) => table::plain(super::keys::short(key, width, look), style),
+            None => Line::default(),
+        },
         What::Field(key) => {
             let value = field::<R>(key).map(|field| (field.value)(shown));
             let mut text = value.map(|v| look.value(&v)).unwrap_or_default();
@@ -330,6 +448,46 @@ fn draw_row<R: Shown>(
             table::plain(text, style)
         }
     });
+}
+
+/// What a VM that lives does beside its vCPUs.
+fn beside<R: Shown>(shown: &R, state: &State) -> Option<VmTick> {
+    match shown.id() {
+        RowId::Vm(vm) if shown.ended().is_none() => state.beside(vm),
+        _ => None,
+    }
+}
+
+/// CPU share of a VMM's other threads: of one CPU, so that it may be over 1.
+pub fn threads(beside: &VmTick) -> Option<f64> {
+    (beside.over_ns > 0).then(|| beside.others_ns as f64 / beside.over_ns as f64)
+}
+
+/// Share of the time in which a quota stopped a VM.
+pub fn quota(beside: &VmTick) -> Option<f64> {
+    let throttled = beside.throttled_ns?;
+    (beside.over_ns > 0).then(|| throttled as f64 / beside.over_ns as f64)
+}
+
+/// From this share of wall time on, waiting for a CPU is something to look at.
+const MUCH_WAITING: f64 = 0.05;
+
+/// A share of wall time; none of it is faint, so that what there is stands out.
+fn share<R: Shown>(
+    shown: &R,
+    key: &str,
+    style: ratatui::style::Style,
+    look: &Look,
+) -> Line<'static> {
+    let value = field::<R>(key).map_or(Value::None, |field| (field.value)(shown));
+    let style = match value {
+        Value::Share(share) if share > 0.0 && shown.ended().is_none() => match key {
+            "wait" if share >= MUCH_WAITING => look.theme.warn,
+            _ => style,
+        },
+        _ => look.theme.dim,
+    };
+    table::plain(look.value(&value), style)
 }
 
 /// The top reason with its share at the right edge.
@@ -359,20 +517,35 @@ pub fn split_bar(split: &Split, width: u16, look: &Look) -> Line<'static> {
     bars::stacked(Part::ALL.map(|part| (split.share(part) * 1e9) as u64), width.into(), look)
 }
 
-/// The parts of the bar in words, where there is room for them.
+/// Short words for the parts of the bar.
+const SHORT: [&str; PHASES] =
+    ["guest", "KVM", "VMM", "asleep", "poll", "halt", "sleep", "wait", "unacc"];
+
+/// The parts of the bar in words, where there is room for them: all, or the most important.
 fn split_legend(buf: &mut Buffer, area: Rect, look: &Look) {
-    let words = ["guest", "KVM", "VMM", "asleep", "halt", "wait"];
-    let spans: Vec<Span<'_>> = words
-        .iter()
-        .enumerate()
-        .map(|(i, word)| {
-            Span::styled(format!("{}{word} ", look.glyphs.parts[i]), look.theme.parts[i])
-        })
-        .collect();
-    let line = Line::from(spans);
-    if line.width() <= usize::from(area.width) + 1 {
-        put_line(buf, area, 0, 0, &line);
+    let word = |i: &usize| {
+        Span::styled(format!("{}{} ", look.glyphs.parts[*i], SHORT[*i]), look.theme.parts[*i])
+    };
+    for shown in [&[0, 1, 2, 3, 4, 5, 6, 7, 8][..], &[0, 1, 2, 3, 4, 5, 7], &[0, 1, 2, 5, 7]] {
+        let line = Line::from(shown.iter().map(word).collect::<Vec<_>>());
+        if line.width() <= usize::from(area.width) + 1 {
+            put_line(buf, area, 0, 0, &line);
+            return;
+        }
     }
+}
+
+/// Every part with its name, as long as there is room.
+pub fn legend(width: u16, look: &Look) -> Line<'static> {
+    let line = |short: bool| {
+        let word = |(i, part): (usize, Part)| {
+            let name = if short { SHORT[i] } else { part.label() };
+            Span::styled(format!("{}{name} ", look.glyphs.parts[i]), look.theme.parts[i])
+        };
+        Line::from(Part::ALL.into_iter().enumerate().map(word).collect::<Vec<_>>())
+    };
+    let whole = line(false);
+    if whole.width() <= usize::from(width) + 1 { whole } else { line(true) }
 }
 
 /// The vCPU scope: the reasons of a vCPU, kernel exits and exits to the VMM, over a picture of

@@ -1,5 +1,8 @@
 //! An invented host, the same on every run: for snapshots.
 
+pub mod keys;
+pub mod time;
+
 use crate::model::{
     ids::{Isa, Reason, VcpuKey, VmId},
     session::{Host, Origin, ProbeStatus, ReasonNames, Session},
