@@ -63,7 +63,8 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     // The file is made first: an hour of measuring must not end with "no such directory".
     let output = options.output.as_ref().map(|path| create(path)).transpose()?;
     let measured = measure(live, session, options)?;
-    let Measured { session, mut totals, duration_ns, command } = measured;
+    let Measured { mut session, mut totals, duration_ns, command } = measured;
+    session.notices.extend(learn(&mut symbols, &totals));
     // Before other VMs are dropped: one of them may be who took the CPU.
     let facts = facts_of(&totals, &session.names);
     let mut findings = findings(&facts, &config.findings);
@@ -75,13 +76,9 @@ pub fn run(options: &Options) -> Result<(), Failure> {
             say(format_args!("no VM called {name:?} was seen"));
         }
     }
-    learn(&mut symbols, &totals);
-    let code = |vm: &str, rip| symbols.describe(vm, rip);
-    let content = Content {
-        findings: &findings,
-        code: &code,
-        ..Content::new(&session, &totals, duration_ns)
-    };
+    let code = |vm: &str, rip: u64| symbols.describe(vm, rip);
+    let content = Content::new(&session, &totals, duration_ns);
+    let content = Content { findings: &findings, code: &code, ..content };
     let text = match options.format {
         Format::Text => export::text::report(&content),
         Format::Json => {
@@ -109,23 +106,6 @@ pub fn open(common: &Common, families: &[Family]) -> Result<Live, Failure> {
     }
     tell(live.session(), common.verbose);
     Ok(live)
-}
-
-/// Lets each VM's symbols find out by how much its kernel was moved, from where its exits were.
-fn learn(symbols: &mut GuestSymbols, totals: &Totals) {
-    for vm in totals.vms.values() {
-        let exits: Vec<_> = vm
-            .vcpus
-            .values()
-            .flat_map(|vcpu| &vcpu.keys)
-            .filter(|(id, _)| id.class == KeyClass::Rip)
-            .filter_map(|(id, sum)| Some((id.value?, id.reason?, sum.count)))
-            .collect();
-        symbols.learn(&vm.info.name, &exits);
-        if let Some(note) = symbols.note(&vm.info.name) {
-            say(format_args!("{}: {note}", vm.info.name));
-        }
-    }
 }
 
 /// Says which probes are not attached, and with `verbose` which are.
@@ -162,6 +142,23 @@ pub fn refuse_nothing_attached(session: &Session) -> Result<(), Failure> {
         ));
     }
     Ok(())
+}
+
+/// Finds where the guests' kernels are from where they exited; answers with what is known of it.
+fn learn(symbols: &mut GuestSymbols, totals: &Totals) -> Vec<String> {
+    for vm in totals.vms.values() {
+        let keys = vm.vcpus.values().flat_map(|vcpu| &vcpu.keys);
+        let rips = keys.filter(|(id, _)| id.class == KeyClass::Rip);
+        let exits: Vec<_> =
+            rips.filter_map(|(id, sum)| Some((id.value?, id.reason?, sum.count))).collect();
+        symbols.learn(&vm.info.name, &exits);
+    }
+    let seen = |name: &str| totals.vms.values().any(|vm| vm.info.name == name);
+    let notes = symbols.vms().filter_map(|name| match seen(name) {
+        true => symbols.note(name).map(|note| format!("{name}: {note}.")),
+        false => Some(format!("Symbols are given for {name}, and no VM of that name was seen.")),
+    });
+    notes.collect()
 }
 
 fn create(path: &PathBuf) -> Result<(File, &PathBuf), Failure> {
@@ -289,5 +286,54 @@ impl Signals {
             _ = self.0.recv() => {}
             _ = self.1.recv() => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::detail::{KeyId, KeyTick};
+    use crate::model::ids::{Isa, Reason};
+    use crate::model::testing::{sample_tick, vcpu};
+    use crate::model::tick::Tick;
+    use crate::symbols::Table;
+
+    #[test]
+    fn symbols_find_their_place_from_what_was_measured() {
+        let map = "ffffffff81000000 T _stext\n\
+                   ffffffff81c00000 T default_idle\n\
+                   ffffffff81c00040 T something_else\n\
+                   ffffffff81d00000 T native_write_msr\n\
+                   ffffffff81d00040 T another\n\
+                   ffffffff81d00080 T native_read_msr\n\
+                   ffffffff81d000c0 T _etext\n";
+        let table = || Table::from_bytes(map.as_bytes()).expect("symbols");
+        let mut symbols = GuestSymbols::default();
+        symbols.insert("web-7", table(), None);
+        symbols.insert("nobody", table(), None);
+        let slide = 0x2000_0000;
+        let key = |code, rip: u64| KeyTick {
+            id: KeyId {
+                reason: Some(Reason::exit(Isa::Vmx, code)),
+                class: KeyClass::Rip,
+                value: Some(rip + slide),
+            },
+            count: 900,
+            ..KeyTick::default()
+        };
+        let (idle, write) = (0xffff_ffff_81c0_0003, 0xffff_ffff_81d0_0009);
+        let read = 0xffff_ffff_81d0_0085;
+        let mut vcpu = vcpu(1, 0, 1_000, Vec::new());
+        vcpu.keys = vec![key(12, idle), key(31, read), key(32, write)];
+        let mut totals = Totals::default();
+        totals.apply(&sample_tick());
+        totals.apply(&Tick { seq: 8, vcpus: vec![vcpu], ..Tick::default() });
+        let notes = learn(&mut symbols, &totals);
+        assert_eq!(
+            symbols.describe("web-7", write + slide).as_deref(),
+            Some("native_write_msr+0x9")
+        );
+        assert!(notes.iter().any(|note| note.starts_with("web-7: symbols at offset 0x20000000")));
+        assert!(notes.iter().any(|note| note.contains("no VM of that name")), "{notes:?}");
     }
 }

@@ -42,9 +42,12 @@ pub fn relevant(findings: &[Finding], vm: Option<VmId>, vcpu: Option<u32>) -> Ve
     });
     let mut out: Vec<(Finding, Vec<u32>)> = Vec::new();
     for finding in here {
-        let same = |(first, _): &&mut (Finding, Vec<u32>)| {
+        // Of one vCPU the same rule speaks twice only about two things.
+        let same = |(first, others): &&mut (Finding, Vec<u32>)| {
             (first.rule, first.vm, first.reason) == (finding.rule, finding.vm, finding.reason)
                 && first.vcpu.is_some()
+                && first.vcpu != finding.vcpu
+                && !finding.vcpu.is_some_and(|vcpu| others.contains(&vcpu))
         };
         match (out.iter_mut().find(same), finding.vcpu) {
             (Some((_, others)), Some(vcpu)) => others.push(vcpu),
@@ -184,6 +187,7 @@ pub struct Finding {
 mod tests {
     use super::testing::{MS, Vm, both};
     use super::*;
+    use crate::model::detail::KeyClass;
     use crate::model::testing::any_tick;
     use crate::model::totals::Totals;
     use proptest::collection::vec;
@@ -232,6 +236,25 @@ mod tests {
         let one = relevant(&all, Some(VmId(1)), Some(3));
         assert_eq!(one, [all[1].clone()]);
         assert!(relevant(&all, Some(VmId(1)), Some(2)).is_empty());
+    }
+
+    #[test]
+    fn two_things_of_one_vcpu_are_told_apart() {
+        let mut vm = Vm::new("db-1");
+        for _ in 0..2 {
+            vm = vm.vcpu(&[(Phase::VmmBlocked, 1000 * MS)]);
+            for port in [0x3fd, 0xabc1] {
+                vm = vm.key(KeyClass::PortIn, port, 100).with_key(|key| key.vmm_ns = 400 * MS);
+            }
+        }
+        let all = findings(&vm.facts(), &Thresholds::default());
+        assert_eq!(all.len(), 4);
+        let host = relevant(&all, None, None);
+        assert_eq!(host.len(), 2);
+        for finding in &host {
+            let others = finding.evidence.last().map(String::as_str);
+            assert!(matches!(others, Some("likewise vCPU 0" | "likewise vCPU 1")), "{finding:?}");
+        }
     }
 
     proptest! {

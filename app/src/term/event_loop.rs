@@ -4,6 +4,7 @@
 use super::pace::Pace;
 use crate::{
     config::Sort,
+    findings::Thresholds,
     source::{Msg, Request},
     state::{Action, Effect, SavedView, State},
     ui::{
@@ -39,6 +40,8 @@ pub struct Options {
     pub sort: Option<Sort>,
     /// Columns to leave out, by name.
     pub hide: Vec<String>,
+    /// From which sizes on something is a finding.
+    pub findings: Thresholds,
     /// Where views are saved.
     pub directory: PathBuf,
     /// Quits by itself after this long.
@@ -60,6 +63,7 @@ impl Options {
             mouse: config.mouse.unwrap_or(true),
             sort: config.sort,
             hide: config.hide.clone(),
+            findings: config.findings,
             directory: PathBuf::from("."),
             duration: None,
         }
@@ -73,8 +77,9 @@ impl Options {
         view
     }
 
-    /// Sorts the VMs as these options say.
+    /// Sorts the VMs, and sizes findings, as these options say.
     pub fn prepare(&self, state: &mut State) {
+        state.set_thresholds(self.findings);
         let Some(Sort { key, reversed }) = self.sort else { return };
         // Sorting by what is sorted by already would turn the order around.
         if state.level().sort.key != key {

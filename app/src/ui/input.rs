@@ -5,7 +5,7 @@ use super::{
     view::{Hit, View},
 };
 use crate::state::{Action, Mode, Pane, Scope, State, Tab};
-use crate::{config::outlier, source::live::plan::Family};
+use crate::{config::outlier, model::session::Origin, source::live::plan::Family};
 use ratatui::crossterm::event::{
     Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseButton, MouseEvent, MouseEventKind,
 };
@@ -29,20 +29,19 @@ pub enum Input {
 pub fn context(state: &State) -> Context {
     let level = state.level();
     let position = state.header().position;
-    // The keys behind a reason are rows too.
-    let keys = level.tab == Tab::Exits && matches!(level.scope, Scope::Reason(..));
-    let rows = state.cursor_in(level.pane).is_some() || (keys && state.row_count() > 0);
+    let rows = state.cursor_in(level.pane).is_some();
     let heat = level.panes().contains(&Pane::Heat);
     let filtered = !level.filter.text().is_empty();
     // Rows with fields; a list of findings or slow exits has an order of its own.
-    let table = level.panes().contains(&Pane::Table);
+    let lists = level.panes().iter().any(|pane| matches!(pane, Pane::Table | Pane::Detail));
     Context {
-        can_open: rows && !keys && !matches!(level.pane, Pane::Detail | Pane::Parts),
+        can_open: rows && !matches!(level.pane, Pane::Detail | Pane::Parts),
         can_go_back: level.scope != Scope::Host || filtered,
         rows,
         cells: rows && level.pane == Pane::Heat,
-        sortable: (table || keys) && state.row_count() > 0,
-        filterable: table || (keys && (rows || filtered)),
+        sortable: lists && state.row_count() > 0,
+        filterable: lists
+            && (state.row_count() > 0 || filtered || !matches!(level.scope, Scope::Reason(..))),
         colours: heat && state.row_count() > 0,
         panes: level.panes().len() > 1 && (rows || level.tab != Tab::Exits),
         history: position.behind > 0,
@@ -212,6 +211,9 @@ fn limits_text(state: &State) -> String {
 
 /// What was asked of the source.
 fn culprits_message(state: &State) -> String {
+    if state.session().origin != Origin::Live {
+        return "these numbers are invented, there is nothing to attach".to_owned();
+    }
     let verb = if state.family_on(Family::Culprits) { "detaching" } else { "attaching" };
     format!("{verb} the probes that see who takes a CPU")
 }

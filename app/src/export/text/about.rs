@@ -108,6 +108,8 @@ fn of_reason(
             .filter_map(|(id, sum)| Some((id, id.value?, sum)))
             .collect();
         keys.sort_by_key(|(id, _, sum)| (std::cmp::Reverse(sum.count), **id));
+        // A line for one more can as well be that one's.
+        let most = if keys.len() == most + 1 { keys.len() } else { most };
         for &(id, value, sum) in keys.iter().take(most) {
             let about = truncate(&about(content, vm, id.class, value), 34, '…');
             let times = [sum.total_ns, sum.off_ns, sum.vmm_ns, sum.max_ns].map(duration);

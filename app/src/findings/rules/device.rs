@@ -64,15 +64,17 @@ fn found(
         share(of_time),
         duration(mean_ns)
     );
-    let mut evidence = vec![
-        format!(
-            "{} exits/s, {} in the VMM in all, slowest {}",
-            rate(per_second(key.timed, look.wall_ns(vcpu))),
-            duration(key.vmm_ns),
-            duration(key.max_ns)
-        ),
-        format!("handling in KVM: {} each", duration(key.total_ns.checked_div(key.timed)?)),
-    ];
+    let mut evidence = vec![format!(
+        "{} exits/s, {} in the VMM in all, slowest {}",
+        rate(per_second(key.timed, look.wall_ns(vcpu))),
+        duration(key.vmm_ns),
+        duration(key.max_ns)
+    )];
+    // Nothing where the backend's kvm_exit is silent.
+    if key.total_ns > 0 {
+        let each_ns = key.total_ns.checked_div(key.timed)?;
+        evidence.push(format!("handling in KVM: {} each", duration(each_ns)));
+    }
     if let Some(reason) = reason {
         let all = exits_for(vcpu, &[reason]);
         if all > key.count {

@@ -39,10 +39,11 @@ fn other_threads(look: &Look<'_>) -> Option<Found> {
         share(others),
         share(vcpus)
     );
-    let evidence = beside.threads.iter().take(3).map(|(tid, comm, ns)| {
+    let threads = beside.threads.iter().take(3).map(|(tid, comm, ns)| {
         format!("{comm} {tid}: {} of a CPU", share(part(*ns, beside.over_ns)))
     });
-    let evidence = evidence.collect();
+    let all = format!("{} within {}", duration(beside.others_ns), duration(beside.over_ns));
+    let evidence = std::iter::once(all).chain(threads).collect();
     let next =
         "By their names: iothreads and vhost carry the guest's disk and network, worker threads \
                 migration, backup or display. The tab Time (6) shows them."
@@ -81,7 +82,10 @@ mod tests {
             texts(&facts, "other-threads"),
             ["a: its VMM's other threads use 30% of a CPU, its vCPUs 15%"]
         );
-        assert_eq!(rules(&facts, "other-threads")[0].evidence, ["vhost-4711 7: 30% of a CPU"]);
+        assert_eq!(
+            rules(&facts, "other-threads")[0].evidence,
+            ["300ms within 1.0s", "vhost-4711 7: 30% of a CPU"]
+        );
         assert!(texts(&vm(300, 300).facts(), "other-threads").is_empty());
         assert!(texts(&vm(0, 199).facts(), "other-threads").is_empty());
         assert_eq!(texts(&vm(0, 200).facts(), "other-threads").len(), 1);

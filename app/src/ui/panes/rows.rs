@@ -108,6 +108,12 @@ pub enum What {
 /// What a column shows, its importance (0 most), and the width it can use at most.
 pub type Spec = (What, u8, u16);
 
+/// Columns of this importance or less say in numbers what a picture shows too: they are there when
+/// rows are ordered by them, and where the screen is [`WIDE`].
+const OPTIONAL: u8 = 20;
+/// From this width on there is room for numbers beside their pictures.
+const WIDE: u16 = 230;
+
 /// Columns of the VM table.
 pub const VMS: &[Spec] = &[
     (What::Field("name"), 0, 28),
@@ -123,6 +129,14 @@ pub const VMS: &[Spec] = &[
     (What::P99, 9, 32),
     (What::Field("share"), 13, 5),
     (What::Split, 4, 40),
+    (What::Share("guest"), 20, 5),
+    (What::Share("kvm"), 21, 5),
+    (What::Share("invmm"), 22, 5),
+    (What::Share("poll"), 23, 5),
+    (What::Share("halted"), 24, 5),
+    (What::Share("wait"), 20, 5),
+    (What::Share("other"), 25, 5),
+    (What::Share("unacc"), 25, 5),
     (What::Top, 3, 28),
 ];
 
@@ -142,6 +156,14 @@ pub const VCPUS: &[Spec] = &[
     (What::P99, 10, 32),
     (What::Field("share"), 14, 5),
     (What::Split, 5, 40),
+    (What::Share("guest"), 20, 5),
+    (What::Share("kvm"), 21, 5),
+    (What::Share("invmm"), 22, 5),
+    (What::Share("poll"), 23, 5),
+    (What::Share("halted"), 24, 5),
+    (What::Share("wait"), 20, 5),
+    (What::Share("other"), 25, 5),
+    (What::Share("unacc"), 25, 5),
     (What::Top, 3, 28),
     (What::Field("open"), 11, 5),
 ];
@@ -256,6 +278,7 @@ fn is_shown(what: What, view: &View) -> bool {
 fn columns<R: Shown>(
     rows: &[R],
     specs: &[Spec],
+    width: u16,
     state: &State,
     view: &View,
 ) -> (Vec<Column>, Vec<What>) {
@@ -266,12 +289,15 @@ fn columns<R: Shown>(
     // Where kernel exits cannot be seen, exits to the VMM are what one looks at.
     let loads = || rows.iter().filter_map(Shown::load);
     let silent = loads().all(|l| l.rate == 0.0) && loads().any(|l| l.user_rate > 0.0);
-    let whats_known = rows.iter().any(|row| row.what().is_some());
-    let shown = |spec: &&Spec| (spec.0 != What::Key || whats_known) && is_shown(spec.0, view);
     let any = |of: fn(&VmTick) -> Option<f64>| {
         rows.iter().any(|row| beside(row, state).as_ref().and_then(of).is_some())
     };
+    let whats_known = rows.iter().any(|row| row.what().is_some());
+    let shown = |spec: &&Spec| (spec.0 != What::Key || whats_known) && is_shown(spec.0, view);
     for &(what, rank, most) in specs.iter().filter(shown) {
+        if rank >= OPTIONAL && width < WIDE && key(what) != Some(sort.key) {
+            continue;
+        }
         let mut column = match what {
             What::Rate => Column::text(format!("rate {window}"), 10, most, rank),
             What::P99 => Column::text(format!("p99 {window}"), 10, most, rank),
@@ -334,7 +360,7 @@ pub fn draw<R: Shown>(
 ) {
     let look = view.look.clone();
     let level = state.level();
-    let (columns, whats) = columns(rows, specs, state, view);
+    let (columns, whats) = columns(rows, specs, area.width, state, view);
     let places = table::places(&columns, area.width);
     table::header(buf, area, &columns, &places, &look);
     for &(i, x, width) in &places {

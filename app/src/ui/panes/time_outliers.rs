@@ -105,7 +105,8 @@ fn title(state: &State, look: &Look) -> Line<'static> {
         let text = format!("  {} more of the host left out", list.left_out);
         spans.push(Span::styled(text, look.theme.warn));
     }
-    spans.push(Span::styled(format!("  from {limits}"), look.theme.text));
+    let from = if limits == "off" { "" } else { "from " };
+    spans.push(Span::styled(format!("  {from}{limits}"), look.theme.text));
     Line::from(spans)
 }
 

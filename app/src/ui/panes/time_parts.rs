@@ -149,7 +149,7 @@ fn threads(buf: &mut Buffer, area: Rect, detail: &TimeDetail, look: &Look) {
             put_line(buf, area, 0, 0, &beside_line(beside, area.width, look));
         }
         None => {
-            let text = "the VMM's other threads were not looked at";
+            let text = "VMM's other threads: not looked at";
             put(buf, area, 0, 0, &look.truncate(text, area.width), look.theme.dim);
         }
     }

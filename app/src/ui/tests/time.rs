@@ -188,3 +188,15 @@ fn stacked_bars_add_up_on_the_screen() {
         assert!(bars.len() >= 2 && bars[0] == bars[1], "{width}: {bars:?}\n{screen}");
     }
 }
+
+#[test]
+fn numbers_stand_beside_their_picture_where_they_are_asked_for_or_there_is_room() {
+    let head = |desk: &mut Desk| desk.glyphs().lines().nth(2).unwrap_or_default().to_owned();
+    let mut desk = desk(5, (120, 40), true);
+    assert!(!head(&mut desk).contains("poll"));
+    desk.state.act(Action::SortBy("poll".to_owned()));
+    assert!(head(&mut desk).contains("poll▼"));
+    assert!(!head(&mut desk).contains("unacc"));
+    desk.size.0 = 250;
+    assert!(head(&mut desk).contains("unacc"));
+}
