@@ -7,6 +7,7 @@ mod host;
 mod keys;
 mod reason;
 pub mod rows;
+mod specs;
 mod time;
 mod time_findings;
 mod time_outliers;
