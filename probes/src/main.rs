@@ -6,6 +6,7 @@
 #![no_main]
 #![feature(asm_experimental_arch)]
 
+mod culprit;
 mod exit;
 mod facts;
 mod maps;

@@ -9,7 +9,7 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, HashMap, PerCpuArray, Queue},
 };
-use kvmscope_shared::{cell::Cell, conf::Control, slot::SlotEntry};
+use kvmscope_shared::{cell::Cell, conf::Control, slot::SlotEntry, waits::{History, Waits}};
 
 /// The control page.
 #[map]
@@ -47,3 +47,11 @@ pub static FREE_CHUNKS: Queue<u32> = Queue::with_max_entries(2, 0);
 /// (slot, kind, code) to cell, for codes without a column.
 #[map]
 pub static UNKNOWN: HashMap<u64, u32> = HashMap::with_max_entries(256, 0);
+
+/// Whom each slot's thread waited for (family `culprits`).
+#[map]
+pub static WAITS: Array<Waits> = Array::with_max_entries(2, BPF_F_MMAPABLE);
+
+/// What ran on this CPU lately (family `culprits`).
+#[map]
+pub static HISTORY: PerCpuArray<History> = PerCpuArray::with_max_entries(1, 0);

@@ -10,6 +10,7 @@ pub mod conf;
 pub mod detail;
 pub mod hist;
 pub mod slot;
+pub mod waits;
 
 /// Implements `Default` as all-zero, which is what a fresh BPF array holds.
 macro_rules! zeroed {

@@ -30,6 +30,10 @@ pub trait Names {
     fn alive(&mut self, tgid: u32, start_ns: u64) -> bool;
     /// The vCPU that a thread's name tells, if it does.
     fn vcpu_of_thread(&self, thread: &str) -> Option<u32>;
+    /// The cgroup of a thread, a path below the mount; empty where it is not known.
+    fn cgroup(&mut self, _tid: u32) -> String {
+        String::new()
+    }
 }
 
 /// (tgid, start, kvm): what makes a VM the same one.
@@ -143,6 +147,12 @@ impl Identities {
     /// How many living threads are this vCPU: more than one while one that it left goes on.
     pub fn threads_of(&self, key: VcpuKey) -> u32 {
         self.vms.get(&key.vm).and_then(|vm| vm.live.get(&key.vcpu)).copied().unwrap_or(0)
+    }
+
+    /// The VM of a process that has one; of several, the first that lives.
+    pub fn vm_of_process(&self, tgid: u32) -> Option<VmId> {
+        let mut vms = self.vms.iter().filter(|(_, vm)| !vm.gone && vm.key.tgid == tgid);
+        vms.next().map(|(id, _)| *id)
     }
 
     /// Whether any VM has a thread.

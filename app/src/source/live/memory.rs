@@ -10,6 +10,7 @@ use kvmscope_shared::{
     cell::Cell,
     conf::{Control, MAX_FILTER},
     slot::{Slot, SlotEntry},
+    waits::Waits,
 };
 use memmap2::{MmapOptions, MmapRaw};
 use std::{io, marker::PhantomData, os::fd::AsFd, os::fd::AsRawFd};
@@ -38,6 +39,17 @@ pub trait Memory {
     fn clear_slot(&mut self, index: u32);
     /// Clears a cell of a retired slot.
     fn clear_cell(&mut self, index: u32);
+    /// Who a slot's thread waited for (family `culprits`), fields possibly of different moments.
+    /// Nobody, unless the memory keeps it.
+    fn waits(&self, _index: u32) -> Waits {
+        Waits::default()
+    }
+    /// [`Waits::total_ns`] alone.
+    fn waited_ns(&self, index: u32) -> u64 {
+        self.waits(index).total_ns
+    }
+    /// Clears them, of a slot that no thread owns.
+    fn clear_waits(&mut self, _index: u32) {}
 }
 
 /// A mapped BPF array.
@@ -72,20 +84,32 @@ pub struct Maps {
     control: Mapped<Control>,
     slots: Mapped<SlotEntry>,
     cells: Mapped<Cell>,
+    waits: Mapped<Waits>,
 }
 
 impl Maps {
-    /// Maps the three arrays. Fails with the kernel's error.
+    /// Maps the arrays; there are as many waits as slots. Fails with the kernel's error.
     pub fn new(
         control: impl AsFd,
         (slots, slot_count): (impl AsFd, u32),
         (cells, cell_count): (impl AsFd, u32),
+        waits: impl AsFd,
     ) -> io::Result<Self> {
         Ok(Self {
             control: Mapped::new(control, 1)?,
             slots: Mapped::new(slots, slot_count)?,
             cells: Mapped::new(cells, cell_count)?,
+            waits: Mapped::new(waits, slot_count)?,
         })
+    }
+
+    /// Before the family `culprits` is attached again: what threads waited in between is not told,
+    /// as who ran then is not known.
+    pub fn begin_waits(&mut self) {
+        for index in 0..self.waits.len {
+            // SAFETY: in bounds; its only writer is not attached.
+            unsafe { (&raw mut (*self.waits.at(index)).delay_ns).write_volatile(0) }
+        }
     }
 
     /// Tells the probes which thread groups to watch; none is all. Before they are attached.
@@ -160,5 +184,18 @@ impl Memory for Maps {
     fn clear_cell(&mut self, index: u32) {
         // SAFETY: in bounds; no probe writes a cell of such a slot.
         unsafe { self.cells.at(index).write_volatile(Cell::default()) }
+    }
+
+    fn waits(&self, index: u32) -> Waits {
+        self.waits.read(index)
+    }
+
+    fn waited_ns(&self, index: u32) -> u64 {
+        field!(self.waits, index, total_ns)
+    }
+
+    fn clear_waits(&mut self, index: u32) {
+        // SAFETY: in bounds; no probe writes the waits of such a slot.
+        unsafe { self.waits.at(index).write_volatile(Waits::default()) }
     }
 }

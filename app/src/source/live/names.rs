@@ -1,7 +1,9 @@
 //! Names of VMs from `/proc`, kept from the first look: a VM may be gone at the next.
 
 use super::{
+    host::now_ns,
     identity::{Named, Names},
+    reader::culprits::Cgroups,
     vms::{self, describe, read_facts, read_start_unix_ns, same_start, vcpu_from_thread_name},
 };
 use std::collections::HashMap;
@@ -23,6 +25,7 @@ struct Known {
 #[derive(Default)]
 pub struct ProcNames {
     known: HashMap<(u32, u64), Known>,
+    cgroups: Cgroups,
 }
 
 impl ProcNames {
@@ -67,5 +70,9 @@ impl Names for ProcNames {
 
     fn vcpu_of_thread(&self, thread: &str) -> Option<u32> {
         vcpu_from_thread_name(thread)
+    }
+
+    fn cgroup(&mut self, tid: u32) -> String {
+        self.cgroups.get(tid, now_ns(), |tid| vms::read_cgroup(tid).ok())
     }
 }

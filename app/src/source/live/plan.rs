@@ -203,6 +203,7 @@ pub fn plan(kernel: &Kernel, families: &[Family]) -> Plan {
         switch_ways.push(("sched_switch", How::Tracepoint));
     }
     let switch = if switch_ways.is_empty() { switch } else { None };
+    let culprits = culprit_globals(kernel, &mut globals);
     let mut exit_ways = svm_ways(kernel, &mut globals);
     if exit.is_none() {
         exit_ways.push(("kvm_exit", How::Tracepoint));
@@ -217,6 +218,13 @@ pub fn plan(kernel: &Kernel, families: &[Family]) -> Plan {
             None,
         ),
         probe("sched", "sched_switch", Family::Sched, switch_ways, switch),
+        probe(
+            "sched",
+            "sched_switch",
+            Family::Culprits,
+            vec![("culprits_switch", How::Btf)],
+            culprits,
+        ),
         probe(
             "kvm",
             "kvm_userspace_exit",
@@ -243,7 +251,9 @@ pub fn plan(kernel: &Kernel, families: &[Family]) -> Plan {
         family == Family::Base
             || families.contains(&family)
             || (family == Family::Userspace
-                && (families.contains(&Family::Exit) || families.contains(&Family::Sched)))
+                && [Family::Exit, Family::Sched, Family::Culprits]
+                    .iter()
+                    .any(|needs_it| families.contains(needs_it)))
     };
     Plan {
         probes: all.into_iter().filter(|p| wanted(p.family)).collect(),
@@ -355,6 +365,49 @@ fn task_globals(kernel: &Kernel, globals: &mut Vec<(&'static str, u32)>) -> bool
         }
         _ => false,
     }
+}
+
+/// Adds where `sched_switch` finds since when a thread waits; answers with why it cannot, if so.
+fn culprit_globals(kernel: &Kernel, globals: &mut Vec<(&'static str, u32)>) -> Option<String> {
+    if !kernel.btf {
+        return Some(
+            "the kernel has no BTF (/sys/kernel/btf/vmlinux), by which the scheduler's times are \
+             found"
+                .to_owned(),
+        );
+    }
+    // The global, and the members that lead to it, one inside the other.
+    const WANTED: [(&str, &[Member]); 7] = [
+        ("TASK_PID", &[("task_struct", "pid")]),
+        ("TASK_TGID", &[("task_struct", "tgid")]),
+        ("TASK_CFS_RQ", &[("task_struct", "se"), ("sched_entity", "cfs_rq")]),
+        ("TASK_RUN_DELAY", &[("task_struct", "sched_info"), ("sched_info", "run_delay")]),
+        ("TASK_LAST_QUEUED", &[("task_struct", "sched_info"), ("sched_info", "last_queued")]),
+        ("CFS_RQ_RQ", &[("cfs_rq", "rq")]),
+        ("RQ_CLOCK", &[("rq", "clock")]),
+    ];
+    if !kernel.offsets.contains_key(&("task_struct", "comm")) {
+        return Some("the kernel's BTF has no task_struct.comm".to_owned());
+    }
+    for (global, path) in WANTED {
+        let mut offset = 0;
+        for member in path {
+            let Some(at) = kernel.offsets.get(member) else {
+                let built = match member.0 {
+                    "sched_info" => " (built without CONFIG_SCHED_INFO)",
+                    "sched_entity" | "cfs_rq" => " (built without CONFIG_FAIR_GROUP_SCHED)",
+                    _ => "",
+                };
+                return Some(format!(
+                    "the kernel does not keep {}.{}{built}, which tells who waits since when",
+                    member.0, member.1
+                ));
+            };
+            offset += at;
+        }
+        globals.push((global, offset));
+    }
+    None
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What is known of a slot from tick to tick, and what the threads of a vCPU come to together.
 
-use super::cells::SeenCell;
+use super::{cells::SeenCell, culprits::SeenWaits};
 use crate::{
     model::{
         ids::{Reason, VcpuKey},
@@ -28,6 +28,8 @@ pub struct Seen {
     pub tick: u64,
     /// Its cells.
     pub cells: Vec<SeenCell>,
+    /// Whom it waited for.
+    pub waits: SeenWaits,
     /// When it was read last, and the phase it was in then.
     at_ns: u64,
     phase: Phase,
@@ -136,6 +138,7 @@ impl Seen {
             phase: Phase::Unknown,
             time: [0; PHASES],
             cells: Vec::new(),
+            waits: SeenWaits::default(),
         }
     }
 
