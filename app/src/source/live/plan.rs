@@ -1,5 +1,7 @@
 //! Which programs to load on this kernel, how, with what offsets and map sizes. Pure.
 
+mod culprits;
+
 use super::kernel::{Kernel, Member};
 use kvmscope_shared::{cell::CELLS_PER_CHUNK, column::ISA_SVM};
 
@@ -203,7 +205,7 @@ pub fn plan(kernel: &Kernel, families: &[Family]) -> Plan {
         switch_ways.push(("sched_switch", How::Tracepoint));
     }
     let switch = if switch_ways.is_empty() { switch } else { None };
-    let culprits = culprit_globals(kernel, &mut globals);
+    let culprits = culprits::globals(kernel, &mut globals);
     let mut exit_ways = svm_ways(kernel, &mut globals);
     if exit.is_none() {
         exit_ways.push(("kvm_exit", How::Tracepoint));
@@ -367,49 +369,6 @@ fn task_globals(kernel: &Kernel, globals: &mut Vec<(&'static str, u32)>) -> bool
     }
 }
 
-/// Adds where `sched_switch` finds since when a thread waits; answers with why it cannot, if so.
-fn culprit_globals(kernel: &Kernel, globals: &mut Vec<(&'static str, u32)>) -> Option<String> {
-    if !kernel.btf {
-        return Some(
-            "the kernel has no BTF (/sys/kernel/btf/vmlinux), by which the scheduler's times are \
-             found"
-                .to_owned(),
-        );
-    }
-    // The global, and the members that lead to it, one inside the other.
-    const WANTED: [(&str, &[Member]); 7] = [
-        ("TASK_PID", &[("task_struct", "pid")]),
-        ("TASK_TGID", &[("task_struct", "tgid")]),
-        ("TASK_CFS_RQ", &[("task_struct", "se"), ("sched_entity", "cfs_rq")]),
-        ("TASK_RUN_DELAY", &[("task_struct", "sched_info"), ("sched_info", "run_delay")]),
-        ("TASK_LAST_QUEUED", &[("task_struct", "sched_info"), ("sched_info", "last_queued")]),
-        ("CFS_RQ_RQ", &[("cfs_rq", "rq")]),
-        ("RQ_CLOCK", &[("rq", "clock")]),
-    ];
-    if !kernel.offsets.contains_key(&("task_struct", "comm")) {
-        return Some("the kernel's BTF has no task_struct.comm".to_owned());
-    }
-    for (global, path) in WANTED {
-        let mut offset = 0;
-        for member in path {
-            let Some(at) = kernel.offsets.get(member) else {
-                let built = match member.0 {
-                    "sched_info" => " (built without CONFIG_SCHED_INFO)",
-                    "sched_entity" | "cfs_rq" => " (built without CONFIG_FAIR_GROUP_SCHED)",
-                    _ => "",
-                };
-                return Some(format!(
-                    "the kernel does not keep {}.{}{built}, which tells who waits since when",
-                    member.0, member.1
-                ));
-            };
-            offset += at;
-        }
-        globals.push((global, offset));
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::kernel::RdonlyCast;
@@ -417,7 +376,7 @@ mod tests {
     use crate::trace::fixtures as testdata;
     use std::collections::BTreeMap;
 
-    fn kernel(release: &str, version: (u32, u32)) -> Kernel {
+    pub fn kernel(release: &str, version: (u32, u32)) -> Kernel {
         Kernel {
             version,
             kvm_exit: Ok(testdata::format(release, "kvm_exit")),

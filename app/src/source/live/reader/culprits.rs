@@ -133,11 +133,16 @@ fn named(
     let comm = comm(&culprit.comm);
     // Before 6.4 a VM's vhost threads are the kernel's own, named after its process.
     let owner = comm.strip_prefix("vhost-").and_then(|pid| pid.parse().ok());
+    let mut cgroup = who.cgroup(culprit.tid);
+    if cgroup.is_empty() {
+        // The thread has ended; its process may not have.
+        cgroup = who.cgroup(culprit.tgid);
+    }
     CulpritTick {
         pid: culprit.tgid,
         tid: culprit.tid,
         vm: who.vm(culprit.tgid).or_else(|| who.vm(owner?)),
-        cgroup: who.cgroup(culprit.tid),
+        cgroup,
         // A thread may have no name; an empty one would say that it is nobody.
         comm: if comm.is_empty() { format!("({})", culprit.tid) } else { comm },
         ns,

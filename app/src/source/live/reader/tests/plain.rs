@@ -7,6 +7,7 @@ use kvmscope_shared::{
     conf::Control,
     hist::bucket_of,
     slot::{KIND_EXIT, Slot, life},
+    waits::Waits,
 };
 
 /// Slots, slot 0 included.
@@ -19,6 +20,7 @@ pub struct Plain {
     pub control: Control,
     pub slots: Vec<Slot>,
     pub cells: Vec<Cell>,
+    pub waits: Vec<Waits>,
 }
 
 impl Plain {
@@ -27,6 +29,7 @@ impl Plain {
             control: Control { epoch: 1, ..Control::default() },
             slots: vec![Slot::default(); SLOTS as usize],
             cells: vec![Cell::default(); (POOL + 2 * CELLS_PER_CHUNK) as usize],
+            waits: vec![Waits::default(); SLOTS as usize],
         }
     }
 
@@ -162,5 +165,11 @@ impl Memory for Plain {
     }
     fn clear_cell(&mut self, index: u32) {
         self.cells[index as usize] = Cell::default();
+    }
+    fn waits(&self, index: u32) -> Waits {
+        self.waits[index as usize]
+    }
+    fn clear_waits(&mut self, index: u32) {
+        self.waits[index as usize] = Waits::default();
     }
 }
