@@ -19,6 +19,7 @@ use kvmscope_shared::{
     cell::{CELLS_PER_CHUNK, Cell},
     column::ISA_VMX,
     conf::Control,
+    detail::Detail,
     hist::bucket_of,
     slot::{KIND_EXIT, Slot, life, phase},
 };
@@ -37,6 +38,7 @@ struct Plain {
     control: Control,
     slots: Vec<Slot>,
     cells: Vec<Cell>,
+    details: Vec<Detail>,
     /// Where the next round's numbers come from.
     round: u64,
 }
@@ -48,6 +50,7 @@ impl Plain {
             control: Control { epoch: 1, ..Control::default() },
             slots: vec![Slot::default(); slots as usize],
             cells: vec![Cell::default(); (slots * CELLS_PER_CHUNK) as usize],
+            details: vec![Detail::default(); slots as usize],
             round: 0,
         };
         for index in 1..slots {
@@ -138,6 +141,12 @@ impl Memory for Plain {
     }
     fn clear_cell(&mut self, index: u32) {
         self.cells[index as usize] = Cell::default();
+    }
+    fn detail(&self, index: u32) -> Detail {
+        self.details[index as usize]
+    }
+    fn clear_detail(&mut self, index: u32) {
+        self.details[index as usize] = Detail::default();
     }
 }
 

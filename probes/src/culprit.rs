@@ -16,15 +16,15 @@ use kvmscope_shared::waits::{History, RUNS, Walk};
 /// `sched_switch`, by BTF.
 #[btf_tracepoint(function = "sched_switch")]
 pub fn culprits_switch(ctx: BtfTracePointContext) -> i32 {
-    let next: *const u8 = ctx.arg(2);
-    if !next.is_null() {
-        on_switch(next);
+    let (prev, next): (*const u8, *const u8) = (ctx.arg(1), ctx.arg(2));
+    if !prev.is_null() && !next.is_null() {
+        on_switch(prev, next);
     }
     0
 }
 
 #[inline(always)]
-fn on_switch(next: *const u8) -> Option<()> {
+fn on_switch(prev: *const u8, next: *const u8) -> Option<()> {
     // SAFETY: a pointer to per-CPU memory of this program, which is not preempted.
     let history = unsafe { &mut *HISTORY.get_ptr_mut(0)? };
     // SAFETY: the verifier checks each type and offset; a bad pointer reads as 0.
@@ -42,7 +42,7 @@ fn on_switch(next: *const u8) -> Option<()> {
     // SAFETY: as above.
     let tid: u32 = unsafe { *next.add(facts::task_pid() as usize).cast() };
     if slots::known(tid) {
-        waited(history, next, tid, now);
+        waited(history, prev, next, tid, now);
     }
     let run = element(&mut history.runs, history.noted);
     history.noted += 1;
@@ -61,11 +61,18 @@ fn on_switch(next: *const u8) -> Option<()> {
 
 /// A vCPU's thread gets this CPU: charges its wait to those who had it meanwhile.
 #[inline(always)]
-fn waited(history: &mut History, next: *const u8, tid: u32, now: u64) -> Option<()> {
+fn waited(
+    history: &mut History,
+    prev: *const u8,
+    next: *const u8,
+    tid: u32,
+    now: u64,
+) -> Option<()> {
     let (index, _) = slots::of_thread(tid)?;
     // SAFETY: as in `on_switch`.
-    let (delay, queued): (u64, u64) = unsafe {
+    let (last, delay, queued): (u32, u64, u64) = unsafe {
         (
+            *prev.add(facts::task_pid() as usize).cast(),
             *next.add(facts::task_run_delay() as usize).cast(),
             *next.add(facts::task_last_queued() as usize).cast(),
         )
@@ -75,11 +82,16 @@ fn waited(history: &mut History, next: *const u8, tid: u32, now: u64) -> Option<
     // 0 is "not queued": it was running, or fell asleep and was woken before it left its CPU.
     let mut walk = Walk::new(if queued == 0 { now } else { queued }, now);
     let here = walk.left_ns();
-    let mut elsewhere = 0;
-    if waits.delay_ns != 0 && delay > waits.delay_ns {
-        elsewhere = delay - waits.delay_ns;
+    let known = waits.mark_ns;
+    waits.mark_ns = delay + here + 1;
+    if known == 0 {
+        // It may have begun before this was attached.
+        return None;
     }
-    waits.delay_ns = delay + here;
+    let mut elsewhere = 0;
+    if delay >= known {
+        elsewhere = delay + 1 - known;
+    }
     if here + elsewhere == 0 {
         return None;
     }
@@ -87,10 +99,13 @@ fn waited(history: &mut History, next: *const u8, tid: u32, now: u64) -> Option<
     waits.total_ns += here + elsewhere;
     let mut other = elsewhere;
     let mut at = history.noted;
+    // Where the newest run is not of the thread that ran till now, switches were not seen, as this
+    // was not attached.
+    let seen = element(&mut history.runs, at.wrapping_sub(1)).tid == last;
     for _ in 0..RUNS {
         at = at.wrapping_sub(1);
         let run = *element(&mut history.runs, at);
-        if run.start_ns == 0 || walk.left_ns() == 0 {
+        if !seen || run.start_ns == 0 || walk.left_ns() == 0 {
             break;
         }
         let ns = walk.back_to(run.start_ns);

@@ -1,7 +1,7 @@
 //! `kvm_exit`, `kvm_entry`, `kvm_userspace_exit` and `kvm_fpu`: all in the vCPU's own thread.
 
 use crate::{
-    clock, element,
+    clock, detail, element,
     record::{self, Exit},
     slots,
     state::{self, Account},
@@ -14,7 +14,8 @@ use aya_ebpf::{
 use core::arch::asm;
 use kvmscope_shared::{
     column::{ISA_SVM, SVM_EXIT_MSR, column_of, split_reason},
-    slot::{KIND_EXIT, KIND_USERSPACE, NO_VCPU_ID, SlotEntry, phase},
+    keys::Times,
+    slot::{KIND_EXIT, KIND_USERSPACE, NO_VCPU_ID, SlotEntry, mark, phase},
 };
 
 /// `kvm_exit`: the hardware left guest mode.
@@ -36,6 +37,7 @@ fn on_classic(exit: &Exit) -> Option<()> {
         slot.vcpu_id = exit.vcpu_id;
     }
     slot.isa = exit.isa;
+    slot.intr_info = exit.intr_info;
     let (code, flags) = split_reason(exit.isa, exit.reason, exit.info1);
     on_exit(slot, exit, code, flags)
 }
@@ -149,15 +151,30 @@ fn on_entry(vcpu: u64) -> Option<()> {
     if slot.open_cell == 0 {
         return Some(());
     }
-    let cell = slots::cell_at(slot.open_cell)?;
+    let number = slot.open_cell;
+    let cell = slots::cell_at(number)?;
     slot.open_cell = 0;
-    if slot.interrupted == 0 {
-        state::time(cell, spent);
+    let control = slots::control()?;
+    let (limit, marks) = (control.outlier_ns, slot.interrupted);
+    if marks == 0 && spent < limit {
+        state::time(cell, spent, control.epoch);
         return Some(());
     }
-    cell.off_ns += slot.exit_off_ns;
-    cell.vmm_ns += slot.exit_vmm_ns;
-    state::time(cell, slot.exit_acc_ns + spent);
+    let mut times = Times { handling: spent, off: 0, vmm: 0 };
+    if marks & mark::TIMES != 0 {
+        times = Times {
+            handling: slot.exit_acc_ns + spent,
+            off: slot.exit_off_ns,
+            vmm: slot.exit_vmm_ns,
+        };
+        cell.off_ns += times.off;
+        cell.vmm_ns += times.vmm;
+    }
+    state::time(cell, times.handling, control.epoch);
+    if marks & mark::KEYS != 0 || times.wall() >= limit {
+        detail::finish(number, times.handling, times.off, times.vmm);
+    }
+    slot.interrupted = 0;
     Some(())
 }
 
@@ -224,6 +241,7 @@ fn on_userspace_exit(reason: u32, errno: i32) -> Option<()> {
         cell.count += 1;
     }
     slot.user_cell = number;
+    slot.user_reason = reason;
     slot.events += 1;
     Some(())
 }

@@ -34,6 +34,8 @@ facts! {
     EXIT_INFO1: u32, exit_info1;
     /// Offset of `info2`.
     EXIT_INFO2: u32, exit_info2;
+    /// Offset of `intr_info`, 0 where there is none.
+    EXIT_INTR: u32, exit_intr;
     /// Offset of `vcpu_id`.
     EXIT_VCPU_ID: u32, exit_vcpu_id;
     /// 1 when the `sched_switch` record has its usual layout.
@@ -42,6 +44,8 @@ facts! {
     SWITCH_PREV_STATE: u32, switch_prev_state;
     /// Offset of `next_pid`.
     SWITCH_NEXT_PID: u32, switch_next_pid;
+    /// Offset of `next_comm`.
+    SWITCH_NEXT_COMM: u32, switch_next_comm;
     /// 1 when `sched_switch` passes `prev_state` as its fourth argument (5.18 and later).
     SWITCH_STATE_ARG: u32, switch_state_arg;
     /// 1 when the offsets into `task_struct` below are known.

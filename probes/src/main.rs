@@ -7,9 +7,12 @@
 #![feature(asm_experimental_arch)]
 
 mod culprit;
+mod detail;
 mod exit;
 mod facts;
+mod hooks;
 mod maps;
+mod outlier;
 mod record;
 mod sched;
 mod slots;

@@ -7,9 +7,15 @@
 use aya_ebpf::{
     bindings::BPF_F_MMAPABLE,
     macros::map,
-    maps::{Array, HashMap, PerCpuArray, Queue},
+    maps::{Array, HashMap, PerCpuArray, Queue, RingBuf},
 };
-use kvmscope_shared::{cell::Cell, conf::Control, slot::SlotEntry, waits::{History, Waits}};
+use kvmscope_shared::{
+    cell::Cell,
+    conf::{Control, Limits},
+    detail::{Detail, RING_BYTES},
+    slot::SlotEntry,
+    waits::{History, Waits},
+};
 
 /// The control page.
 #[map]
@@ -47,6 +53,23 @@ pub static FREE_CHUNKS: Queue<u32> = Queue::with_max_entries(2, 0);
 /// (slot, kind, code) to cell, for codes without a column.
 #[map]
 pub static UNKNOWN: HashMap<u64, u32> = HashMap::with_max_entries(256, 0);
+
+/// The details of each slot.
+#[map]
+pub static DETAILS: Array<Detail> = Array::with_max_entries(2, BPF_F_MMAPABLE);
+
+/// From which time on an exit is an outlier.
+#[map]
+pub static LIMITS: Array<Limits> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// How many outliers this CPU may still tell of, in nanoseconds: a token is the time in which one
+/// comes. The first is what is left, the second when it was looked at last.
+#[map]
+pub static TOKENS: PerCpuArray<[u64; 2]> = PerCpuArray::with_max_entries(1, 0);
+
+/// Outliers. Nobody is woken for them: they are read with each tick.
+#[map]
+pub static OUTLIERS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 
 /// Whom each slot's thread waited for (family `culprits`).
 #[map]

@@ -22,6 +22,8 @@ pub struct Exit {
     pub info1: u64,
     /// IDT-vectoring information or EXITINFO2.
     pub info2: u64,
+    /// VMX interruption information; 0 where it is not read.
+    pub intr_info: u32,
     /// The vCPU's number; with a raw tracepoint its address tells it apart instead.
     pub vcpu_id: u32,
 }
@@ -39,6 +41,7 @@ pub fn classic(ctx: &TracePointContext) -> Option<Exit> {
                 isa: *record.add(24).cast(),
                 info1: *record.add(32).cast(),
                 info2: *record.add(40).cast(),
+                intr_info: if facts::exit_intr() == 48 { *record.add(48).cast() } else { 0 },
                 vcpu_id: *record.add(56).cast(),
             }
         });
@@ -51,6 +54,10 @@ pub fn classic(ctx: &TracePointContext) -> Option<Exit> {
             isa: ctx.read_at(facts::exit_isa() as usize).ok()?,
             info1: ctx.read_at(facts::exit_info1() as usize).ok()?,
             info2: ctx.read_at(facts::exit_info2() as usize).ok()?,
+            intr_info: match facts::exit_intr() {
+                0 => 0,
+                at => ctx.read_at(at as usize).unwrap_or(0),
+            },
             vcpu_id: ctx.read_at(facts::exit_vcpu_id() as usize).ok()?,
         })
     }
@@ -88,7 +95,7 @@ pub fn svm_cast(vcpu: u64) -> Exit {
 
 #[inline(always)]
 fn svm_exit(code: u64, rip: u64, info1: u64, info2: u64) -> Exit {
-    Exit { reason: code as u32, rip, isa: ISA_SVM, info1, info2, vcpu_id: NO_VCPU_ID }
+    Exit { reason: code as u32, rip, isa: ISA_SVM, info1, info2, intr_info: 0, vcpu_id: NO_VCPU_ID }
 }
 
 #[inline(always)]

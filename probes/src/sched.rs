@@ -1,13 +1,17 @@
 //! `sched_switch` and `sched_process_exit`: what costs every thread of the host something, so
 //! for one that is no vCPU it is two tests of a bit.
 
-use crate::{clock, facts, slots, state};
+use crate::{clock, detail, facts, slots, state};
 use aya_ebpf::{
     EbpfContext,
     helpers::bpf_get_current_pid_tgid,
     macros::{btf_tracepoint, raw_tracepoint, tracepoint},
     programs::{BtfTracePointContext, RawTracePointContext, TracePointContext},
 };
+use kvmscope_shared::slot::SlotEntry;
+
+/// A thread's name, as the integers that it is copied by.
+type Name = [u64; 2];
 
 /// The bits of a recorded `prev_state` that are a state; above them is "was preempted".
 const STATE_BITS: u32 = 0xff;
@@ -32,7 +36,19 @@ pub fn sched_switch_btf(ctx: BtfTracePointContext) -> i32 {
             // SAFETY: as above.
             unsafe { *prev.add(facts::task_state() as usize).cast() }
         };
-        out(tid, preempted & 1 != 0 || state == 0);
+        let runnable = preempted & 1 != 0 || state == 0;
+        if let Some(slot) = out(tid, runnable)
+            && runnable
+        {
+            slot.by_tid = next_tid;
+            // SAFETY: as above; a name is 16 bytes.
+            unsafe {
+                let name = next.add(facts::task_comm() as usize).cast::<Name>();
+                if facts::task_known() == 1 {
+                    (&raw mut slot.by_comm).cast::<Name>().write(name.read());
+                }
+            }
+        }
     }
     if slots::known(next_tid) {
         back(next_tid);
@@ -61,7 +77,16 @@ pub fn sched_switch(ctx: TracePointContext) -> u32 {
     };
     let tid = bpf_get_current_pid_tgid() as u32;
     if slots::known(tid) {
-        out(tid, state & STATE_BITS == 0);
+        let runnable = state & STATE_BITS == 0;
+        if let Some(slot) = out(tid, runnable)
+            && runnable
+        {
+            slot.by_tid = next_tid;
+            // SAFETY: a probe read, checked by the helper.
+            if let Ok(name) = unsafe { ctx.read_at(facts::switch_next_comm() as usize) } {
+                slot.by_comm = name;
+            }
+        }
     }
     if slots::known(next_tid) {
         back(next_tid);
@@ -70,10 +95,10 @@ pub fn sched_switch(ctx: TracePointContext) -> u32 {
 }
 
 #[inline(always)]
-fn out(tid: u32, runnable: bool) {
-    if let Some((_, slot)) = slots::of_thread(tid) {
-        state::switch_out(slot, runnable);
-    }
+fn out(tid: u32, runnable: bool) -> Option<&'static mut SlotEntry> {
+    let (_, slot) = slots::of_thread(tid)?;
+    state::switch_out(slot, runnable);
+    Some(slot)
 }
 
 #[inline(always)]
@@ -104,7 +129,8 @@ fn on_thread_exit() {
     if !slots::known(tid) {
         return;
     }
-    if let Some((_, slot)) = slots::of_thread(tid) {
+    if let Some((index, slot)) = slots::of_thread(tid) {
+        detail::settle_slot(index, slot);
         slots::retire(slot, clock());
     }
     slots::forget(tid);

@@ -47,9 +47,22 @@ pub fn current_vcpu(vcpu: u64) -> Option<&'static mut SlotEntry> {
     slot_at(identify(vcpu))
 }
 
+/// The slot of the current thread and its number, if it has one: for events that prove nothing.
+#[inline(always)]
+pub fn known_current() -> Option<(u32, &'static mut SlotEntry)> {
+    let tid = bpf_get_current_pid_tgid() as u32;
+    let cached = remembered();
+    if let Some(slot) = slot_at(cached)
+        && slot.owner == tid
+    {
+        return Some((cached, slot));
+    }
+    if known(tid) { of_thread(tid) } else { None }
+}
+
 /// The number of the slot that [`current`] answered with.
 #[inline(always)]
-fn remembered() -> u32 {
+pub fn remembered() -> u32 {
     // SAFETY: per-CPU memory of this program, which does not migrate while it runs.
     CACHE.get_ptr(0).map_or(IGNORED, |cache| unsafe { *cache })
 }
@@ -107,8 +120,9 @@ pub fn cell_at(index: u32) -> Option<&'static mut Cell> {
     unsafe { CELLS.get_ptr_mut(index).map(|p| &mut *p) }
 }
 
+/// The control page.
 #[inline(always)]
-fn control() -> Option<&'static mut Control> {
+pub fn control() -> Option<&'static mut Control> {
     // SAFETY: as for slots; the counters in it are added to atomically.
     unsafe { CONTROL.get_ptr_mut(0).map(|p| &mut *p) }
 }
@@ -116,7 +130,7 @@ fn control() -> Option<&'static mut Control> {
 /// Adds to a counter that several CPUs write. Its old value is not asked for: an atomic that
 /// answers with it needs 5.12.
 #[inline(always)]
-fn add(counter: &mut u64, n: u64) {
+pub fn add(counter: &mut u64, n: u64) {
     // SAFETY: one aligned atomic addition to memory that the reference covers.
     unsafe { asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) counter, in(reg) n, options(nostack)) };
 }

@@ -1,10 +1,11 @@
 //! The thread's state machine and the end of an exit, as methods of slot and cell.
 
-use crate::{clock, element, facts, slots};
+use crate::{clock, detail, element, facts, slots};
 use kvmscope_shared::{
     cell::Cell,
+    column::{ISA_VMX, VMX_CODE_MASK},
     hist::quick_bucket_of,
-    slot::{Slot, phase},
+    slot::{Slot, mark, phase},
 };
 
 /// Time from `then` to `now`, ns; 0 where the clock stepped back a little from one CPU to another.
@@ -46,11 +47,12 @@ impl Account for Slot {
 
     #[inline(always)]
     fn interrupt(&mut self) {
-        if self.interrupted == 0 {
+        if self.interrupted & mark::TIMES == 0 {
             self.exit_acc_ns = 0;
             self.exit_off_ns = 0;
+            self.exit_wait_ns = 0;
             self.exit_vmm_ns = 0;
-            self.interrupted = 1;
+            self.interrupted |= mark::TIMES;
         }
     }
 
@@ -65,11 +67,10 @@ impl Account for Slot {
 
 /// Adds a handling time to a cell's total, histogram and extremes.
 #[inline(always)]
-pub fn time(cell: &mut Cell, ns: u64) {
+pub fn time(cell: &mut Cell, ns: u64, epoch: u64) {
     cell.total_ns += ns;
     let bucket = quick_bucket_of(ns, facts::quick_bucket);
     *element(&mut cell.hist, bucket as u64) += 1;
-    let epoch = slots::epoch();
     let bank = element(&mut cell.extremes, epoch);
     if bank.epoch != epoch {
         bank.min_ns = ns;
@@ -93,7 +94,7 @@ pub fn enter_run(slot: &mut Slot) {
     if slot.user_cell != 0 {
         let dwell = since(slot.user_ns, now);
         if let Some(cell) = slots::cell_at(slot.user_cell) {
-            time(cell, dwell);
+            time(cell, dwell, slots::epoch());
             cell.off_ns += slot.user_off_ns;
             cell.vmm_ns += dwell;
         }
@@ -101,6 +102,10 @@ pub fn enter_run(slot: &mut Slot) {
         if slot.open_cell != 0 {
             slot.interrupt();
             slot.exit_vmm_ns += dwell;
+        } else {
+            // What it was about is told now, or was before: see `detail`.
+            slot.exit_vmm_ns = dwell;
+            slot.interrupted |= mark::DWELL;
         }
     } else if slot.open_cell != 0 {
         // The guest's FPU state was put away and taken back inside KVM_RUN (a vCPU reset with
@@ -120,11 +125,29 @@ pub fn leave_run(slot: &mut Slot) {
     if slot.open_cell != 0 {
         slot.interrupt();
         slot.exit_acc_ns += spent;
+    } else if slot.interrupted & mark::DWELL != 0 {
+        detail::settle();
     }
     slot.phase = phase::VMM;
     slot.user_ns = now;
     slot.user_off_ns = 0;
     slot.events += 1;
+}
+
+/// `KVM_EXIT_HLT`.
+const KVM_EXIT_HLT: u32 = 5;
+
+/// Whether a vCPU that sleeps in the exit being handled is halted. SVM's VMGEXIT is in, by which guests
+/// with encrypted state halt.
+#[inline(always)]
+fn is_halt(slot: &Slot) -> bool {
+    if slot.isa == ISA_VMX {
+        // HLT, MWAIT (SDM volume 3, appendix C).
+        matches!(slot.exit_reason & VMX_CODE_MASK, 12 | 36)
+    } else {
+        // HLT, MWAIT, MWAIT_COND, IDLE_HLT, VMGEXIT (arch/x86/include/uapi/asm/svm.h).
+        matches!(slot.exit_reason, 0x78 | 0x8b | 0x8c | 0xa6 | 0x403)
+    }
 }
 
 /// The thread leaves its CPU.
@@ -139,7 +162,13 @@ pub fn switch_out(slot: &mut Slot, runnable: bool) {
     slot.phase = if runnable {
         phase::PREEMPTED
     } else if slot.phase == phase::VMM {
-        phase::VMM_BLOCKED
+        if slot.user_cell != 0 && slot.user_reason == KVM_EXIT_HLT {
+            phase::BLOCKED
+        } else {
+            phase::VMM_BLOCKED
+        }
+    } else if slot.phase == phase::KVM && slot.open_cell != 0 && !is_halt(slot) {
+        phase::KVM_BLOCKED
     } else {
         phase::BLOCKED
     };
@@ -149,7 +178,11 @@ pub fn switch_out(slot: &mut Slot, runnable: bool) {
 /// The thread is back on a CPU.
 #[inline(always)]
 pub fn switch_in(slot: &mut Slot) {
-    let off = matches!(slot.phase, phase::PREEMPTED | phase::BLOCKED | phase::VMM_BLOCKED);
+    let before = slot.phase;
+    let off = matches!(
+        before,
+        phase::PREEMPTED | phase::BLOCKED | phase::VMM_BLOCKED | phase::KVM_BLOCKED
+    );
     let spent = slot.account(clock());
     if !off {
         return;
@@ -159,6 +192,9 @@ pub fn switch_in(slot: &mut Slot) {
     } else if slot.open_cell != 0 {
         slot.interrupt();
         slot.exit_off_ns += spent;
+        if before == phase::PREEMPTED {
+            slot.exit_wait_ns += spent;
+        }
     }
     slot.phase = slot.resume;
     slot.events += 1;

@@ -43,7 +43,8 @@ pub struct Control {
     pub filter: [u32; MAX_FILTER],
     /// Details that are kept at the end of an exit: see [`detail`].
     pub details: u32,
-    /// Exits that lasted at least this long, ns, are looked up in [`Limits`]; `u64::MAX`: none.
+    /// Exits that lasted at least this long, ns, are looked at again when they end, for `details` and
+    /// [`Limits`]: 0 with `details`, else the least of the limits. `u64::MAX`: none.
     pub outlier_ns: u64,
     /// Outliers that the token bucket refused.
     pub outliers_refused: u64,

@@ -133,6 +133,11 @@ zeroed!(Key, NO_KEY);
 zeroed!(Other, NO_OTHER);
 zeroed!(Detail, Self { keys: [NO_KEY; KEYS], others: [NO_OTHER; class::COUNT] });
 
+/// Length of the ring buffer of outliers, in bytes: room for 2184.
+pub const RING_BYTES: u32 = 256 << 10;
+/// Outliers that one CPU may tell of per second, and at once after it told of none.
+pub const OUTLIERS_PER_SECOND: u64 = 50;
+
 /// One slow exit, as a record of the ring buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]

@@ -9,6 +9,7 @@ pub mod column;
 pub mod conf;
 pub mod detail;
 pub mod hist;
+pub mod keys;
 pub mod slot;
 pub mod waits;
 

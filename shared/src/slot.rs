@@ -45,6 +45,16 @@ pub mod life {
     pub const RETIRED: u32 = 2;
 }
 
+/// Bits of [`Slot::interrupted`].
+pub mod mark {
+    /// `exit_acc_ns`, `exit_off_ns`, `exit_wait_ns` and `exit_vmm_ns` are this exit's.
+    pub const TIMES: u32 = 1;
+    /// `open_key` and `open_page` are this exit's, or without an exit what was met last.
+    pub const KEYS: u32 = 2;
+    /// Without an exit: `exit_vmm_ns` is the time in the VMM that ended last, and its key is not known yet.
+    pub const DWELL: u32 = 4;
+}
+
 /// `vcpu_id` of a slot whose vCPU is not known (yet).
 pub const NO_VCPU_ID: u32 = u32::MAX;
 
@@ -102,8 +112,8 @@ pub struct Slot {
     // -- the kernel exit being handled --
     /// Its cell, or 0 when none is open. (Cell 0 is never handed out.)
     pub open_cell: u32,
-    /// 1 when its handling was interrupted: the thread left its CPU or KVM_RUN. Only then the three
-    /// times below are this exit's, else 0 stands for each. Follows `open_cell`: one store sets both.
+    /// Not 0 when there is more to its end than its time: see [`mark`]. Times and keys below that have
+    /// no mark are of an exit before, and 0 stands for each. Follows `open_cell`: one store sets both.
     pub interrupted: u32,
     /// The exit reason as recorded, with flag bits.
     pub exit_reason: u32,
@@ -136,7 +146,8 @@ pub struct Slot {
 
     // -- details (families detail, halt-poll) --
     /// Entry of [`crate::detail::Detail::keys`] that the exit being handled is about, plus one; 0 for
-    /// none. Things; of two, the first.
+    /// none; [`crate::detail::KEYS`] plus its class for a key without a place. Things; of two, the
+    /// first. Of this exit with [`mark::KEYS`] only.
     pub open_key: u32,
     /// The same of a page.
     pub open_page: u32,

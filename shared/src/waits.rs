@@ -41,9 +41,9 @@ pub struct Culprit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Waits {
-    /// The thread's `run_delay` as it will be after the last wait that was seen, ns; 0 before the
-    /// first. What the next wait finds above it was waited on other CPUs.
-    pub delay_ns: u64,
+    /// The thread's `run_delay` as it was when it got a CPU last, ns, plus one; 0 when that was not
+    /// seen yet. What is above it when it gets the next one was waited on other CPUs.
+    pub mark_ns: u64,
     /// Waits that ended.
     pub count: u64,
     /// Their time, ns.
@@ -86,7 +86,7 @@ const NO_RUN: Run = Run { start_ns: 0, tid: 0, tgid: 0, comm: [0; 16] };
 zeroed!(Culprit, NO_CULPRIT);
 zeroed!(
     Waits,
-    Self { delay_ns: 0, count: 0, total_ns: 0, other_ns: 0, culprits: [NO_CULPRIT; CULPRITS] }
+    Self { mark_ns: 0, count: 0, total_ns: 0, other_ns: 0, culprits: [NO_CULPRIT; CULPRITS] }
 );
 zeroed!(Run, NO_RUN);
 zeroed!(History, Self { noted: 0, scratch: 0, runs: [NO_RUN; RUNS] });

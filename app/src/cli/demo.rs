@@ -5,6 +5,7 @@ use crate::source::{
     live::{
         Live,
         host::{now_ns, unix_ns},
+        plan::Family,
     },
     synth,
 };
@@ -71,14 +72,15 @@ pub fn run(options: &Options) -> Result<(), Failure> {
 fn real(options: &Options) -> Result<(Live, Guest), String> {
     // The guest starts first: without KVM there is nothing to load probes for.
     let guest = Guest::start()?;
-    let mut live_options = options.common.live().map_err(|failure| failure.text)?;
+    let mut live_options = options.common.live(&Family::WATCHED).map_err(|failure| failure.text)?;
     live_options.pids.push(guest.child.id());
     match Live::open(live_options) {
         Ok(live) if live.session().probes.iter().any(|p| p.attached && p.family != "base") => {
             Ok((live, guest))
         }
         Ok(live) => {
-            let why = live.session().probes.iter().find_map(|probe| probe.why.clone());
+            let mut wanted = live.session().probes.iter().filter(|probe| !probe.is_off());
+            let why = wanted.find_map(|probe| probe.why.clone());
             let _ = guest.end();
             Err(why.unwrap_or_else(|| "no probe could be attached".to_owned()))
         }

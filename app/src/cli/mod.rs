@@ -3,6 +3,7 @@
 mod demo;
 mod doctor;
 mod failure;
+mod outlier;
 mod report;
 mod watch;
 
@@ -45,9 +46,14 @@ enum Command {
 /// Options that `watch`, `demo` and `report` share.
 #[derive(Args, Clone, Debug)]
 struct Common {
-    /// Families of probes, separated by commas: exit, userspace, sched [default: all]
+    /// Families of probes, separated by commas: exit, userspace, sched, halt-poll, detail, culprits; or all
+    /// [default: all but culprits; the screen attaches detail while it shows any]
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = family)]
-    probes: Vec<Family>,
+    probes: Vec<Asked>,
+    /// List exits that last this long or longer: 1ms for every reason that is not idle, IO=5ms for one,
+    /// HLT=off for none of one; repeatable. A few dozen a second are told of, the rest is counted
+    #[arg(long = "outlier", value_name = "SPEC", value_parser = outlier::spec)]
+    outliers: Vec<outlier::Spec>,
     /// Only the VMs of this process; repeatable
     #[arg(long = "pid", value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
     pids: Vec<u32>,
@@ -63,8 +69,8 @@ struct Common {
 }
 
 impl Common {
-    /// For the live source.
-    fn live(&self) -> Result<live::Options, Failure> {
+    /// For the live source, with these families unless others are asked for.
+    fn live(&self, families: &[Family]) -> Result<live::Options, Failure> {
         if self.pids.len() > kvmscope_shared::conf::MAX_FILTER {
             return Err(Failure::usage(format!(
                 "--pid can be given {} times at most",
@@ -74,13 +80,11 @@ impl Common {
         if !self.pids.is_empty() {
             refuse_what_is_no_vm(&self.pids)?;
         }
-        let families =
-            if self.probes.is_empty() { Family::ASKABLE.to_vec() } else { self.probes.clone() };
         Ok(live::Options {
-            families,
+            families: asked(&self.probes, families),
             pids: self.pids.clone(),
             interval: self.interval,
-            outliers: Default::default(),
+            outliers: outlier::limits(&self.outliers),
         })
     }
 }
@@ -96,11 +100,33 @@ fn refuse_what_is_no_vm(pids: &[u32]) -> Result<(), Failure> {
     Ok(())
 }
 
-fn family(text: &str) -> Result<Family, String> {
-    Family::ASKABLE.into_iter().find(|family| family.name() == text).ok_or_else(|| {
+/// An item of `--probes`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    All,
+    One(Family),
+}
+
+fn family(text: &str) -> Result<Asked, String> {
+    if text == "all" {
+        return Ok(Asked::All);
+    }
+    let found = Family::ASKABLE.into_iter().find(|family| family.name() == text);
+    found.map(Asked::One).ok_or_else(|| {
         let known: Vec<&str> = Family::ASKABLE.iter().map(|family| family.name()).collect();
-        format!("there is no family of probes called {text:?}; there are {}", known.join(", "))
+        let known = known.join(", ");
+        format!("there is no family of probes called {text:?}; there are {known}, and all")
     })
+}
+
+/// The families that are asked for; where none is, these.
+fn asked(list: &[Asked], default: &[Family]) -> Vec<Family> {
+    if list.is_empty() {
+        return default.to_vec();
+    }
+    let named =
+        |family: &Family| list.iter().any(|item| [Asked::All, Asked::One(*family)].contains(item));
+    Family::ASKABLE.into_iter().filter(named).collect()
 }
 
 fn theme(text: &str) -> Result<ThemeName, String> {
@@ -208,9 +234,17 @@ mod tests {
 
     #[test]
     fn families_are_named_or_refused_with_a_list() {
-        assert_eq!(family("exit"), Ok(Family::Exit));
+        assert_eq!(family("exit"), Ok(Asked::One(Family::Exit)));
         let error = family("exits").expect_err("no such family");
-        assert!(error.contains("exit, userspace, sched"), "{error}");
+        assert!(error.contains("exit, userspace, sched, halt-poll, detail, culprits"), "{error}");
+    }
+
+    #[test]
+    fn families_are_the_default_the_named_or_all() {
+        assert_eq!(asked(&[], &Family::WATCHED), Family::WATCHED);
+        let two = [Asked::One(Family::Detail), Asked::One(Family::Exit)];
+        assert_eq!(asked(&two, &Family::WATCHED), [Family::Exit, Family::Detail]);
+        assert_eq!(asked(&[Asked::All], &Family::WATCHED), Family::ASKABLE);
     }
 
     #[test]

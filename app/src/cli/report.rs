@@ -4,7 +4,10 @@ use super::{Common, Failure, Format, say};
 use crate::{
     export,
     model::{session::Session, totals::Totals},
-    source::{Feed, Msg, Request, live::Live},
+    source::{
+        Feed, Msg, Request,
+        live::{Live, plan::Family},
+    },
 };
 use rustix::process::{Pid, kill_process};
 use std::{
@@ -44,7 +47,7 @@ pub struct Options {
 
 /// Measures and prints.
 pub fn run(options: &Options) -> Result<(), Failure> {
-    let live = open(&options.common)?;
+    let live = open(&options.common, &Family::REPORTED)?;
     let session = live.session().clone();
     refuse_without_kvm(&session)?;
     refuse_nothing_attached(&session)?;
@@ -75,10 +78,10 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Opens the live source, saying what does not work.
-pub fn open(common: &Common) -> Result<Live, Failure> {
+/// Opens the live source with these families unless others are asked for, saying what does not work.
+pub fn open(common: &Common, families: &[Family]) -> Result<Live, Failure> {
     let started = std::time::Instant::now();
-    let live = Live::open(common.live()?)?;
+    let live = Live::open(common.live(families)?)?;
     if common.verbose {
         say(format_args!("probes loaded and attached in {} ms", started.elapsed().as_millis()));
     }
@@ -91,6 +94,7 @@ pub fn tell(session: &Session, verbose: bool) {
     // Without KVM every probe has the same reason, and one sentence says it.
     for probe in session.probes.iter().filter(|_| session.host.backend != "none") {
         match &probe.why {
+            Some(_) if probe.is_off() && !verbose => {}
             Some(why) => say(format_args!("{} is not attached: {why}", probe.name)),
             None if verbose => say(format_args!("{} attached ({})", probe.name, probe.how)),
             None => {}

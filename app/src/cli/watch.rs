@@ -4,7 +4,7 @@ use super::{Common, Failure, Screen};
 use crate::{
     config,
     model::session::Session,
-    source::{Feed, Source},
+    source::{Feed, Source, live::plan::Family},
     state::{Action, Limits, State},
     term,
     ui::glyph,
@@ -29,7 +29,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         return super::report::print(&config::print_default());
     }
     let screen = prepare(&options.screen)?;
-    let live = crate::source::live::Live::open(options.common.live()?)?;
+    let live = crate::source::live::Live::open(options.common.live(&Family::WATCHED)?)?;
     let session = live.session().clone();
     super::report::refuse_nothing_attached(&session)?;
     if options.common.verbose {

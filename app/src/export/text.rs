@@ -47,7 +47,7 @@ fn head(out: &mut String, session: &Session, totals: &Totals, duration_ns: u64) 
     for notice in &session.notices {
         line!(out, "Note: {}", clean(notice));
     }
-    for probe in session.probes.iter().filter(|probe| !probe.attached) {
+    for probe in session.probes.iter().filter(|probe| !probe.attached && !probe.is_off()) {
         let why = probe.why.as_deref().unwrap_or("No reason is known.");
         line!(out, "Not attached: {}. {}", clean(&probe.name), clean(why));
     }

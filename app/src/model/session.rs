@@ -75,6 +75,16 @@ pub struct ProbeStatus {
     pub how: String,
 }
 
+/// How the reason of a probe begins that is not attached because nobody asked for it.
+pub const OFF: &str = "off; ";
+
+impl ProbeStatus {
+    /// Whether it is not attached because nobody asked for it, which is nothing to warn of.
+    pub fn is_off(&self) -> bool {
+        !self.attached && self.why.as_ref().is_some_and(|why| why.starts_with(OFF))
+    }
+}
+
 /// Names of exit reasons: the running kernel's own (from the tracepoint's `print fmt`) over a
 /// built-in table. In upper case, without the kernel's prefixes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Default)]

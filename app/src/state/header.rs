@@ -95,7 +95,7 @@ impl Facts<'_> {
     /// The header, except for whether the source has ended.
     pub fn header(&self) -> Header {
         let session = self.session;
-        let missing = session.probes.iter().filter(|probe| !probe.attached);
+        let missing = session.probes.iter().filter(|probe| !probe.attached && !probe.is_off());
         let mut header = Header {
             host: session.host.name.clone(),
             kernel: session.host.kernel.clone(),
@@ -104,7 +104,7 @@ impl Facts<'_> {
             origin: session.origin.clone(),
             probes: (
                 session.probes.iter().filter(|probe| probe.attached).count(),
-                session.probes.len(),
+                session.probes.iter().filter(|probe| !probe.is_off()).count(),
             ),
             not_attached: missing
                 .map(|probe| (probe.name.clone(), probe.why.clone().unwrap_or_default()))

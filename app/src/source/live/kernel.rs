@@ -34,6 +34,20 @@ const KVM: [Member; 4] =
 /// Members of the AMD part's structs that probes read.
 const KVM_AMD: [Member; 2] = [("vcpu_svm", "vcpu"), ("vcpu_svm", "vmcb")];
 
+/// Events of the families `detail` and `halt-poll`.
+pub const DETAILS: [&str; 10] = [
+    "kvm_pio",
+    "kvm_mmio",
+    "kvm_fast_mmio",
+    "kvm_msr",
+    "kvm_cpuid",
+    "kvm_cr",
+    "kvm_hypercall",
+    "kvm_hv_hypercall",
+    "kvm_page_fault",
+    "kvm_vcpu_wakeup",
+];
+
 /// Numbers in vmlinux's BTF for `bpf_rdonly_cast` (6.2 and later).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RdonlyCast {
@@ -54,6 +68,8 @@ pub struct Kernel {
     pub kvm_userspace_exit: Result<Format, String>,
     /// Layout of `kvm_fpu`.
     pub kvm_fpu: Result<Format, String>,
+    /// Layouts of [`DETAILS`], of those that could be read.
+    pub details: BTreeMap<&'static str, Format>,
     /// Layout of `sched_switch`.
     pub sched_switch: Result<Format, String>,
     /// Member offsets in bytes, of those that BTF has.
@@ -100,6 +116,10 @@ pub fn gather(vcpus: u32) -> Kernel {
         kvm_exit: format("kvm", "kvm_exit"),
         kvm_userspace_exit: format("kvm", "kvm_userspace_exit"),
         kvm_fpu: format("kvm", "kvm_fpu"),
+        details: DETAILS
+            .into_iter()
+            .filter_map(|event| Some((event, format("kvm", event).ok()?)))
+            .collect(),
         sched_switch: format("sched", "sched_switch"),
         rdonly_cast,
         btf: vmlinux.is_some(),

@@ -2,16 +2,17 @@
 
 use super::{
     kfunc,
-    memory::Maps,
+    memory::{Maps, outlier},
     missed::{ProgramStats, program_stats},
-    plan::{How, Plan, Probe},
+    plan::{Family, How, Plan, Probe},
 };
 use crate::model::session::ProbeStatus;
 use aya::{
     Btf, Ebpf, EbpfError, EbpfLoader,
-    maps::{HashMap, MapData, MapError, Queue},
+    maps::{HashMap, MapData, MapError, Queue, RingBuf},
     programs::{BtfTracePoint, Program, ProgramError, RawTracePoint, TracePoint},
 };
+use kvmscope_shared::detail::Outlier;
 use std::io;
 
 /// The built probe object; `probes/build` makes it.
@@ -84,9 +85,12 @@ impl Attached {
 pub struct Loaded {
     ebpf: Ebpf,
     probes: Vec<Attached>,
+    /// The families that are to be attached.
+    families: Vec<Family>,
     free_slots: Queue<MapData, u32>,
     free_chunks: Queue<MapData, u32>,
     unknown: HashMap<MapData, u64, u32>,
+    outliers: RingBuf<MapData>,
     /// What the kernel had counted as missed for programs that were detached since.
     missed_before: u64,
 }
@@ -100,6 +104,7 @@ impl Loaded {
         loader
             .map_max_entries("SLOTS", sizes.slots)
             .map_max_entries("CELLS", sizes.cells())
+            .map_max_entries("DETAILS", sizes.slots)
             .map_max_entries("KNOWN", sizes.known_words)
             .map_max_entries("THREADS", sizes.slots * 2)
             .map_max_entries("WAITS", sizes.slots)
@@ -116,6 +121,7 @@ impl Loaded {
         let mut free_slots = Queue::try_from(take(&mut ebpf, "FREE_SLOTS")?).map_err(maps_error)?;
         let mut free_chunks =
             Queue::try_from(take(&mut ebpf, "FREE_CHUNKS")?).map_err(maps_error)?;
+        let outliers = RingBuf::try_from(take(&mut ebpf, "OUTLIERS")?).map_err(maps_error)?;
         let unknown = HashMap::try_from(take(&mut ebpf, "UNKNOWN")?).map_err(maps_error)?;
         for slot in 1..sizes.slots {
             free_slots.push(slot, 0).map_err(maps_error)?;
@@ -127,6 +133,8 @@ impl Loaded {
             data(&ebpf, "CONTROL")?.fd(),
             (data(&ebpf, "SLOTS")?.fd(), sizes.slots),
             (data(&ebpf, "CELLS")?.fd(), sizes.cells()),
+            data(&ebpf, "DETAILS")?.fd(),
+            data(&ebpf, "LIMITS")?.fd(),
             data(&ebpf, "WAITS")?.fd(),
         )
         .map_err(|e| LoadError::Maps(e.to_string()))?;
@@ -136,15 +144,32 @@ impl Loaded {
             .iter()
             .map(|probe| Attached { probe: probe.clone(), loaded: 0, program: None, why: None })
             .collect();
-        let loaded = Self { ebpf, probes, free_slots, free_chunks, unknown, missed_before: 0 };
+        let loaded = Self {
+            ebpf,
+            probes,
+            families: plan.families.clone(),
+            free_slots,
+            free_chunks,
+            unknown,
+            outliers,
+            missed_before: 0,
+        };
         Ok((loaded, maps))
     }
 
-    /// Attaches every probe that is not attached; one that cannot is a reason, not an error.
-    /// `kvm` is whether the kvm module is there.
+    /// Attaches every probe of the families asked for that is not attached; one that cannot is a
+    /// reason, not an error. `kvm` is whether the kvm module is there.
     pub fn attach(&mut self, kvm: bool) {
-        let Self { ebpf, probes, .. } = self;
-        for entry in probes.iter_mut().filter(|entry| entry.program.is_none()) {
+        self.attach_new(kvm, |_| true);
+    }
+
+    fn attach_new(&mut self, kvm: bool, among: impl Fn(Family) -> bool) {
+        let Self { ebpf, probes, families, .. } = self;
+        let wanted = |entry: &&mut Attached| {
+            let family = entry.probe.family;
+            entry.program.is_none() && family.wanted(families) && among(family)
+        };
+        for entry in probes.iter_mut().filter(wanted) {
             if entry.probe.is_kvm() && !kvm {
                 entry.why = Some(
                     "the kvm module is not loaded; this is attached as soon as it is".to_owned(),
@@ -158,22 +183,38 @@ impl Loaded {
             }
         }
         // Loading takes milliseconds, attaching does not: what belongs together begins together.
-        for entry in probes.iter_mut().filter(|entry| entry.program.is_none()) {
+        for entry in probes.iter_mut().filter(wanted) {
             entry.attach(ebpf);
         }
     }
 
-    /// Detaches what pins the kvm module.
-    pub fn detach_kvm(&mut self) {
-        self.missed_before = self.missed();
+    /// Attaches a family, or detaches it; with the families that it brings along. What they counted
+    /// stays.
+    pub fn set_family(&mut self, family: Family, on: bool, kvm: bool) {
+        let before = self.families.clone();
+        self.families.retain(|asked| *asked != family);
+        if on {
+            self.families.push(family);
+        }
+        let now = self.families.clone();
+        self.attach_new(kvm, |family| !family.wanted(&before));
+        let mut missed = 0;
         let Self { ebpf, probes, .. } = self;
-        for entry in probes.iter_mut().filter(|entry| entry.probe.is_kvm()) {
+        for entry in probes.iter_mut().filter(|entry| !entry.probe.family.wanted(&now)) {
+            entry.why = None;
             let Some((name, _)) = entry.program.take() else { continue };
             if let Some(program) = ebpf.program_mut(name) {
+                missed += program.fd().ok().and_then(program_stats).map_or(0, |s| s.missed);
                 // Unloading takes the links with it.
                 let _ = unload(program);
             }
         }
+        self.missed_before += missed;
+    }
+
+    /// Whether a family has a probe attached.
+    pub fn has(&self, family: Family) -> bool {
+        self.probes.iter().any(|entry| entry.probe.family == family && entry.program.is_some())
     }
 
     /// What became of each probe.
@@ -184,6 +225,7 @@ impl Loaded {
             attached: entry.program.is_some(),
             why: match (&entry.program, &entry.why) {
                 (Some(_), _) => None,
+                _ if !entry.probe.family.wanted(&self.families) => Some(entry.probe.family.off()),
                 (None, why) => Some(format!(
                     "{}; {}",
                     why.as_deref().unwrap_or("not attached"),
@@ -228,6 +270,16 @@ impl Loaded {
     /// Gives a pool chunk back.
     pub fn free_chunk(&mut self, first_cell: u32) {
         let _ = self.free_chunks.push(first_cell, 0);
+    }
+
+    /// Outliers that the probes told of since the last call, in no order. A record that is not one
+    /// (another version's object) is dropped.
+    pub fn drain_outliers(&mut self) -> Vec<Outlier> {
+        let mut found = Vec::new();
+        while let Some(record) = self.outliers.next() {
+            found.extend(outlier(&record));
+        }
+        found
     }
 
     /// Forgets the cell of a code without a column.
@@ -377,7 +429,6 @@ fn verdict(log: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::source::live::plan::Family;
     use aya::sys::SyscallError;
     use aya_obj::VerifierLog;
 

@@ -8,7 +8,8 @@
 
 use kvmscope_shared::{
     cell::Cell,
-    conf::{Control, MAX_FILTER},
+    conf::{Control, Limits, MAX_FILTER},
+    detail::{Detail, Outlier},
     slot::{Slot, SlotEntry},
     waits::Waits,
 };
@@ -39,6 +40,11 @@ pub trait Memory {
     fn clear_slot(&mut self, index: u32);
     /// Clears a cell of a retired slot.
     fn clear_cell(&mut self, index: u32);
+    /// A slot's details, fields possibly of different moments; all zero where no family that keeps
+    /// some was ever attached.
+    fn detail(&self, index: u32) -> Detail;
+    /// Clears the details of a retired slot.
+    fn clear_detail(&mut self, index: u32);
     /// Who a slot's thread waited for (family `culprits`), fields possibly of different moments.
     /// Nobody, unless the memory keeps it.
     fn waits(&self, _index: u32) -> Waits {
@@ -50,6 +56,13 @@ pub trait Memory {
     }
     /// Clears them, of a slot that no thread owns.
     fn clear_waits(&mut self, _index: u32) {}
+}
+
+/// An outlier, from its record; `None` for a record of another length.
+pub fn outlier(record: &[u8]) -> Option<Outlier> {
+    // SAFETY: as long as the structure, whose fields are integers; not read by alignment.
+    (record.len() == size_of::<Outlier>())
+        .then(|| unsafe { record.as_ptr().cast::<Outlier>().read_unaligned() })
 }
 
 /// A mapped BPF array.
@@ -84,23 +97,32 @@ pub struct Maps {
     control: Mapped<Control>,
     slots: Mapped<SlotEntry>,
     cells: Mapped<Cell>,
+    details: Mapped<Detail>,
+    limits: Mapped<Limits>,
     waits: Mapped<Waits>,
 }
 
 impl Maps {
-    /// Maps the arrays; there are as many waits as slots. Fails with the kernel's error.
+    /// Maps the arrays; there are as many details and waits as slots. Fails with the kernel's error.
     pub fn new(
         control: impl AsFd,
         (slots, slot_count): (impl AsFd, u32),
         (cells, cell_count): (impl AsFd, u32),
+        details: impl AsFd,
+        limits: impl AsFd,
         waits: impl AsFd,
     ) -> io::Result<Self> {
-        Ok(Self {
+        let mut maps = Self {
             control: Mapped::new(control, 1)?,
             slots: Mapped::new(slots, slot_count)?,
             cells: Mapped::new(cells, cell_count)?,
+            details: Mapped::new(details, slot_count)?,
+            limits: Mapped::new(limits, 1)?,
             waits: Mapped::new(waits, slot_count)?,
-        })
+        };
+        // Fresh maps are all zero, and a limit of 0 would make an outlier of every exit.
+        maps.set_limits(&Limits::default());
+        Ok(maps)
     }
 
     /// Before the family `culprits` is attached again: what threads waited in between is not told,
@@ -108,7 +130,7 @@ impl Maps {
     pub fn begin_waits(&mut self) {
         for index in 0..self.waits.len {
             // SAFETY: in bounds; its only writer is not attached.
-            unsafe { (&raw mut (*self.waits.at(index)).delay_ns).write_volatile(0) }
+            unsafe { (&raw mut (*self.waits.at(index)).mark_ns).write_volatile(0) }
         }
     }
 
@@ -124,6 +146,31 @@ impl Maps {
             }
             (&raw mut (*control).filters).write_volatile(count as u32);
         }
+    }
+
+    /// Tells the probes which details to keep at the end of an exit
+    /// ([`kvmscope_shared::conf::detail`]).
+    pub fn set_details(&mut self, bits: u32) {
+        // SAFETY: in bounds; user space alone writes this field.
+        unsafe { (&raw mut (*self.control.at(0)).details).write_volatile(bits) }
+        self.set_least();
+    }
+
+    /// Tells the probes which exits are outliers.
+    pub fn set_limits(&mut self, limits: &Limits) {
+        // SAFETY: in bounds; user space alone writes it.
+        unsafe { self.limits.at(0).write_volatile(*limits) }
+        self.set_least();
+    }
+
+    /// Which exits are looked at when they end: with details all of them, and else those that may be
+    /// outliers. One comparison for both is what every exit pays.
+    fn set_least(&mut self) {
+        let details = self.control.read(0).details;
+        let least = self.limits.read(0).ns.into_iter().min().unwrap_or(u64::MAX);
+        let least = if details == 0 { least } else { 0 };
+        // SAFETY: in bounds; user space alone writes this field.
+        unsafe { (&raw mut (*self.control.at(0)).outlier_ns).write_volatile(least) }
     }
 }
 
@@ -184,6 +231,15 @@ impl Memory for Maps {
     fn clear_cell(&mut self, index: u32) {
         // SAFETY: in bounds; no probe writes a cell of such a slot.
         unsafe { self.cells.at(index).write_volatile(Cell::default()) }
+    }
+
+    fn detail(&self, index: u32) -> Detail {
+        self.details.read(index)
+    }
+
+    fn clear_detail(&mut self, index: u32) {
+        // SAFETY: in bounds; no probe writes the details of a slot that no thread owns.
+        unsafe { self.details.at(index).write_volatile(Detail::default()) }
     }
 
     fn waits(&self, index: u32) -> Waits {

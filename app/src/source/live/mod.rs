@@ -12,6 +12,7 @@ pub mod loader;
 pub mod memory;
 pub mod missed;
 pub mod names;
+pub mod outliers;
 pub mod plan;
 pub mod reader;
 pub mod vms;
@@ -27,6 +28,7 @@ use crate::{
     trace,
 };
 use host::{Module, now_ns, unix_ns};
+use kvmscope_shared::conf::detail;
 use loader::{LoadError, Loaded};
 use memory::{Maps, Memory};
 use names::ProcNames;
@@ -77,6 +79,13 @@ struct Probes {
     maps: Maps,
     /// Vendor module at that time; when it goes, the probes must go with it.
     vendor: Option<&'static str>,
+}
+
+impl Probes {
+    /// Whether instruction pointers and vectors are kept.
+    fn keep_details(&mut self, on: bool) {
+        self.maps.set_details(if on { detail::RIP | detail::VECTOR } else { 0 });
+    }
 }
 
 /// The live source, probes attached.
@@ -208,6 +217,7 @@ impl Live {
             if probes.vendor.is_none() && module.vendor.is_some() {
                 // Attached while kvm was there without its vendor part.
                 probes.vendor = module.vendor;
+                probes.maps.set_limits(&outliers::by_column(&self.options.outliers, module.vendor));
                 self.session.host.backend = module.backend().to_owned();
                 return true;
             }
@@ -230,6 +240,38 @@ impl Live {
             Err(error) => self.notice(error.to_string()),
         }
         true
+    }
+
+    /// Attaches or detaches a family; also what is loaded later follows it.
+    fn set_family(&mut self, family: Family, on: bool) {
+        self.options.families.retain(|asked| *asked != family);
+        if on {
+            self.options.families.push(family);
+        }
+        match &mut self.probes {
+            Some(probes) => {
+                if !on {
+                    // No exit is looked at again for what is about to go.
+                    probes.keep_details(false);
+                }
+                // Statistics are of the programs that were attached at both ends.
+                self.sampling = None;
+                if on && !probes.loaded.has(Family::Culprits) {
+                    probes.maps.begin_waits();
+                }
+                probes.loaded.set_family(family, on, true);
+                probes.keep_details(probes.loaded.has(Family::Detail));
+                self.session.probes = probes.loaded.statuses();
+            }
+            None => self.session.probes = waiting(&self.options),
+        }
+    }
+
+    fn set_outliers(&mut self, limits: OutlierLimits) {
+        self.options.outliers = limits;
+        if let Some(probes) = &mut self.probes {
+            probes.maps.set_limits(&outliers::by_column(&self.options.outliers, probes.vendor));
+        }
     }
 
     fn notice(&mut self, text: String) {
@@ -286,9 +328,12 @@ fn open_probes(options: &Options, module: Module) -> Result<(Option<Probes>, Ses
         maps.set_epoch(1);
         // Before the first probe: what it counts while the others are attached is of this session.
         (session.started_ns, session.started_unix_ns) = (now_ns(), unix_ns());
+        maps.set_limits(&outliers::by_column(&options.outliers, module.vendor));
         loaded.attach(true);
         session.probes = loaded.statuses();
-        Some(Probes { loaded, maps, vendor: module.vendor })
+        let mut probes = Probes { loaded, maps, vendor: module.vendor };
+        probes.keep_details(probes.loaded.has(Family::Detail));
+        Some(probes)
     } else {
         (session.started_ns, session.started_unix_ns) = (now_ns(), unix_ns());
         session.probes = waiting(options);
@@ -306,7 +351,11 @@ fn waiting(options: &Options) -> Vec<ProbeStatus> {
         name: probe.hook(),
         family: probe.family.name().to_owned(),
         attached: false,
-        why: Some("the kvm module is not loaded; attached as soon as it is".to_owned()),
+        why: Some(if probe.family.wanted(&options.families) {
+            "the kvm module is not loaded; attached as soon as it is".to_owned()
+        } else {
+            probe.family.off()
+        }),
         how: String::new(),
     };
     plan.probes.iter().map(status).collect()
@@ -332,7 +381,14 @@ impl Source for Live {
                     self.options.interval = interval;
                     due = Instant::now() + interval;
                 }
-                Ok(Request::Family(..) | Request::Outliers(_)) => {} // CONTRACT: probes helper
+                Ok(Request::Family(family, on)) => {
+                    self.set_family(family, on);
+                    let session = Msg::Session(Box::new(self.session.clone()));
+                    if out.blocking_send(session).is_err() {
+                        return;
+                    }
+                }
+                Ok(Request::Outliers(limits)) => self.set_outliers(limits),
                 Ok(Request::Stop) | Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => {}
             }

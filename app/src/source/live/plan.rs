@@ -3,6 +3,7 @@
 mod culprits;
 
 use super::kernel::{Kernel, Member};
+use crate::{model::session::OFF, trace::format::Format};
 use kvmscope_shared::{cell::CELLS_PER_CHUNK, column::ISA_SVM};
 
 /// How a program is attached.
@@ -71,6 +72,25 @@ impl Family {
             Self::Culprits => "culprits",
             Self::Base => "base",
         }
+    }
+
+    /// Whether it is attached when these are asked for. Which threads are vCPUs, and an exit's VMM time,
+    /// come from the userspace family.
+    pub fn wanted(self, asked: &[Self]) -> bool {
+        match self {
+            Self::Base => true,
+            Self::Userspace => !asked.is_empty(),
+            family => asked.contains(&family),
+        }
+    }
+
+    /// Why it is not attached when nobody asked for it.
+    pub fn off(self) -> String {
+        let when = match self {
+            Self::Detail => "attached while what it shows is looked at, or",
+            _ => "attached",
+        };
+        format!("{OFF}{when} with --probes {}", self.name())
     }
 
     /// What cannot be shown without it.
@@ -152,9 +172,11 @@ impl Sizes {
 /// What to load.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// The probes, in the order in which they are attached: what opens a measurement after what
-    /// closes it, so that nothing is measured by half at the start.
+    /// The probes of all families, in the order in which they are attached: what opens a measurement
+    /// after what closes it, so that nothing is measured by half at the start.
     pub probes: Vec<Probe>,
+    /// The families asked for: see [`Family::wanted`].
+    pub families: Vec<Family>,
     /// Values of the object's globals (`probes/src/facts.rs`).
     pub globals: Vec<(&'static str, u32)>,
     /// Map sizes.
@@ -174,8 +196,26 @@ const EXIT_FIELDS: [(&str, &str, u32); 6] = [
 ];
 
 /// The same of `sched_switch`.
-const SWITCH_FIELDS: [(&str, &str, u32); 2] =
-    [("prev_state", "SWITCH_PREV_STATE", 32), ("next_pid", "SWITCH_NEXT_PID", 56)];
+const SWITCH_FIELDS: [(&str, &str, u32); 3] = [
+    ("prev_state", "SWITCH_PREV_STATE", 32),
+    ("next_comm", "SWITCH_NEXT_COMM", 40),
+    ("next_pid", "SWITCH_NEXT_PID", 56),
+];
+
+/// Tracepoints of one function each way, and where its record has what the program reads
+/// (`probes/src/hooks.rs`): from its arguments, from its record.
+type Hook = (&'static str, &'static str, Family, &'static [(&'static str, u32)]);
+const HOOKS: [Hook; 9] = [
+    ("kvm_pio", "kvm_pio_record", Family::Detail, &[("rw", 8), ("port", 12)]),
+    ("kvm_mmio", "kvm_mmio_record", Family::Detail, &[("type", 8), ("gpa", 16)]),
+    ("kvm_fast_mmio", "kvm_fast_mmio_record", Family::Detail, &[("gpa", 8)]),
+    ("kvm_msr", "kvm_msr_record", Family::Detail, &[("write", 8), ("ecx", 12), ("exception", 24)]),
+    ("kvm_cpuid", "kvm_cpuid_record", Family::Detail, &[("function", 8), ("index", 12)]),
+    ("kvm_cr", "kvm_cr_record", Family::Detail, &[("rw", 8), ("cr", 12)]),
+    ("kvm_hypercall", "kvm_hypercall_record", Family::Detail, &[("nr", 8)]),
+    ("kvm_hv_hypercall", "kvm_hv_hypercall_record", Family::Detail, &[("code", 32)]),
+    ("kvm_vcpu_wakeup", "kvm_vcpu_wakeup_record", Family::HaltPoll, &[("ns", 8), ("waited", 16)]),
+];
 
 /// Makes the plan for the families asked for.
 pub fn plan(kernel: &Kernel, families: &[Family]) -> Plan {
@@ -188,6 +228,8 @@ pub fn plan(kernel: &Kernel, families: &[Family]) -> Plan {
         "SWITCH_USUAL",
         &mut globals,
     );
+    let intr = kernel.kvm_exit.as_ref().ok().and_then(|format| format.field("intr_info"));
+    globals.push(("EXIT_INTR", intr.map_or(0, |field| field.offset)));
     let task_btf = task_globals(kernel, &mut globals);
     let at = |member: Member| kernel.offsets.get(&member).copied().unwrap_or(0);
     globals.push(("VCPU_KVM", at(("kvm_vcpu", "kvm"))));
@@ -211,7 +253,7 @@ pub fn plan(kernel: &Kernel, families: &[Family]) -> Plan {
         exit_ways.push(("kvm_exit", How::Tracepoint));
     }
     let exit = if exit_ways.is_empty() { exit } else { None };
-    let all = [
+    let mut all = vec![
         probe(
             "sched",
             "sched_process_exit",
@@ -234,7 +276,10 @@ pub fn plan(kernel: &Kernel, families: &[Family]) -> Plan {
             either(
                 "kvm_userspace_exit",
                 "kvm_userspace_exit_record",
-                has(&kernel.kvm_userspace_exit, &[("reason", 8), ("errno", 12)]),
+                kernel
+                    .kvm_userspace_exit
+                    .as_ref()
+                    .is_ok_and(|format| has(format, &[("reason", 8), ("errno", 12)])),
             ),
             None,
         ),
@@ -242,27 +287,42 @@ pub fn plan(kernel: &Kernel, families: &[Family]) -> Plan {
             "kvm",
             "kvm_fpu",
             Family::Userspace,
-            either("kvm_fpu", "kvm_fpu_record", has(&kernel.kvm_fpu, &[("load", 8)])),
+            either(
+                "kvm_fpu",
+                "kvm_fpu_record",
+                kernel.kvm_fpu.as_ref().is_ok_and(|format| has(format, &[("load", 8)])),
+            ),
             None,
         ),
         probe("kvm", "kvm_entry", Family::Exit, raw("kvm_entry"), None),
         probe("kvm", "kvm_exit", Family::Exit, exit_ways, exit),
     ];
-    // Which threads are vCPUs, and an exit's VMM time, come from the userspace family.
-    let wanted = |family: Family| {
-        family == Family::Base
-            || families.contains(&family)
-            || (family == Family::Userspace
-                && [Family::Exit, Family::Sched, Family::Culprits]
-                    .iter()
-                    .any(|needs_it| families.contains(needs_it)))
-    };
+    // After kvm_exit: what is met before the first exit has no exit to belong to.
+    for (event, record, family, fields) in HOOKS {
+        let usual = kernel.details.get(event).is_some_and(|format| has(format, fields));
+        all.push(probe("kvm", event, family, either(event, record, usual), None));
+    }
+    let ways = page_fault_ways(kernel);
+    all.push(probe("kvm", "kvm_page_fault", Family::Detail, ways, None));
     Plan {
-        probes: all.into_iter().filter(|p| wanted(p.family)).collect(),
+        probes: all,
+        families: families.to_vec(),
         globals,
         rdonly_cast: kernel.rdonly_cast.map(|cast| cast.function),
         sizes: Sizes::for_host(kernel.cpus, kernel.vcpus, kernel.pid_max),
     }
+}
+
+/// The ways to `kvm_page_fault`, which has the vCPU before the address in newer kernels: its record tells,
+/// or the version (6.1 is the first with it of those that were read).
+fn page_fault_ways(kernel: &Kernel) -> Vec<(&'static str, How)> {
+    let format = kernel.details.get("kvm_page_fault");
+    let late = format.map_or(kernel.version >= (6, 1), |format| format.field("vcpu_id").is_some());
+    if !late {
+        return vec![("kvm_page_fault_early", How::Raw)];
+    }
+    let usual = format.is_some_and(|format| has(format, &[("fault_address", 24)]));
+    unpreempted(kernel, "kvm_page_fault", "kvm_page_fault_record", usual)
 }
 
 /// `VCPU_REGS_RIP`, the index of RIP among `kvm_vcpu_arch.regs` (x86-64).
@@ -315,14 +375,13 @@ fn unpreempted(
 }
 
 /// Whether a record has these fields at these offsets.
-fn has(format: &Result<crate::trace::format::Format, String>, fields: &[(&str, u32)]) -> bool {
-    let Ok(format) = format else { return false };
+fn has(format: &Format, fields: &[(&str, u32)]) -> bool {
     fields.iter().all(|(name, at)| format.field(name).is_some_and(|field| field.offset == *at))
 }
 
 /// Adds the offsets of a record's fields; answers with why it cannot be read, if so.
 fn fields(
-    format: &Result<crate::trace::format::Format, String>,
+    format: &Result<Format, String>,
     hook: &str,
     wanted: &[(&str, &'static str, u32)],
     usual_name: &'static str,
@@ -371,7 +430,7 @@ fn task_globals(kernel: &Kernel, globals: &mut Vec<(&'static str, u32)>) -> bool
 
 #[cfg(test)]
 mod tests {
-    use super::super::kernel::RdonlyCast;
+    use super::super::kernel::{DETAILS, RdonlyCast};
     use super::*;
     use crate::trace::fixtures as testdata;
     use std::collections::BTreeMap;
@@ -382,8 +441,21 @@ mod tests {
             kvm_exit: Ok(testdata::format(release, "kvm_exit")),
             kvm_userspace_exit: Ok(testdata::format(release, "kvm_userspace_exit")),
             kvm_fpu: Ok(testdata::format(release, "kvm_fpu")),
+            details: DETAILS.map(|event| (event, testdata::format(release, event))).into(),
             sched_switch: Err("tracefs is not mounted".to_owned()),
-            offsets: BTreeMap::from([(("task_struct", "pid"), 1), (("task_struct", "state"), 2)]),
+            offsets: BTreeMap::from([
+                (("task_struct", "pid"), 1),
+                (("task_struct", "state"), 2),
+                (("task_struct", "tgid"), 3),
+                (("task_struct", "comm"), 4),
+                (("task_struct", "se"), 100),
+                (("task_struct", "sched_info"), 200),
+                (("sched_entity", "cfs_rq"), 10),
+                (("sched_info", "run_delay"), 20),
+                (("sched_info", "last_queued"), 30),
+                (("cfs_rq", "rq"), 40),
+                (("rq", "clock"), 50),
+            ]),
             rdonly_cast: None,
             btf: true,
             pid_max: 32_768,
@@ -506,7 +578,9 @@ mod tests {
     fn only_what_is_asked_for_and_what_it_needs() {
         let kernel = kernel(testdata::LINUX_6_12, (6, 12));
         let events = |families: &[Family]| -> Vec<&str> {
-            plan(&kernel, families).probes.iter().map(|p| p.event).collect()
+            let plan = plan(&kernel, families);
+            let wanted = plan.probes.iter().filter(|p| p.family.wanted(families));
+            wanted.map(|p| p.event).collect()
         };
         assert_eq!(
             events(&[Family::Userspace]),
@@ -515,6 +589,49 @@ mod tests {
         assert!(events(&[Family::Exit]).contains(&"kvm_fpu"));
         assert!(events(&[Family::Sched]).contains(&"kvm_fpu"), "it tells which threads are vCPUs");
         assert!(!events(&[Family::Exit]).contains(&"sched_switch"));
+    }
+
+    /// The ways to an event of a family that is off.
+    fn ways(kernel: &Kernel, event: &str) -> Vec<(&'static str, How)> {
+        let plan = plan(kernel, &[]);
+        plan.probes.into_iter().find(|p| p.event == event).expect("planned").ways
+    }
+
+    #[test]
+    fn details_come_by_arguments_or_by_the_record() {
+        let how = |release, version| {
+            let kernel = kernel(release, version);
+            let how = |event| ways(&kernel, event).iter().map(|way| way.1).collect::<Vec<_>>();
+            HOOKS.map(|hook| how(hook.0))
+        };
+        let (raw, record) = (How::Raw, How::Tracepoint);
+        let all = |ways: [How; 2]| HOOKS.map(|_| ways.to_vec());
+        assert_eq!(how(testdata::LINUX_5_10, (5, 10)), all([raw, record]));
+        assert_eq!(how(testdata::LINUX_6_1, (6, 1)), all([raw, record]));
+        assert_eq!(how(testdata::LINUX_7_2, (7, 2)), all([record, raw]));
+    }
+
+    #[test]
+    fn where_a_page_faults_address_is_its_record_tells() {
+        let fault = |release, version| ways(&kernel(release, version), "kvm_page_fault");
+        let early = [("kvm_page_fault_early", How::Raw)];
+        let late = [("kvm_page_fault", How::Raw), ("kvm_page_fault_record", How::Tracepoint)];
+        assert_eq!(fault(testdata::LINUX_5_10, (5, 10)), early);
+        assert_eq!(fault(testdata::LINUX_6_1, (6, 1)), late);
+        let unread = |version| {
+            let mut kernel = kernel(testdata::LINUX_6_1, version);
+            kernel.details.clear();
+            ways(&kernel, "kvm_page_fault")
+        };
+        assert_eq!((unread((5, 10)), unread((6, 1))), (early.to_vec(), late[..1].to_vec()));
+    }
+
+    #[test]
+    fn what_is_off_says_how_to_have_it() {
+        assert!(Family::Detail.off().contains("--probes detail"));
+        assert!(Family::WATCHED.iter().all(|family| family.wanted(&Family::WATCHED)));
+        assert!(!Family::Detail.wanted(&Family::WATCHED));
+        assert!(Family::Base.wanted(&[]) && Family::Userspace.wanted(&[Family::Detail]));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use kvmscope_shared::{
     cell::{CELLS_PER_CHUNK, Cell, Extremes},
     column::ISA_VMX,
     conf::Control,
+    detail::Detail,
     hist::bucket_of,
     slot::{KIND_EXIT, Slot, life},
     waits::Waits,
@@ -20,6 +21,7 @@ pub struct Plain {
     pub control: Control,
     pub slots: Vec<Slot>,
     pub cells: Vec<Cell>,
+    pub details: Vec<Detail>,
     pub waits: Vec<Waits>,
 }
 
@@ -29,6 +31,7 @@ impl Plain {
             control: Control { epoch: 1, ..Control::default() },
             slots: vec![Slot::default(); SLOTS as usize],
             cells: vec![Cell::default(); (POOL + 2 * CELLS_PER_CHUNK) as usize],
+            details: vec![Detail::default(); SLOTS as usize],
             waits: vec![Waits::default(); SLOTS as usize],
         }
     }
@@ -165,6 +168,12 @@ impl Memory for Plain {
     }
     fn clear_cell(&mut self, index: u32) {
         self.cells[index as usize] = Cell::default();
+    }
+    fn detail(&self, index: u32) -> Detail {
+        self.details[index as usize]
+    }
+    fn clear_detail(&mut self, index: u32) {
+        self.details[index as usize] = Detail::default();
     }
     fn waits(&self, index: u32) -> Waits {
         self.waits[index as usize]

@@ -1,0 +1,185 @@
+//! The tracepoints that tell what an exit is about, and how a halted vCPU woke up.
+//!
+//! Each has two programs: by its arguments, and by its record for kernels that can preempt the former
+//! (see `exit::kvm_fpu_record`). The records are laid out the same from 5.10 to 7.2; the loader has compared.
+
+use crate::{detail, slots};
+use aya_ebpf::{
+    EbpfContext,
+    macros::{raw_tracepoint, tracepoint},
+    programs::{RawTracePointContext, TracePointContext},
+};
+use kvmscope_shared::{
+    detail::{REFUSED, class},
+    keys::cpuid_key,
+    slot::{Slot, mark, phase},
+};
+
+/// A field of a record.
+#[inline(always)]
+fn field<T: Copy>(ctx: &TracePointContext, at: usize) -> T {
+    // SAFETY: the verifier knows the record's size; the loader has compared the offsets.
+    unsafe { *ctx.as_ptr().cast::<u8>().add(at).cast() }
+}
+
+/// Two programs for one tracepoint: a function of its arguments, from both.
+macro_rules! hook {
+    ($(#[$doc:meta])* at $name:tt: $raw:ident, $record:ident => $on:ident($($arg:expr => $at:expr),*)) => {
+        $(#[$doc])*
+        #[raw_tracepoint(tracepoint = $name)]
+        pub fn $raw(ctx: RawTracePointContext) -> i32 {
+            $on($(ctx.arg($arg)),*);
+            0
+        }
+
+        /// The same from the record.
+        #[tracepoint]
+        pub fn $record(ctx: TracePointContext) -> u32 {
+            $on($(field(&ctx, $at)),*);
+            0
+        }
+    };
+}
+
+hook! {
+    /// `kvm_pio(rw, port, …)`.
+    at "kvm_pio": kvm_pio, kvm_pio_record => on_pio(0 => 8, 1 => 12)
+}
+
+#[inline(always)]
+fn on_pio(write: u32, port: u32) {
+    let class = if write == 0 { class::PORT_IN } else { class::PORT_OUT };
+    detail::note(class, u64::from(port), 1);
+}
+
+hook! {
+    /// `kvm_mmio(type, len, gpa, …)`.
+    at "kvm_mmio": kvm_mmio, kvm_mmio_record => on_mmio(0 => 8, 2 => 16)
+}
+
+#[inline(always)]
+fn on_mmio(kind: u32, gpa: u64) {
+    // 0 is a read that the VMM has to answer: told again (1) when it did.
+    let class = if kind == 2 { class::MMIO_WRITE } else { class::MMIO_READ };
+    detail::note(class, gpa, u32::from(kind != 0));
+}
+
+hook! {
+    /// `kvm_fast_mmio(gpa)`.
+    at "kvm_fast_mmio": kvm_fast_mmio, kvm_fast_mmio_record => on_fast_mmio(0 => 8)
+}
+
+#[inline(always)]
+fn on_fast_mmio(gpa: u64) {
+    detail::note(class::MMIO_FAST, gpa, 1);
+}
+
+hook! {
+    /// `kvm_msr(write, ecx, data, exception)`.
+    at "kvm_msr": kvm_msr, kvm_msr_record => on_msr(0 => 8, 1 => 12, 3 => 24)
+}
+
+#[inline(always)]
+fn on_msr(write: u32, msr: u32, exception: u8) {
+    let class = if write == 0 { class::MSR_READ } else { class::MSR_WRITE };
+    let refused = if exception == 0 { 0 } else { REFUSED };
+    detail::note(class, u64::from(msr) | refused, 1);
+}
+
+hook! {
+    /// `kvm_cpuid(function, index, …)`.
+    at "kvm_cpuid": kvm_cpuid, kvm_cpuid_record => on_cpuid(0 => 8, 1 => 12)
+}
+
+#[inline(always)]
+fn on_cpuid(leaf: u32, index: u32) {
+    detail::note(class::CPUID, cpuid_key(leaf, index), 1);
+}
+
+hook! {
+    /// `kvm_cr(rw, cr, val)`.
+    at "kvm_cr": kvm_cr, kvm_cr_record => on_cr(0 => 8, 1 => 12)
+}
+
+#[inline(always)]
+fn on_cr(write: u32, register: u32) {
+    let class = if write == 0 { class::CR_READ } else { class::CR_WRITE };
+    detail::note(class, u64::from(register), 1);
+}
+
+hook! {
+    /// `kvm_hypercall(nr, …)`.
+    at "kvm_hypercall": kvm_hypercall, kvm_hypercall_record => on_hypercall(0 => 8)
+}
+
+#[inline(always)]
+fn on_hypercall(number: u64) {
+    detail::note(class::HYPERCALL, number, 1);
+}
+
+hook! {
+    /// `kvm_hv_hypercall(code, …)`.
+    at "kvm_hv_hypercall": kvm_hv_hypercall, kvm_hv_hypercall_record => on_hv_hypercall(0 => 32)
+}
+
+#[inline(always)]
+fn on_hv_hypercall(code: u16) {
+    detail::note(class::HV_HYPERCALL, u64::from(code), 1);
+}
+
+hook! {
+    /// `kvm_page_fault(vcpu, address, error code)`.
+    at "kvm_page_fault": kvm_page_fault, kvm_page_fault_record => on_page_fault(1 => 24)
+}
+
+/// `kvm_page_fault(address, error code)`, as it was before 6.1.
+#[raw_tracepoint(tracepoint = "kvm_page_fault")]
+pub fn kvm_page_fault_early(ctx: RawTracePointContext) -> i32 {
+    on_page_fault(ctx.arg(0));
+    0
+}
+
+#[inline(always)]
+fn on_page_fault(address: u64) {
+    detail::note(class::PAGE, address & !0xfff, 1);
+}
+
+hook! {
+    /// `kvm_vcpu_wakeup(ns, waited, valid)`: a halted vCPU goes on. `ns` is how long it was halted,
+    /// polling first and then asleep.
+    at "kvm_vcpu_wakeup": kvm_vcpu_wakeup, kvm_vcpu_wakeup_record => on_wakeup(0 => 8, 1 => 16)
+}
+
+#[inline(always)]
+fn on_wakeup(ns: u64, waited: u8) {
+    let Some((_, slot)) = slots::known_current() else { return };
+    let all = off_cpu(slot);
+    // Each is no less than the time off the CPU in this halt: what was off since the exit began, and
+    // since the halt before. An exit can have several, and a halt need not be an exit's.
+    let mut off = all.wrapping_sub(slot.off_mark_ns);
+    if slot.open_cell != 0 {
+        let exit = if slot.interrupted & mark::TIMES != 0 { slot.exit_off_ns } else { 0 };
+        if exit < off {
+            off = exit;
+        }
+    }
+    slot.off_mark_ns = all;
+    if ns > off {
+        slot.poll_ns += ns - off;
+    }
+    if waited == 0 {
+        slot.polled += 1;
+    } else {
+        slot.waited += 1;
+    }
+    slot.events += 1;
+}
+
+/// All time off the CPU since the slot was claimed, ns.
+#[inline(always)]
+fn off_cpu(slot: &Slot) -> u64 {
+    slot.phase_ns[phase::PREEMPTED as usize]
+        + slot.phase_ns[phase::BLOCKED as usize]
+        + slot.phase_ns[phase::VMM_BLOCKED as usize]
+        + slot.phase_ns[phase::KVM_BLOCKED as usize]
+}

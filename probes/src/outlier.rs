@@ -1,0 +1,94 @@
+//! Slow exits, each told of once through a ring buffer; how many is bounded per CPU and second.
+
+use crate::{element, maps, slots};
+use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ringbuf_reserve, bpf_ringbuf_submit};
+use kvmscope_shared::{
+    column::{COLUMNS, column_of},
+    conf::{Control, Limits},
+    detail::{OUTLIERS_PER_SECOND, Outlier},
+    keys::Times,
+    slot::{SlotEntry, mark},
+};
+
+/// `BPF_RB_NO_WAKEUP`: nobody waits for a record.
+const NO_WAKEUP: u64 = 1;
+/// The time in which a CPU may tell of one, ns.
+const TOKEN_NS: u64 = 1_000_000_000 / OUTLIERS_PER_SECOND;
+/// Tokens that can be saved up, in that unit.
+const SAVED_NS: u64 = 1_000_000_000;
+
+/// Tells of the exit of cell `number` that ended, if it lasted too long for its reason.
+#[inline(always)]
+pub fn tell(
+    index: u32,
+    slot: &SlotEntry,
+    number: u32,
+    times: Times,
+    about: (u32, u64),
+) -> Option<()> {
+    let cell = slots::cell_at(number)?;
+    let column = column_of(cell.kind, cell.code).unwrap_or(COLUMNS as u32 - 1);
+    // SAFETY: array memory; user space writes it meanwhile, each limit at once.
+    let limits: &mut Limits = unsafe { &mut *maps::LIMITS.get_ptr_mut(0)? };
+    if times.wall() < *element(&mut limits.ns, u64::from(column)) {
+        return None;
+    }
+    let control: &mut Control = slots::control()?;
+    if !may(slot.since_ns)? {
+        slots::add(&mut control.outliers_refused, 1);
+        return None;
+    }
+    // SAFETY: the helper answers with memory of that size, or none; it is submitted below.
+    let record = unsafe {
+        bpf_ringbuf_reserve(
+            (&raw const maps::OUTLIERS).cast_mut().cast(),
+            size_of::<Outlier>() as u64,
+            0,
+        )
+    };
+    if record.is_null() {
+        slots::add(&mut control.ring_full, 1);
+        return None;
+    }
+    let wait = if slot.interrupted & mark::TIMES != 0 { slot.exit_wait_ns } else { 0 };
+    let (by_tid, by_comm) = if wait != 0 { (slot.by_tid, slot.by_comm) } else { (0, [0; 16]) };
+    // SAFETY: as above; every field is written. The helper has no argument.
+    unsafe {
+        record.cast::<Outlier>().write(Outlier {
+            end_ns: slot.since_ns,
+            slot: index,
+            generation: slot.generation,
+            cell: number,
+            class: about.0,
+            key: about.1,
+            rip: slot.rip,
+            info1: slot.info1,
+            info2: slot.info2,
+            handling_ns: times.handling,
+            off_ns: times.off,
+            wait_ns: wait,
+            vmm_ns: times.vmm,
+            cpu: bpf_get_smp_processor_id(),
+            by_tid,
+            by_comm,
+        });
+        bpf_ringbuf_submit(record, NO_WAKEUP);
+    }
+    Some(())
+}
+
+/// Takes a token of this CPU, if it has one.
+#[inline(always)]
+fn may(now: u64) -> Option<bool> {
+    // SAFETY: per-CPU memory of this program, which does not migrate while it runs.
+    let [saved, at] = unsafe { &mut *maps::TOKENS.get_ptr_mut(0)? };
+    let since = now.wrapping_sub(*at);
+    *at = now;
+    // Clocks of two CPUs may differ a little; a step back is a huge number here.
+    let come = if since.cast_signed() < 0 { 0 } else { since };
+    let tokens = if come > SAVED_NS { SAVED_NS } else { *saved + come };
+    let tokens = if tokens > SAVED_NS { SAVED_NS } else { tokens };
+    let may = tokens >= TOKEN_NS;
+    *saved = if may { tokens - TOKEN_NS } else { tokens };
+    Some(may)
+}
