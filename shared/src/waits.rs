@@ -14,10 +14,16 @@ use crate::zeroed;
 pub const CULPRITS: usize = 16;
 
 /// Runs that a CPU remembers.
-pub const RUNS: usize = 32;
+pub const RUNS: usize = 64;
 
 /// Place of the idle task among [`Waits::culprits`].
 pub const IDLE: usize = 0;
+
+/// How much longer a culprit keeps its place for the time that it ran, so that many small ones do not
+/// push out a large one…
+const KEEPS: u64 = 64;
+/// … and for how long at most, ns, so that one that is gone does go.
+const KEPT_NS: u64 = 4_000_000_000;
 
 /// Someone who ran on the CPU that a vCPU waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +41,8 @@ pub struct Culprit {
     pub count: u64,
     /// When it was charged last, ns of that CPU's run queue; 0 for an unused place.
     pub last_ns: u64,
+    /// Until when it keeps its place if another can be had, ns as above.
+    pub keep_ns: u64,
 }
 
 /// Who a slot's thread waited for. Written by `sched_switch` as the thread gets a CPU, so ordered with it.
@@ -81,7 +89,8 @@ pub struct History {
     pub runs: [Run; RUNS],
 }
 
-const NO_CULPRIT: Culprit = Culprit { tgid: 0, tid: 0, comm: [0; 16], ns: 0, count: 0, last_ns: 0 };
+const NO_CULPRIT: Culprit =
+    Culprit { tgid: 0, tid: 0, comm: [0; 16], ns: 0, count: 0, last_ns: 0, keep_ns: 0 };
 const NO_RUN: Run = Run { start_ns: 0, tid: 0, tgid: 0, comm: [0; 16] };
 zeroed!(Culprit, NO_CULPRIT);
 zeroed!(
@@ -126,25 +135,27 @@ impl Walk {
 }
 
 impl Waits {
-    /// The place of a thread group: its own, or that of the one that was charged longest ago. Below
-    /// [`CULPRITS`].
+    /// The place of a thread group: its own, or that of the one that keeps its place the shortest.
+    /// Below [`CULPRITS`].
     #[inline(always)]
     pub fn place(&self, tgid: u32) -> usize {
         if tgid == 0 {
             return IDLE;
         }
-        // Time and place in one number: the verifier follows one unknown value, not each place.
-        let mut oldest = u64::MAX;
+        // Time and place in one number, and its own before all others: the verifier follows one
+        // unknown value then, and not each place as a case of its own.
+        let mut first = u64::MAX;
         for (i, culprit) in self.culprits.iter().enumerate().skip(1) {
+            let mut until = culprit.keep_ns.wrapping_add(1).wrapping_mul(CULPRITS as u64);
             if culprit.tgid == tgid {
-                return i;
+                until = 0;
             }
-            let age = culprit.last_ns.wrapping_mul(CULPRITS as u64) | i as u64;
-            if age < oldest {
-                oldest = age;
+            let until = until | i as u64;
+            if until < first {
+                first = until;
             }
         }
-        oldest as usize % CULPRITS
+        first as usize % CULPRITS
     }
 }
 
@@ -166,12 +177,14 @@ impl Culprit {
         self.tid = run.tid;
         self.comm = run.comm;
         self.ns += ns;
+        let longer = self.ns.wrapping_mul(KEEPS);
+        self.keep_ns = now_ns + if longer > KEPT_NS { KEPT_NS } else { longer };
         evicted
     }
 }
 
-const _: () = assert!(size_of::<Culprit>() == 48);
-const _: () = assert!(size_of::<Waits>() == 32 + 48 * CULPRITS);
+const _: () = assert!(size_of::<Culprit>() == 56);
+const _: () = assert!(size_of::<Waits>() == 32 + 56 * CULPRITS);
 const _: () = assert!(size_of::<Run>() == 32);
 const _: () = assert!(size_of::<History>() == 16 + 32 * RUNS);
 const _: () = assert!(RUNS.is_power_of_two() && CULPRITS.is_power_of_two());
@@ -235,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn who_was_charged_longest_ago_loses_its_place() {
+    fn who_ran_least_and_longest_ago_loses_its_place() {
         let mut waits = Waits::default();
         let now = |tgid: u32| 1_000 * u64::from(tgid);
         for tgid in 1..CULPRITS as u32 {
@@ -248,6 +261,22 @@ mod tests {
         assert_eq!(by(&waits, 2), None);
         assert_eq!(by(&waits, 77), Some((3, 1)));
         assert_eq!(waits.other_ns, 10, "what the second had");
+    }
+
+    #[test]
+    fn many_small_ones_do_not_push_out_a_large_one_but_time_does() {
+        let mut waits = Waits::default();
+        charge(&mut waits, &[run(0, 7)], 0, 10_000_000, 0);
+        for tgid in 100..200 {
+            let now = 10_000_000 + 1_000 * u64::from(tgid);
+            charge(&mut waits, &[run(0, tgid)], now - 10, now, 0);
+        }
+        assert_eq!(by(&waits, 7), Some((10_000_000, 1)));
+        for tgid in 300..316 {
+            let now = 2 * KEPT_NS + u64::from(tgid);
+            charge(&mut waits, &[run(0, tgid)], now - 10, now, 0);
+        }
+        assert_eq!(by(&waits, 7), None);
     }
 
     proptest! {
