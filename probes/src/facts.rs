@@ -60,6 +60,18 @@ facts! {
     TASK_START: u32, task_start;
     /// Offset of `task_struct.comm`.
     TASK_COMM: u32, task_comm;
+    /// Offset of `task_struct.tgid`.
+    TASK_TGID: u32, task_tgid;
+    /// Offset of `task_struct.se.cfs_rq`.
+    TASK_CFS_RQ: u32, task_cfs_rq;
+    /// Offset of `task_struct.sched_info.run_delay`.
+    TASK_RUN_DELAY: u32, task_run_delay;
+    /// Offset of `task_struct.sched_info.last_queued`.
+    TASK_LAST_QUEUED: u32, task_last_queued;
+    /// Offset of `cfs_rq.rq`.
+    CFS_RQ_RQ: u32, cfs_rq_rq;
+    /// Offset of `rq.clock`.
+    RQ_CLOCK: u32, rq_clock;
     /// Offset of `kvm_vcpu.kvm`; its first member in every kernel from 5.4 to 7.3.
     VCPU_KVM: u32, vcpu_kvm;
     /// Offset of `kvm_vcpu.vcpu_id`, 0 when unknown (no BTF for kvm): then `kvm_exit` tells.

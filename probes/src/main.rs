@@ -6,6 +6,7 @@
 #![no_main]
 #![feature(asm_experimental_arch)]
 
+mod culprit;
 mod detail;
 mod exit;
 mod facts;

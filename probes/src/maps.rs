@@ -14,6 +14,7 @@ use kvmscope_shared::{
     conf::{Control, Limits},
     detail::{Detail, RING_BYTES},
     slot::SlotEntry,
+    waits::{History, Waits},
 };
 
 /// The control page.
@@ -69,3 +70,11 @@ pub static TOKENS: PerCpuArray<[u64; 2]> = PerCpuArray::with_max_entries(1, 0);
 /// Outliers. Nobody is woken for them: they are read with each tick.
 #[map]
 pub static OUTLIERS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
+
+/// Whom each slot's thread waited for (family `culprits`).
+#[map]
+pub static WAITS: Array<Waits> = Array::with_max_entries(2, BPF_F_MMAPABLE);
+
+/// What ran on this CPU lately (family `culprits`).
+#[map]
+pub static HISTORY: PerCpuArray<History> = PerCpuArray::with_max_entries(1, 0);

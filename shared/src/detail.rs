@@ -1,4 +1,4 @@
-//! What exits were about: the keys behind a reason, who took the CPU, and single slow exits.
+//! What exits were about: the keys behind a reason, and single slow exits.
 //!
 //! One [`Detail`] for each slot, written by the slot's thread alone, in a map of its own so that the
 //! families that use it cost nothing where they are off.
@@ -10,6 +10,7 @@
 //! that comes often stays or soon gets in, memory is bounded, and keys and others always add up to
 //! all that was noted.
 
+pub use crate::waits::{CULPRITS, Culprit, Waits};
 use crate::zeroed;
 
 /// What a key is: [`Key::class`]. Below [`class::COUNT`].
@@ -132,49 +133,6 @@ zeroed!(Key, NO_KEY);
 zeroed!(Other, NO_OTHER);
 zeroed!(Detail, Self { keys: [NO_KEY; KEYS], others: [NO_OTHER; class::COUNT] });
 
-/// Culprits kept for a slot.
-pub const CULPRITS: usize = 16;
-
-/// Someone who ran on the CPU that a vCPU waited for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(C)]
-pub struct Culprit {
-    /// Its thread group; 0 with `tid` 0 is the idle task.
-    pub tgid: u32,
-    /// The thread that was seen last.
-    pub tid: u32,
-    /// Name of that thread.
-    pub comm: [u8; 16],
-    /// Time it ran while the vCPU waited, ns.
-    pub ns: u64,
-    /// Waits that it had a part in.
-    pub count: u64,
-}
-
-/// Who a slot's thread waited for (family `culprits`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(C)]
-pub struct Waits {
-    /// When the wait that goes on began (made runnable, or preempted), or 0.
-    pub since_ns: u64,
-    /// Waits that ended.
-    pub count: u64,
-    /// Their time, ns.
-    pub total_ns: u64,
-    /// Part of it that is nobody's below: too many, or run before the history that is kept, or on
-    /// another CPU.
-    pub other_ns: u64,
-    /// By thread group.
-    pub culprits: [Culprit; CULPRITS],
-}
-
-const NO_CULPRIT: Culprit = Culprit { tgid: 0, tid: 0, comm: [0; 16], ns: 0, count: 0 };
-zeroed!(Culprit, NO_CULPRIT);
-zeroed!(
-    Waits,
-    Self { since_ns: 0, count: 0, total_ns: 0, other_ns: 0, culprits: [NO_CULPRIT; CULPRITS] }
-);
-
 /// Length of the ring buffer of outliers, in bytes: room for 2184.
 pub const RING_BYTES: u32 = 256 << 10;
 /// Outliers that one CPU may tell of per second, and at once after it told of none.
@@ -242,7 +200,5 @@ zeroed!(
 
 const _: () = assert!(size_of::<Key>() == 72);
 const _: () = assert!(size_of::<Detail>() == 72 * KEYS + 24 * class::COUNT);
-const _: () = assert!(size_of::<Culprit>() == 40);
-const _: () = assert!(size_of::<Waits>() == 32 + 40 * CULPRITS);
 const _: () = assert!(size_of::<Outlier>() == 112);
 const _: () = assert!(THING_SETS.is_power_of_two() && FINE_SETS.is_power_of_two());

@@ -11,6 +11,7 @@ pub mod detail;
 pub mod hist;
 pub mod keys;
 pub mod slot;
+pub mod waits;
 
 /// Implements `Default` as all-zero, which is what a fresh BPF array holds.
 macro_rules! zeroed {

@@ -136,7 +136,7 @@ fn wrong_counts(report: &Report, guests: &[Guest], subject: &str) -> Problems {
         match subject {
             // Without a family that tells of VMs none is seen.
             "family-sched" => continue,
-            "family-userspace" | "family-halt-poll" | "family-detail" => guest
+            "family-userspace" | "family-halt-poll" | "family-detail" | "family-culprits" => guest
                 .vms
                 .iter_mut()
                 .flat_map(|vm| &mut vm.vcpus)

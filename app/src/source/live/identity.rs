@@ -35,6 +35,11 @@ pub trait Names {
     fn run_delay(&mut self, _tid: u32) -> Option<u64> {
         None
     }
+
+    /// The cgroup of a thread, a path below the mount; empty where it is not known.
+    fn cgroup(&mut self, _tid: u32) -> String {
+        String::new()
+    }
 }
 
 /// (tgid, start, kvm): what makes a VM the same one.
@@ -160,6 +165,12 @@ impl Identities {
     /// The process of a VM.
     pub fn pid_of(&self, vm: VmId) -> Option<u32> {
         self.vms.get(&vm).map(|vm| vm.info.pid)
+    }
+
+    /// The VM of a process that has one; of several, the first that lives.
+    pub fn vm_of_process(&self, tgid: u32) -> Option<VmId> {
+        let mut vms = self.vms.iter().filter(|(_, vm)| !vm.gone && vm.key.tgid == tgid);
+        vms.next().map(|(id, _)| *id)
     }
 
     /// Whether any VM has a thread.

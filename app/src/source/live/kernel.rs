@@ -10,13 +10,21 @@ use std::{collections::BTreeMap, path::Path};
 pub type Member = (&'static str, &'static str);
 
 /// Members of vmlinux's structs that probes read.
-const VMLINUX: [Member; 6] = [
+const VMLINUX: [Member; 14] = [
     ("task_struct", "pid"),
     ("task_struct", "__state"),
     ("task_struct", "state"),
     ("task_struct", "group_leader"),
     ("task_struct", "start_boottime"),
     ("task_struct", "comm"),
+    ("task_struct", "tgid"),
+    ("task_struct", "se"),
+    ("task_struct", "sched_info"),
+    ("sched_entity", "cfs_rq"),
+    ("sched_info", "run_delay"),
+    ("sched_info", "last_queued"),
+    ("cfs_rq", "rq"),
+    ("rq", "clock"),
 ];
 
 /// Members of KVM's structs that probes read.

@@ -107,6 +107,7 @@ impl Loaded {
             .map_max_entries("DETAILS", sizes.slots)
             .map_max_entries("KNOWN", sizes.known_words)
             .map_max_entries("THREADS", sizes.slots * 2)
+            .map_max_entries("WAITS", sizes.slots)
             .map_max_entries("FREE_SLOTS", sizes.slots)
             .map_max_entries("FREE_CHUNKS", sizes.pool_chunks);
         for (name, value) in &plan.globals {
@@ -134,6 +135,7 @@ impl Loaded {
             (data(&ebpf, "CELLS")?.fd(), sizes.cells()),
             data(&ebpf, "DETAILS")?.fd(),
             data(&ebpf, "LIMITS")?.fd(),
+            data(&ebpf, "WAITS")?.fd(),
         )
         .map_err(|e| LoadError::Maps(e.to_string()))?;
         maps.set_filter(pids);

@@ -11,6 +11,7 @@ use kvmscope_shared::{
     conf::{Control, Limits, MAX_FILTER},
     detail::{Detail, Outlier},
     slot::{Slot, SlotEntry},
+    waits::Waits,
 };
 use memmap2::{MmapOptions, MmapRaw};
 use std::{io, marker::PhantomData, os::fd::AsFd, os::fd::AsRawFd};
@@ -44,6 +45,17 @@ pub trait Memory {
     fn detail(&self, index: u32) -> Detail;
     /// Clears the details of a retired slot.
     fn clear_detail(&mut self, index: u32);
+    /// Who a slot's thread waited for (family `culprits`), fields possibly of different moments.
+    /// Nobody, unless the memory keeps it.
+    fn waits(&self, _index: u32) -> Waits {
+        Waits::default()
+    }
+    /// [`Waits::total_ns`] alone.
+    fn waited_ns(&self, index: u32) -> u64 {
+        self.waits(index).total_ns
+    }
+    /// Clears them, of a slot that no thread owns.
+    fn clear_waits(&mut self, _index: u32) {}
 }
 
 /// An outlier, from its record; `None` for a record of another length.
@@ -87,16 +99,18 @@ pub struct Maps {
     cells: Mapped<Cell>,
     details: Mapped<Detail>,
     limits: Mapped<Limits>,
+    waits: Mapped<Waits>,
 }
 
 impl Maps {
-    /// Maps the arrays; there are as many details as slots. Fails with the kernel's error.
+    /// Maps the arrays; there are as many details and waits as slots. Fails with the kernel's error.
     pub fn new(
         control: impl AsFd,
         (slots, slot_count): (impl AsFd, u32),
         (cells, cell_count): (impl AsFd, u32),
         details: impl AsFd,
         limits: impl AsFd,
+        waits: impl AsFd,
     ) -> io::Result<Self> {
         let mut maps = Self {
             control: Mapped::new(control, 1)?,
@@ -104,10 +118,20 @@ impl Maps {
             cells: Mapped::new(cells, cell_count)?,
             details: Mapped::new(details, slot_count)?,
             limits: Mapped::new(limits, 1)?,
+            waits: Mapped::new(waits, slot_count)?,
         };
         // Fresh maps are all zero, and a limit of 0 would make an outlier of every exit.
         maps.set_limits(&Limits::default());
         Ok(maps)
+    }
+
+    /// Before the family `culprits` is attached again: what threads waited in between is not told,
+    /// as who ran then is not known.
+    pub fn begin_waits(&mut self) {
+        for index in 0..self.waits.len {
+            // SAFETY: in bounds; its only writer is not attached.
+            unsafe { (&raw mut (*self.waits.at(index)).mark_ns).write_volatile(0) }
+        }
     }
 
     /// Tells the probes which thread groups to watch; none is all. Before they are attached.
@@ -216,5 +240,18 @@ impl Memory for Maps {
     fn clear_detail(&mut self, index: u32) {
         // SAFETY: in bounds; no probe writes the details of a slot that no thread owns.
         unsafe { self.details.at(index).write_volatile(Detail::default()) }
+    }
+
+    fn waits(&self, index: u32) -> Waits {
+        self.waits.read(index)
+    }
+
+    fn waited_ns(&self, index: u32) -> u64 {
+        field!(self.waits, index, total_ns)
+    }
+
+    fn clear_waits(&mut self, index: u32) {
+        // SAFETY: in bounds; no probe writes the waits of such a slot.
+        unsafe { self.waits.at(index).write_volatile(Waits::default()) }
     }
 }

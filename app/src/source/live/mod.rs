@@ -282,6 +282,9 @@ impl Live {
                 }
                 // Statistics are of the programs that were attached at both ends.
                 self.sampling = None;
+                if on && !probes.loaded.has(Family::Culprits) {
+                    probes.maps.begin_waits();
+                }
                 probes.loaded.set_family(family, on, true);
                 probes.keep_details(probes.loaded.has(Family::Detail));
                 self.session.probes = probes.loaded.statuses();

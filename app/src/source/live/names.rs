@@ -1,7 +1,9 @@
 //! Names of VMs from `/proc`, kept from the first look: a VM may be gone at the next.
 
 use super::{
+    host::now_ns,
     identity::{Named, Names},
+    reader::culprits::Cgroups,
     schedstat,
     vms::{self, describe, read_facts, read_start_unix_ns, same_start, vcpu_from_thread_name},
 };
@@ -24,6 +26,7 @@ struct Known {
 #[derive(Default)]
 pub struct ProcNames {
     known: HashMap<(u32, u64), Known>,
+    cgroups: Cgroups,
 }
 
 impl ProcNames {
@@ -72,5 +75,9 @@ impl Names for ProcNames {
 
     fn run_delay(&mut self, tid: u32) -> Option<u64> {
         schedstat::read(tid).map(|stat| stat.run_delay_ns)
+    }
+
+    fn cgroup(&mut self, tid: u32) -> String {
+        self.cgroups.get(tid, now_ns(), |tid| vms::read_cgroup(tid).ok())
     }
 }

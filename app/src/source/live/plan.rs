@@ -1,5 +1,7 @@
 //! Which programs to load on this kernel, how, with what offsets and map sizes. Pure.
 
+mod culprits;
+
 use super::kernel::{Kernel, Member};
 use crate::{model::session::OFF, trace::format::Format};
 use kvmscope_shared::{cell::CELLS_PER_CHUNK, column::ISA_SVM};
@@ -245,6 +247,7 @@ pub fn plan(kernel: &Kernel, families: &[Family]) -> Plan {
         switch_ways.push(("sched_switch", How::Tracepoint));
     }
     let switch = if switch_ways.is_empty() { switch } else { None };
+    let culprits = culprits::globals(kernel, &mut globals);
     let mut exit_ways = svm_ways(kernel, &mut globals);
     if exit.is_none() {
         exit_ways.push(("kvm_exit", How::Tracepoint));
@@ -259,6 +262,13 @@ pub fn plan(kernel: &Kernel, families: &[Family]) -> Plan {
             None,
         ),
         probe("sched", "sched_switch", Family::Sched, switch_ways, switch),
+        probe(
+            "sched",
+            "sched_switch",
+            Family::Culprits,
+            vec![("culprits_switch", How::Btf)],
+            culprits,
+        ),
         probe(
             "kvm",
             "kvm_userspace_exit",
@@ -425,7 +435,7 @@ mod tests {
     use crate::trace::fixtures as testdata;
     use std::collections::BTreeMap;
 
-    fn kernel(release: &str, version: (u32, u32)) -> Kernel {
+    pub fn kernel(release: &str, version: (u32, u32)) -> Kernel {
         Kernel {
             version,
             kvm_exit: Ok(testdata::format(release, "kvm_exit")),
@@ -433,7 +443,19 @@ mod tests {
             kvm_fpu: Ok(testdata::format(release, "kvm_fpu")),
             details: DETAILS.map(|event| (event, testdata::format(release, event))).into(),
             sched_switch: Err("tracefs is not mounted".to_owned()),
-            offsets: BTreeMap::from([(("task_struct", "pid"), 1), (("task_struct", "state"), 2)]),
+            offsets: BTreeMap::from([
+                (("task_struct", "pid"), 1),
+                (("task_struct", "state"), 2),
+                (("task_struct", "tgid"), 3),
+                (("task_struct", "comm"), 4),
+                (("task_struct", "se"), 100),
+                (("task_struct", "sched_info"), 200),
+                (("sched_entity", "cfs_rq"), 10),
+                (("sched_info", "run_delay"), 20),
+                (("sched_info", "last_queued"), 30),
+                (("cfs_rq", "rq"), 40),
+                (("rq", "clock"), 50),
+            ]),
             rdonly_cast: None,
             btf: true,
             pid_max: 32_768,

@@ -5,6 +5,7 @@
 //! the probe may have been in the middle of it. Pure but for the memory and the names it is given.
 
 mod cells;
+pub mod culprits;
 mod keys;
 mod parts;
 mod seen;
@@ -354,6 +355,11 @@ impl Reader {
                 add_cell(&mut change.tick.cells, &difference);
             }
         }
+        if seen.waits.is_behind(memory, index) {
+            let mut known = culprits::Known(&self.who, names);
+            let more = seen.waits.advance(&culprits::read(memory, index), &mut known);
+            culprits::add(&mut change.tick.culprits, more);
+        }
         false
     }
 
@@ -386,6 +392,7 @@ impl Reader {
         let pool = chunks.into_iter().filter(|&first| first >= memory.slots() * CELLS_PER_CHUNK);
         freed.extend(pool.map(Freed::Chunk));
         memory.clear_detail(index);
+        memory.clear_waits(index);
         memory.clear_slot(index);
         freed.push(Freed::Slot(index));
     }

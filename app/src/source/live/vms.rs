@@ -12,7 +12,7 @@ mod start;
 mod threads;
 
 pub use describe::{Description, MAX_NAME, describe};
-pub use facts::{ProcFacts, read_facts};
+pub use facts::{ProcFacts, read_cgroup, read_facts};
 pub use scan::{KvmProcess, Scan, kvm_vm_pids, why_no_vm};
 pub use start::{read_start_unix_ns, same_start};
 pub use threads::vcpu_from_thread_name;

@@ -2,6 +2,7 @@
 
 use super::{
     cells::SeenCell,
+    culprits::SeenWaits,
     keys::{Keys, SeenKeys},
     parts::{SeenDelay, SeenHalts},
 };
@@ -40,6 +41,8 @@ pub struct Seen {
     pub halts: SeenHalts,
     /// What was told of its waits for a CPU.
     pub delay: SeenDelay,
+    /// Whom it waited for.
+    pub waits: SeenWaits,
     /// When it was read last, and the phase it was in then.
     at_ns: u64,
     phase: Phase,
@@ -156,6 +159,7 @@ impl Seen {
             tid: slot.tid,
             halts: SeenHalts::default(),
             delay: SeenDelay::default(),
+            waits: SeenWaits::default(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! The reader on plain memory, in which the tests do what the probes do.
 
+mod culprits;
 mod detail;
 mod parts;
 mod plain;

@@ -49,6 +49,12 @@ fn read_facts_in(proc: &Path, pid: u32) -> io::Result<ProcFacts> {
     })
 }
 
+/// The text of a thread's `cgroup` file.
+pub fn read_cgroup(tid: u32) -> io::Result<String> {
+    let text = head(&Path::new("/proc").join(tid.to_string()).join("cgroup"), MAX_CGROUP)?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
+}
+
 fn head(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     fs::File::open(path)?.take(most).read_to_end(&mut bytes)?;

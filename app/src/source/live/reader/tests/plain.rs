@@ -8,6 +8,7 @@ use kvmscope_shared::{
     detail::{Detail, Key},
     hist::bucket_of,
     slot::{KIND_EXIT, Slot, life},
+    waits::Waits,
 };
 
 /// Slots, slot 0 included.
@@ -21,6 +22,7 @@ pub struct Plain {
     pub slots: Vec<Slot>,
     pub cells: Vec<Cell>,
     pub details: Vec<Detail>,
+    pub waits: Vec<Waits>,
 }
 
 impl Plain {
@@ -30,6 +32,7 @@ impl Plain {
             slots: vec![Slot::default(); SLOTS as usize],
             cells: vec![Cell::default(); (POOL + 2 * CELLS_PER_CHUNK) as usize],
             details: vec![Detail::default(); SLOTS as usize],
+            waits: vec![Waits::default(); SLOTS as usize],
         }
     }
 
@@ -211,5 +214,11 @@ impl Memory for Plain {
     }
     fn clear_detail(&mut self, index: u32) {
         self.details[index as usize] = Detail::default();
+    }
+    fn waits(&self, index: u32) -> Waits {
+        self.waits[index as usize]
+    }
+    fn clear_waits(&mut self, index: u32) {
+        self.waits[index as usize] = Waits::default();
     }
 }
