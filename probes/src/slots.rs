@@ -16,7 +16,7 @@ use core::arch::asm;
 use kvmscope_shared::{
     cell::{CELLS_PER_CHUNK, Cell},
     conf::{Control, MAX_FILTER},
-    slot::{NO_VCPU_ID, Slot, SlotEntry, life},
+    slot::{NO_VCPU_ID, Slot, SlotEntry, life, phase},
 };
 
 /// A slot number for threads that are not watched; no array is this long.
@@ -245,6 +245,8 @@ fn claim(tid: u32, tgid: u32) -> u32 {
     slot.vcpu_id = NO_VCPU_ID;
     slot.claimed_ns = now;
     slot.since_ns = now;
+    // Whoever claims is in KVM_RUN, or has just left it.
+    slot.phase = phase::KVM;
     if let Ok(comm) = bpf_get_current_comm() {
         slot.thread_comm = comm;
         slot.comm = comm;

@@ -35,8 +35,11 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         ));
     }
     let screen = watch::prepare(&options.screen)?;
-    let symbols = options.common.guest_symbols()?;
-    let vm = options.common.vm.as_deref();
+    let given = watch::Given {
+        vm: options.common.vm.as_deref(),
+        symbols: options.common.guest_symbols()?,
+        outliers: options.common.outliers()?,
+    };
     let history = options.screen.history;
     let why = if options.synthetic {
         "--synthetic was asked for".to_owned()
@@ -47,7 +50,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
                 if options.common.verbose {
                     super::report::tell(&session, true);
                 }
-                let result = watch::show(Box::new(live), session, &screen, history, vm, symbols);
+                let result = watch::show(Box::new(live), session, &screen, history, given);
                 if let Some(said) = guest.end() {
                     eprintln!("kvmscope: the demo's guest had ended before: {said}");
                 }
@@ -61,7 +64,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         synth::Synth::new(synth::plan::Plan::noisy_host(), 1, begin, &why, &real_command())
             .interval(options.common.interval);
     let session = source.session().clone();
-    watch::show(Box::new(source), session, &screen, history, vm, symbols)?;
+    watch::show(Box::new(source), session, &screen, history, given)?;
     if !options.synthetic {
         eprintln!("kvmscope: these numbers were invented: {why}");
         eprintln!("kvmscope: for real ones: {}", real_command());

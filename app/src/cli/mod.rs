@@ -3,13 +3,15 @@
 mod demo;
 mod doctor;
 mod failure;
-mod outlier;
 mod report;
 mod watch;
 
 use crate::{
+    config::outlier::{self, Spec, parse_outlier},
+    model::detail::OutlierLimits,
     source::live::{self, plan::Family},
     symbols::{self, GuestSymbols},
+    trace,
     ui::theme::ThemeName,
 };
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -53,8 +55,8 @@ struct Common {
     probes: Vec<Asked>,
     /// List exits that last this long or longer: 1ms for every reason that is not idle, IO=5ms for one,
     /// HLT=off for none of one; repeatable. A few dozen a second are told of, the rest is counted
-    #[arg(long = "outlier", value_name = "SPEC", value_parser = outlier::spec)]
-    outliers: Vec<outlier::Spec>,
+    #[arg(long = "outlier", value_name = "SPEC", value_parser = parse_outlier)]
+    outliers: Vec<Spec>,
     /// Only the VMs of this process; repeatable
     #[arg(long = "pid", value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
     pids: Vec<u32>,
@@ -74,6 +76,12 @@ struct Common {
 }
 
 impl Common {
+    /// From which time on exits are listed one by one.
+    fn outliers(&self) -> Result<OutlierLimits, Failure> {
+        outlier::limits(&self.outliers, &trace::names::built_in())
+            .map_err(|why| Failure::usage(format!("--outlier: {why}")))
+    }
+
     /// For the live source, with these families unless others are asked for.
     fn live(&self, families: &[Family]) -> Result<live::Options, Failure> {
         if self.pids.len() > kvmscope_shared::conf::MAX_FILTER {
@@ -89,7 +97,7 @@ impl Common {
             families: asked(&self.probes, families),
             pids: self.pids.clone(),
             interval: self.interval,
-            outliers: outlier::limits(&self.outliers),
+            outliers: self.outliers()?,
         })
     }
 }

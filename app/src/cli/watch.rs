@@ -3,7 +3,7 @@
 use super::{Common, Failure, Screen};
 use crate::{
     config,
-    model::session::Session,
+    model::{detail::OutlierLimits, session::Session},
     source::{Feed, Source, live::plan::Family},
     state::{Action, Limits, State},
     symbols::GuestSymbols,
@@ -39,7 +39,8 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         super::report::tell(&session, true);
     }
     let vm = options.common.vm.as_deref();
-    show(Box::new(live), session, &screen, options.screen.history, vm, symbols)
+    let given = Given { vm, symbols, outliers: options.common.outliers()? };
+    show(Box::new(live), session, &screen, options.screen.history, given)
 }
 
 /// Reads the configuration and looks for a terminal, before anything is attached.
@@ -65,22 +66,32 @@ pub fn prepare(screen: &Screen) -> Result<term::Options, Failure> {
     Ok(options)
 }
 
+/// What the command line says about what is shown.
+pub struct Given<'a> {
+    /// The VM to begin with.
+    pub vm: Option<&'a str>,
+    /// Names of guest code.
+    pub symbols: GuestSymbols,
+    /// From which time on exits are listed one by one.
+    pub outliers: OutlierLimits,
+}
+
 /// Shows a source until the person quits.
 pub fn show(
     source: Box<dyn Source>,
     session: Session,
     options: &term::Options,
     history_minutes: u32,
-    vm: Option<&str>,
-    symbols: GuestSymbols,
+    given: Given<'_>,
 ) -> Result<(), Failure> {
     let limits = Limits {
         history: Duration::from_secs(60 * u64::from(history_minutes)),
         ..Limits::default()
     };
     let mut state = State::new(session, limits);
-    state.set_symbols(symbols);
-    if let Some(name) = vm {
+    state.set_symbols(given.symbols);
+    state.set_outlier_limits(given.outliers);
+    if let Some(name) = given.vm {
         // Quotes keep signs of the filter's own in a name together; it has no way to quote a quote.
         state.act(Action::FilterEdit(format!("name=\"{name}\"")));
         state.act(Action::FilterAccept);

@@ -9,8 +9,7 @@ use crate::model::{
 };
 use std::collections::BTreeMap;
 
-/// The least threshold, ns. Below it nearly every exit would be one.
-pub const LEAST_NS: u64 = 1_000;
+pub use crate::source::live::outliers::LEAST_NS;
 /// What is never slower than this is not watched, ns: an hour.
 const MOST_NS: u64 = 3_600_000_000_000;
 
