@@ -133,6 +133,7 @@ pub struct Vcpu {
     /// The thread that runs it.
     pub tid: u32,
     /// Where its time went.
+    #[serde(default)]
     pub time: Time,
     /// Wake-ups from halts.
     #[serde(default)]

@@ -31,12 +31,24 @@ pub fn number(class: KeyClass, value: u64) -> String {
     }
 }
 
+/// A device of which only its place is known: an address between its registers.
+fn device(role: Role) -> Option<Cow<'static, str>> {
+    match role {
+        Role::IoApic => Some("IOAPIC".into()),
+        Role::Hpet => Some("HPET".into()),
+        Role::Lapic => Some("LAPIC".into()),
+        _ => None,
+    }
+}
+
 /// What it is ("ACPI PM timer", "TSC_DEADLINE"); `None` for one that no table has. An MSR access
 /// that the guest was refused says so, whether the MSR has a name or not.
 pub fn name(class: KeyClass, value: u64) -> Option<Cow<'static, str>> {
     match class {
         KeyClass::PortIn | KeyClass::PortOut => port::name(value),
-        KeyClass::MmioRead | KeyClass::MmioWrite | KeyClass::MmioFast => address::name(value),
+        KeyClass::MmioRead | KeyClass::MmioWrite | KeyClass::MmioFast => {
+            address::name(value).or_else(|| device(role(class, value)?))
+        }
         KeyClass::MsrRead | KeyClass::MsrWrite => {
             let name = msr::name(value as u32);
             if value & REFUSED == 0 {
@@ -88,6 +100,11 @@ mod tests {
         assert_eq!(name(KeyClass::Hypercall, 5).as_deref(), Some("KICK_CPU"));
         assert_eq!(name(KeyClass::Page, 0xfee0_0000), None);
         assert_eq!(name(KeyClass::Rip, 0x20), None);
+    }
+
+    #[test]
+    fn between_the_registers_of_a_device_is_the_device() {
+        assert_eq!(name(KeyClass::MmioRead, 0xfec0_0001).as_deref(), Some("IOAPIC"));
     }
 
     proptest! {

@@ -273,10 +273,10 @@ mod tests {
         let mut seen = SeenWaits::default();
         wait(&mut waits, &run(40, "qemu"), 1_000, 0, 1);
         assert_eq!(told(&seen.advance(&waits, &mut Who)), [(40, "qemu", 1_000, 1)]);
-        // Of these 70 were not told when it goes.
+        // Of these 70 were not told when it goes, which is after the time that it keeps its place for.
         wait(&mut waits, &run(40, "qemu"), 70, 0, 2);
         for newcomer in 0..CULPRITS as u32 - 1 {
-            wait(&mut waits, &run(100 + newcomer, "cc"), 1, 0, u64::from(3 + newcomer));
+            wait(&mut waits, &run(100 + newcomer, "cc"), 1, 0, 100_000 + u64::from(newcomer));
         }
         let ticks = seen.advance(&waits, &mut Who);
         assert_eq!(ticks.iter().map(|t| t.ns).sum::<u64>(), 70 + 15);
@@ -284,7 +284,7 @@ mod tests {
         assert_eq!(told(&ticks)[0], (0, "", 70, 16));
         assert_eq!(waits.other_ns, 1_070);
         // It comes back, to another's place.
-        wait(&mut waits, &run(40, "qemu"), 9, 0, 99);
+        wait(&mut waits, &run(40, "qemu"), 9, 0, 200_000);
         let ticks = seen.advance(&waits, &mut Who);
         assert_eq!(told(&ticks), [(40, "qemu", 9, 1)]);
     }
