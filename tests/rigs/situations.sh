@@ -15,14 +15,16 @@ echo 200000 >$halt_poll
 
 # In the guest, in a VMM that sleeps, in a VMM that computes.
 watched spin --cpuid 1 --spin-us 400000
-watched asleep --out "$few" --vmm-sleep-us 5000
-watched busy --out "$few" --vmm-spin-us 5000
+watched asleep --out "$few" --vmm-sleep-us 15000
+watched busy --out "$few" --vmm-spin-us 15000
 
 # On one CPU with a busy neighbour; who that was; and beside an I/O thread.
 options='--probes all'
 watched starved --cpuid 1 --spin-us 400000 --pin 0 --neighbour 0
+# VMs are looked at once a tick; this one has to see some.
+options='--interval 0.1'
+watched io --cpuid 4 --spin-us 400000 --rate 20 --io-thread-us 800000
 options=
-watched io --cpuid 1 --spin-us 300000 --io-thread-us 200000
 
 # Slow exits, and others that are not.
 options='--outlier 2ms'
