@@ -10,7 +10,7 @@ watched page --same-page $((few * 10))
 echo 0 >$halt_poll
 watched halt --halt "$few" --halt-us 20000
 echo 100000000 >$halt_poll
-watched poll --halt $((few * 2)) --halt-us 3000
+watched poll --halt $((few * 2)) --halt-us 20000
 echo 200000 >$halt_poll
 
 # In the guest, in a VMM that sleeps, in a VMM that computes.

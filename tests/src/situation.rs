@@ -2,17 +2,25 @@
 
 use std::collections::BTreeMap;
 
+use anyhow::{Context, Result};
+
 use crate::check::{Problems, vcpus};
 use crate::format::{Guest, GuestVcpu, Report, Vcpu};
 
 /// The share of a vCPU's time that may be unaccounted for.
 const UNACCOUNTED: f64 = 0.01;
 /// How far a time may be from what the guest measured.
-pub const CLOSE: f64 = 0.05;
+const CLOSE: f64 = 0.05;
+/// The least time that is compared, ns: shorter ones are lost in an emulator's own unevenness.
+const LEAST_NS: u64 = 50_000_000;
 
-/// Whether a time is within 5% of what was measured.
-pub fn close(is: u64, measured: u64) -> bool {
-    (is as f64 - measured as f64).abs() <= measured as f64 * CLOSE
+/// Adds a sentence unless a time (ns) is what the guest measured.
+pub fn compare(problems: &mut Problems, what: &str, is: u64, measured: u64) {
+    if measured < LEAST_NS {
+        problems.push(format!("{what}: the guest measured {measured} ns, too little to compare"));
+    } else if (is as f64 - measured as f64).abs() > measured as f64 * CLOSE {
+        problems.push(format!("{what}: {is} ns, the guest measured {measured} ns"));
+    }
 }
 
 /// Every vCPU's parts of time are all there. vCPUs that lived for less than a millisecond had no time
@@ -35,6 +43,14 @@ pub fn pairs<'a>(report: &'a Report, guest: &'a Guest) -> Vec<(&'a Vcpu, &'a Gue
     vcpus(report)
         .filter_map(|(_, seen)| Some((seen, made().find(|made| made.tids.contains(&seen.tid))?)))
         .collect()
+}
+
+/// The first vCPU, seen and made.
+///
+/// # Errors
+/// Where it is not in the report.
+pub fn first<'a>(report: &'a Report, guest: &'a Guest) -> Result<(&'a Vcpu, &'a GuestVcpu)> {
+    pairs(report, guest).into_iter().next().context("the guest's vCPU is not in the report")
 }
 
 /// Every key that the guest answers for is in the report, as often as it made it. Those that found no

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, ensure};
 use kvmscope_tests::check::{self, Problems};
 use kvmscope_tests::format::{Guest, Report};
 use kvmscope_tests::program::debug;
+use kvmscope_tests::situation::{self, compare, first};
 use kvmscope_tests::skip::{Machine, skipped};
 
 /// What `report` ends with where probes may not be loaded.
@@ -45,12 +46,22 @@ fn done(output: Output) -> Result<Output> {
 
 /// The guest as the report's command: its own account and the report.
 fn watch(program: &Path, guest: &[&str]) -> Result<(Report, Guest, Problems)> {
+    watch_with(program, &[], guest)
+}
+
+/// The same with options of `report`.
+fn watch_with(
+    program: &Path,
+    options: &[&str],
+    guest: &[&str],
+) -> Result<(Report, Guest, Problems)> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("report.json");
     let output = done(
         Command::new(program)
             .args(["report", "--format", "json", "-o"])
             .arg(&file)
+            .args(options)
             .arg("--")
             .arg(program)
             .args(["guest", "--format", "json"])
@@ -115,6 +126,55 @@ fn a_vm_that_lived_for_milliseconds_leaves_a_row() {
         let (report, _, mut problems) = watch(program, &["--out", "1"])?;
         if report.vms.iter().any(|vm| vm.ended_unix_ns.is_none() || vm.name.is_empty()) {
             problems.push(format!("it has no end or no name: {:?}", report.vms));
+        }
+        Ok(problems)
+    });
+}
+
+#[test]
+fn what_exits_were_about_is_counted_exactly() {
+    live("what_exits_were_about_is_counted_exactly", |program| {
+        let (report, guest, mut problems) = watch(program, &["--vcpus", "2", "--all", "300"])?;
+        problems.extend(situation::keys_equal(&report, &guest));
+        Ok(problems)
+    });
+}
+
+#[test]
+fn a_vmm_that_sleeps_is_told_from_one_that_computes() {
+    live("a_vmm_that_sleeps_is_told_from_one_that_computes", |program| {
+        let mut problems = Problems::new();
+        for (how, asleep) in [("--vmm-sleep-us", true), ("--vmm-spin-us", false)] {
+            let (report, guest, found) = watch(program, &["--out", "40", how, "5000"])?;
+            problems.extend(found);
+            problems.extend(situation::time_is_accounted_for(&report));
+            let (seen, made) = first(&report, &guest)?;
+            let (time, measured) = (seen.time, made.measured);
+            // Other tests want the processors too, which is neither.
+            let vmm = time.vmm_ns + time.vmm_asleep_ns;
+            compare(&mut problems, how, vmm + time.waiting_ns, measured.vmm_ns);
+            if (time.vmm_asleep_ns > time.vmm_ns) != asleep {
+                problems.push(format!("{how}: {time:?}"));
+            }
+        }
+        Ok(problems)
+    });
+}
+
+#[test]
+fn a_starved_vcpu_waits_and_its_neighbour_is_named() {
+    live("a_starved_vcpu_waits_and_its_neighbour_is_named", |program| {
+        let guest = ["--cpuid", "1", "--spin-us", "400000", "--pin", "0", "--neighbour", "0"];
+        let (report, guest, mut problems) = watch_with(program, &["--probes", "all"], &guest)?;
+        problems.extend(situation::time_is_accounted_for(&report));
+        let (seen, made) = first(&report, &guest)?;
+        let waiting = made.measured.waiting_ns.context("no schedstat")?;
+        compare(&mut problems, "waiting", seen.time.waiting_ns, waiting);
+        // Others may have been there as well, so the neighbour need not be all of it.
+        let all: u64 = seen.culprits.iter().map(|culprit| culprit.total_ns).sum();
+        let named = seen.culprits.iter().any(|culprit| culprit.comm == "neighbour");
+        if !named || all < waiting * 8 / 10 || all > waiting * 105 / 100 {
+            problems.push(format!("{all} ns of {waiting} ns: {:?}", seen.culprits));
         }
         Ok(problems)
     });

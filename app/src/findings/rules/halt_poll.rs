@@ -4,6 +4,7 @@
 use super::{Found, Look, over, part, per_second};
 use crate::findings::{Finding, Weight};
 use crate::model::detail::Halts;
+use crate::model::ids::Kind;
 use crate::model::tick::Phase;
 use crate::state::value::{duration, rate, share};
 
@@ -16,7 +17,8 @@ fn found(look: &Look<'_>) -> Option<Found> {
     let wall_ns = look.vm_wall_ns();
     let polling_ns = look.time().get(Phase::Polling);
     let halts = look.vm.vcpus.iter().flat_map(|vcpu| &vcpu.reasons);
-    let halts = halts.filter(|reason| reason.reason.is_idle());
+    // A HLT that the VMM answers is no polling: its time is that of the VMM.
+    let halts = halts.filter(|of| of.reason.is_idle() && of.reason.kind == Kind::Exit);
     let (mut exits, mut handling_ns, mut reason) = (0u64, 0u64, None);
     for halt in halts {
         exits = exits.saturating_add(halt.count);
@@ -57,6 +59,7 @@ fn found(look: &Look<'_>) -> Option<Found> {
 #[cfg(test)]
 mod tests {
     use crate::findings::testing::{MS, Vm, hlt, rules, texts};
+    use crate::model::ids::Reason;
     use crate::model::tick::Phase;
 
     /// One second of a vCPU that polls for so long and is in the guest for so long.
@@ -91,6 +94,15 @@ mod tests {
             ]
         );
         assert_eq!(finding.reason, Some(hlt()));
+    }
+
+    #[test]
+    fn halts_that_the_vmm_answers_are_not() {
+        let facts = Vm::new("idle-win")
+            .vcpu(&[(Phase::Guest, 20 * MS), (Phase::Blocked, 980 * MS)])
+            .reason(hlt(), "HLT", 1, 0)
+            .reason(Reason::userspace(5), "HLT", 4_000, 980 * MS);
+        assert!(texts(&facts.facts(), "halt-polling").is_empty());
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod sums;
 
 use super::thresholds::Thresholds;
 use super::{Facts, Finding, VcpuFacts, VmFacts, Weight};
+use crate::model::ids::Kind;
 use crate::model::tick::{Phase, PhaseTimes};
 
 /// One VM, among all others, and from where on something stands out.
@@ -70,11 +71,15 @@ impl Look<'_> {
     }
 
     /// The share of its vCPUs' time that is in the guest, where that is little: a VM that is idle.
-    /// Time spent waiting for a CPU does not count: it says nothing about the guest.
+    /// Time spent waiting for a CPU does not count: it says nothing about the guest. Without kernel
+    /// exits (a backend that makes none) the guest's time cannot be told from KVM's, and both are taken.
     pub fn idle_guest_share(&self) -> Option<f64> {
         let time = self.time();
         let own_ns = time.sum().saturating_sub(time.get(Phase::Preempted));
-        let share = part(time.get(Phase::Guest), own_ns);
+        let mut reasons = self.vm.vcpus.iter().flat_map(|vcpu| &vcpu.reasons);
+        let told = reasons.any(|of| of.reason.kind == Kind::Exit && of.count > 0);
+        let kvm_ns = if told { 0 } else { time.get(Phase::Kvm) };
+        let share = part(time.get(Phase::Guest).saturating_add(kvm_ns), own_ns);
         (own_ns > 0 && share * 100.0 <= self.limits.idle_guest_percent as f64).then_some(share)
     }
 

@@ -17,7 +17,7 @@ fn unaccounted(look: &Look<'_>, vcpu: &VcpuFacts) -> Option<Found> {
     let text = format!("has {} of its time without an event that accounts for it", share(of_time));
     let evidence = vec![format!("{} of {}", duration(unknown_ns), duration(vcpu.time.sum()))];
     let next = "A vCPU that was found in the middle of something is known from its next event on. \
-                Where it stays so, see the tab Probes (0) for what is not attached or was lost."
+                Where it stays so, the header and kvmscope doctor say what is not attached or was lost."
         .to_owned();
     let finding = look.about(vcpu, "unaccounted-time", Weight::Low, &text);
     Some(Found { size, finding: Finding { evidence, next, ..finding } })

@@ -61,8 +61,8 @@ fn stolen(look: &Look<'_>, size: f64, waited: f64, vcpu: &VcpuFacts) -> Found {
         evidence.push(format!("its CPU quota stopped the VM for {} only", duration(ns)));
     }
     let next = if vcpu.culprits.is_empty() {
-        "Who took the CPU is told by the family culprits: switch it on in the tab Probes (0), or \
-         with --probes."
+        "Who took the CPU is told by the family culprits: c in the tab Time (6) switches it on, or \
+         --probes all."
     } else {
         "The tab Time (6) on this vCPU lists everyone it waited for; pin or move one of them."
     };

@@ -350,8 +350,10 @@ impl Reader {
         seen.settle = seen.events != slot.events;
         seen.events = slot.events;
         seen.find_cells(memory, index, &slot);
+        // One that was held back has seen epochs whose extremes are gone.
+        let whole = known || slot.claimed_ns >= self.last_ns;
         for cell in &mut seen.cells {
-            if let Some(difference) = cell.advance(&memory.cell(cell.number), epoch) {
+            if let Some(difference) = cell.advance(&memory.cell(cell.number), epoch, whole) {
                 add_cell(&mut change.tick.cells, &difference);
             }
         }

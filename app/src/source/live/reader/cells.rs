@@ -3,7 +3,7 @@
 use crate::model::{ids::Reason, tick::CellTick};
 use kvmscope_shared::{
     cell::{Cell, Extremes},
-    hist::{BUCKETS, bucket_hi, bucket_lo},
+    hist::{BUCKETS, bucket_hi, bucket_lo, bucket_of},
 };
 
 /// A cell and what was told of it.
@@ -22,8 +22,8 @@ impl SeenCell {
 
     /// What changed since it was told last, where `epoch` is the one that just ended; `None` for
     /// nothing. What is held back (a total whose histogram has not followed yet, or an extreme)
-    /// comes with the next change.
-    pub fn advance(&mut self, now: &Cell, epoch: u64) -> Option<CellTick> {
+    /// comes with the next change. `whole` tells that no epoch since then went by unread.
+    pub fn advance(&mut self, now: &Cell, epoch: u64, whole: bool) -> Option<CellTick> {
         let told = &self.told;
         let count = now.count.wrapping_sub(told.count);
         let hist: Vec<(u8, u32)> = (0..BUCKETS)
@@ -43,7 +43,7 @@ impl SeenCell {
             self.told.count = now.count;
             return Some(change);
         }
-        (change.min_ns, change.max_ns) = extremes(told, now, epoch, &hist);
+        (change.min_ns, change.max_ns) = extremes(told, now, whole.then_some(epoch), &hist);
         change.total_ns = now.total_ns.wrapping_sub(told.total_ns);
         change.off_ns = now.off_ns.wrapping_sub(told.off_ns);
         change.vmm_ns = now.vmm_ns.wrapping_sub(told.vmm_ns);
@@ -53,35 +53,33 @@ impl SeenCell {
     }
 }
 
-/// Smallest and largest of what was timed since `told`: exact as long as the banks have them, and
-/// never outside the buckets that they fell into.
-fn extremes(told: &Cell, now: &Cell, epoch: u64, hist: &[(u8, u32)]) -> (u64, u64) {
+/// Smallest and largest of what was timed since `told`: exact as long as the banks have them, else the
+/// ends of the buckets that they fell into. `epoch` is `None` if the banks of epochs in between may be
+/// gone: what the others have is then true, and not the extreme.
+fn extremes(told: &Cell, now: &Cell, epoch: Option<u64>, hist: &[(u8, u32)]) -> (u64, u64) {
     let bank = |cell: &Cell, epoch: u64| -> Option<Extremes> {
         let bank = cell.extremes[(epoch & 1) as usize];
         (epoch > 0 && bank.epoch == epoch).then_some(bank)
     };
     let mut values: Vec<u64> = Vec::with_capacity(4);
-    if let Some(bank) = bank(now, epoch) {
-        values.extend([bank.min_ns, bank.max_ns]);
+    if let Some(epoch) = epoch {
+        values.extend(bank(now, epoch).iter().flat_map(|bank| [bank.min_ns, bank.max_ns]));
+        // The probe may have asked for the epoch just before it ended and have written just after
+        // its bank was read: what moved in it since then is new.
+        let before = epoch.saturating_sub(1);
+        if let Some(late) = bank(now, before) {
+            let known = bank(told, before);
+            values.extend(Some(late.min_ns).filter(|&ns| known.is_none_or(|k| ns != k.min_ns)));
+            values.extend(Some(late.max_ns).filter(|&ns| known.is_none_or(|k| ns != k.max_ns)));
+        }
     }
-    // The probe may have asked for the epoch just before it ended and have written just after
-    // its bank was read: what moved in it since then is new.
-    let before = epoch.saturating_sub(1);
-    if let Some(late) = bank(now, before) {
-        let known = bank(told, before);
-        values.extend(Some(late.min_ns).filter(|&ns| known.is_none_or(|k| ns != k.min_ns)));
-        values.extend(Some(late.max_ns).filter(|&ns| known.is_none_or(|k| ns != k.max_ns)));
-    }
-    let within = |ns: u64, bucket: usize| {
-        ns.clamp(bucket_lo(bucket).max(1), bucket_hi(bucket).saturating_sub(1).max(1))
-    };
     let (lowest, highest) = match (hist.first(), hist.last()) {
         (Some(&(lowest, _)), Some(&(highest, _))) => (lowest as usize, highest as usize),
         _ => return (0, 0),
     };
-    // Without a bank the known end of a bucket stands for it; the last has only a lower one.
-    let end = if highest == BUCKETS - 1 { 0 } else { u64::MAX };
-    let min = values.iter().copied().min().unwrap_or(0);
-    let max = values.iter().copied().max().unwrap_or(end);
-    (within(min, lowest), within(max, highest))
+    let of = |bucket| values.iter().copied().filter(move |&ns| bucket_of(ns) == bucket);
+    // The last bucket has no upper end.
+    let end = if highest == BUCKETS - 1 { bucket_lo(highest) } else { bucket_hi(highest) - 1 };
+    let min = of(lowest).min().unwrap_or(bucket_lo(lowest));
+    (min.max(1), of(highest).max().unwrap_or(end).max(1))
 }

@@ -169,6 +169,7 @@ fn extremes_that_no_bank_has_any_more_are_those_of_the_buckets() {
     assert_eq!((told.timed(), told.total_ns), (3, 5_800));
     assert_eq!(bucket_of(told.min_ns), bucket_of(100));
     assert_eq!(bucket_of(told.max_ns), bucket_of(5_000));
+    assert!(told.min_ns <= 100 && told.max_ns >= 5_000, "they are bounds: {told:?}");
 }
 
 #[test]
