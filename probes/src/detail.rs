@@ -76,14 +76,14 @@ fn note_here(class: u32, value: u64, times: u64) -> Option<()> {
     if slot.open_cell == 0 {
         let answers = answers(slot, class);
         if !answers {
-            settle_with(slot, &mut table);
+            settle_with(index, slot, &mut table);
         }
         let open = keys::note(&mut table, (class, 0, value), times, [0, 0]);
         slot.open_page = 0;
         slot.open_key = open;
         slot.interrupted = mark::KEYS | slot.interrupted & mark::DWELL;
         if answers && times == 1 {
-            settle_with(slot, &mut table);
+            settle_with(index, slot, &mut table);
         }
         slot.events += 1;
         return Some(());
@@ -113,22 +113,30 @@ fn answers(slot: &SlotEntry, class: u32) -> bool {
             || class == class::MMIO_READ && slot.user_reason == EXIT_MMIO)
 }
 
-/// Charges the time in the VMM that waits to what was met last, if the VMM was asked for such a thing.
+/// Charges the time in the VMM that waits to what was met last, if the VMM was asked for such a thing,
+/// and tells of it when it is an outlier.
 #[inline(always)]
-fn settle_with(slot: &mut SlotEntry, table: &mut Masked) {
+fn settle_with(index: u32, slot: &mut SlotEntry, table: &mut Masked) {
     let marks = slot.interrupted;
     slot.interrupted = 0;
-    if marks & (mark::DWELL | mark::KEYS) != mark::DWELL | mark::KEYS {
+    if marks & mark::DWELL == 0 {
         return;
     }
-    let asked = match table.about(slot.open_key).0 {
-        class::PORT_IN | class::PORT_OUT => EXIT_IO,
-        class::MMIO_READ | class::MMIO_WRITE => EXIT_MMIO,
-        _ => return,
-    };
-    if slot.user_reason == asked {
-        keys::charge(table, slot.open_key, Times { handling: 0, off: 0, vmm: slot.exit_vmm_ns });
+    let mut about = (class::NONE, 0);
+    if marks & mark::KEYS != 0 {
+        let met = table.about(slot.open_key);
+        let asked = match met.0 {
+            class::PORT_IN | class::PORT_OUT => EXIT_IO,
+            class::MMIO_READ | class::MMIO_WRITE => EXIT_MMIO,
+            _ => 0,
+        };
+        if asked != 0 && slot.user_reason == asked {
+            let times = Times { handling: 0, off: 0, vmm: slot.exit_vmm_ns };
+            keys::charge(table, slot.open_key, times);
+            about = met;
+        }
     }
+    outlier::tell_dwell(index, about.0, about.1);
 }
 
 /// The same for the current thread, whose next exit to user space begins.
@@ -149,7 +157,7 @@ pub fn settle_slot(index: u32, slot: &mut SlotEntry) {
     {
         // What was met last stays: it may be what is asked for now.
         let keys = slot.interrupted & mark::KEYS;
-        settle_with(slot, &mut table);
+        settle_with(index, slot, &mut table);
         slot.interrupted = keys;
     }
 }

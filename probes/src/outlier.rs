@@ -7,7 +7,7 @@ use kvmscope_shared::{
     conf::{Control, Limits},
     detail::{OUTLIERS_PER_SECOND, Outlier},
     keys::Times,
-    slot::{SlotEntry, mark},
+    slot::{KIND_USERSPACE, SlotEntry, mark},
 };
 
 /// `BPF_RB_NO_WAKEUP`: nobody waits for a record.
@@ -17,9 +17,40 @@ const TOKEN_NS: u64 = 1_000_000_000 / OUTLIERS_PER_SECOND;
 /// Tokens that can be saved up, in that unit.
 const SAVED_NS: u64 = 1_000_000_000;
 
-/// Tells of the exit of cell `number` that ended, if it lasted too long for its reason.
+/// Tells of the exit of cell `number` that ended just now, if it lasted too long for its reason.
 #[inline(always)]
 pub fn tell(
+    index: u32,
+    slot: &SlotEntry,
+    number: u32,
+    times: Times,
+    about: (u32, u64),
+) -> Option<()> {
+    tell_at(slot.since_ns, index, slot, number, times, about)
+}
+
+/// Tells of a time in the VMM that has no kernel exit around it, if it lasted too long for its reason.
+/// Out of line: whoever finds out what it was about does so in one of several places.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub fn tell_dwell(index: u32, class: u32, key: u64) -> u32 {
+    u32::from(dwelt(index, class, key).is_some())
+}
+
+#[inline(always)]
+fn dwelt(index: u32, class: u32, key: u64) -> Option<()> {
+    let slot = slots::slot_at(index)?;
+    let column = column_of(KIND_USERSPACE, slot.user_reason)?;
+    let number = *element(&mut slot.columns, u64::from(column));
+    let vmm = slot.exit_vmm_ns;
+    let times = Times { handling: 0, off: 0, vmm };
+    // What comes after it has happened already.
+    tell_at(slot.user_ns.wrapping_add(vmm), index, slot, number, times, (class, key))
+}
+
+#[inline(always)]
+fn tell_at(
+    end_ns: u64,
     index: u32,
     slot: &SlotEntry,
     number: u32,
@@ -34,7 +65,7 @@ pub fn tell(
         return None;
     }
     let control: &mut Control = slots::control()?;
-    if !may(slot.since_ns)? {
+    if !may(end_ns)? {
         slots::add(&mut control.outliers_refused, 1);
         return None;
     }
@@ -55,7 +86,7 @@ pub fn tell(
     // SAFETY: as above; every field is written. The helper has no argument.
     unsafe {
         record.cast::<Outlier>().write(Outlier {
-            end_ns: slot.since_ns,
+            end_ns,
             slot: index,
             generation: slot.generation,
             cell: number,

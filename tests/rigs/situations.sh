@@ -14,13 +14,13 @@ watched poll --halt $((few * 2)) --halt-us 20000
 echo 200000 >$halt_poll
 
 # In the guest, in a VMM that sleeps, in a VMM that computes.
-watched spin --cpuid 1 --spin-us 400000
-watched asleep --out "$few" --vmm-sleep-us 15000
-watched busy --out "$few" --vmm-spin-us 15000
+watched spin --cpuid 2 --spin-us 400000
+watched asleep --out "$few" --vmm-sleep-us 30000
+watched busy --out "$few" --vmm-spin-us 30000
 
 # On one CPU with a busy neighbour; who that was; and beside an I/O thread.
 options='--probes all'
-watched starved --cpuid 1 --spin-us 400000 --pin 0 --neighbour 0
+watched starved --cpuid 2 --spin-us 400000 --pin 0 --neighbour 0
 # VMs are looked at once a tick; this one has to see some.
 options='--interval 0.1'
 watched io --cpuid 4 --spin-us 400000 --rate 20 --io-thread-us 800000

@@ -55,6 +55,8 @@ pub struct Outlier {
     pub vcpu: u32,
     /// Why.
     pub reason: String,
+    /// Class of what it was about, if that is known.
+    pub class: Option<String>,
     /// Handling time.
     pub handling_ns: u64,
     /// In the VMM meanwhile.

@@ -179,3 +179,19 @@ fn a_starved_vcpu_waits_and_its_neighbour_is_named() {
         Ok(problems)
     });
 }
+
+#[test]
+fn slow_exits_are_told_of_one_by_one() {
+    live("slow_exits_are_told_of_one_by_one", |program| {
+        let guest = ["--out", "20", "--cpuid", "200", "--vmm-sleep-us", "5000"];
+        let (report, _, mut problems) = watch_with(program, &["--outlier", "2ms"], &guest)?;
+        let ids: Vec<u64> = report.vms.iter().map(|vm| vm.id).collect();
+        let slow = || report.outliers.iter().filter(|slow| ids.contains(&slow.vm));
+        let out = slow().filter(|slow| slow.class.as_deref() == Some("port_out")).count();
+        // The last has no entry after it where the guest ends in it.
+        if !(19..=20).contains(&out) || slow().any(|slow| slow.vmm_ns < 5_000_000) {
+            problems.push(format!("{out} slow exits of 20: {:?}", report.outliers));
+        }
+        Ok(problems)
+    });
+}

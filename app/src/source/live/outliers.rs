@@ -7,7 +7,7 @@ use crate::model::{
 use kvmscope_shared::{
     column::{COLUMNS, column_of},
     conf::Limits,
-    slot::KIND_EXIT,
+    slot::{KIND_EXIT, KIND_USERSPACE},
 };
 
 /// The shortest limit, ns: below, every exit would be an outlier.
@@ -22,9 +22,8 @@ pub fn by_column(limits: &OutlierLimits, vendor: Option<&str>) -> Limits {
         Some("vmx") => Isa::Vmx,
         Some("svm") => Isa::Svm,
         // No kernel exits, or of reasons that are not known.
-        _ => return Limits::default(),
+        _ => return in_the_vmm(limits),
     };
-    let limit = |ns: Option<u64>| ns.map_or(u64::MAX, |ns| ns.max(LEAST_NS));
     let mut columns = [u64::MAX; COLUMNS];
     let mut set = |code: u32, ns: u64| {
         // Codes without a column go by the last one.
@@ -44,6 +43,22 @@ pub fn by_column(limits: &OutlierLimits, vendor: Option<&str>) -> Limits {
         set(reason.code, limit(*ns));
     }
     Limits { ns: columns }
+}
+
+fn limit(ns: Option<u64>) -> u64 {
+    ns.map_or(u64::MAX, |ns| ns.max(LEAST_NS))
+}
+
+/// Where there are no kernel exits: times in the VMM, but for those of halts.
+fn in_the_vmm(limits: &OutlierLimits) -> Limits {
+    let mut ns = [u64::MAX; COLUMNS];
+    let codes = (0..CODES).filter(|&code| !Reason::userspace(code).is_idle());
+    for column in codes.filter_map(|code| column_of(KIND_USERSPACE, code)) {
+        if let Some(place) = ns.get_mut(column as usize) {
+            *place = limit(limits.all_ns);
+        }
+    }
+    Limits { ns }
 }
 
 #[cfg(test)]
@@ -82,10 +97,15 @@ mod tests {
     }
 
     #[test]
-    fn userspace_exits_and_unknown_backends_have_none() {
+    fn times_in_the_vmm_are_for_backends_without_kernel_exits() {
         let limits = OutlierLimits { all_ns: Some(5_000), reasons: Vec::new() };
-        assert_eq!(by_column(&limits, Some("pvm")), Limits::default());
-        let userspace = column_of(kvmscope_shared::slot::KIND_USERSPACE, 2).expect("a column");
-        assert_eq!(by_column(&limits, Some("vmx")).ns[userspace as usize], u64::MAX);
+        let user = |limits: &Limits, code| {
+            limits.ns[column_of(KIND_USERSPACE, code).expect("a column") as usize]
+        };
+        let pvm = by_column(&limits, Some("pvm"));
+        assert_eq!((user(&pvm, 2), user(&pvm, 5), of(&pvm, 30)), (5_000, u64::MAX, u64::MAX));
+        assert_eq!(user(&by_column(&limits, Some("vmx")), 2), u64::MAX, "they are in the exit's");
+        let off = OutlierLimits::default();
+        assert_eq!(by_column(&off, Some("pvm")), Limits::default());
     }
 }
