@@ -102,7 +102,7 @@ pub fn enter_run(slot: &mut Slot) {
         if slot.open_cell != 0 {
             slot.interrupt();
             slot.exit_vmm_ns += dwell;
-        } else {
+        } else if slots::control().is_some_and(|control| dwell >= control.outlier_ns) {
             // What it was about is told now, or was before: see `detail`.
             slot.exit_vmm_ns = dwell;
             slot.interrupted |= mark::DWELL;
