@@ -50,6 +50,10 @@ pub struct Control {
     pub outliers_refused: u64,
     /// Outliers that the ring buffer had no room for.
     pub ring_full: u64,
+    /// Kinds of events that are told of, by bit ([`crate::event::kind`]).
+    pub events: u64,
+    /// Events that were not told of, by kind: over the rate, or without room in the ring buffer.
+    pub events_refused: [u64; crate::event::kind::COUNT],
 }
 zeroed!(
     Control,
@@ -65,7 +69,11 @@ zeroed!(
         outlier_ns: u64::MAX,
         outliers_refused: 0,
         ring_full: 0,
+        events: 0,
+        events_refused: [0; crate::event::kind::COUNT],
     }
 );
 
-const _: () = assert!(size_of::<Control>() == 40 + 4 * (MAX_FILTER + 2) + 24);
+const _: () = assert!(
+    size_of::<Control>() == 40 + 4 * (MAX_FILTER + 2) + 24 + 8 + 8 * crate::event::kind::COUNT
+);

@@ -48,8 +48,38 @@ pub mod class {
     pub const PAGE: u32 = 14;
     /// Guest instruction pointer.
     pub const RIP: u32 = 15;
-    /// Number of classes, `NONE` included.
-    pub const COUNT: usize = 16;
+    /// Kind of a page fault: [`super::fault`] (family `mmu`).
+    pub const FAULT: u32 = 16;
+    /// Xen hypercall number (`kvm_xen_hypercall`).
+    pub const XEN_HYPERCALL: u32 = 17;
+    /// MMU root: its address, with the level in the lowest bits (family `roots`).
+    pub const ROOT: u32 = 18;
+    /// Memory slot that a page was dirtied in: number, address space in bits 31:16 (family `dirty`).
+    pub const DIRTY_SLOT: u32 = 19;
+    /// Guest-physical page that was dirtied, as its address (family `dirty`).
+    pub const DIRTY_PAGE: u32 = 20;
+    /// Places for classes, `NONE` included: a power of two.
+    pub const COUNT: usize = 32;
+}
+
+/// Kinds of page faults: values of [`class::FAULT`]. Each has a place of its own, so none is ever "other".
+pub mod fault {
+    /// No mapping yet: first touch, or dropped since.
+    pub const ABSENT: u64 = 0;
+    /// A write to a page that is mapped without leave to write: dirty logging, copy on write, KSM.
+    pub const WRITE_PROTECTED: u64 = 1;
+    /// A fetch from a page that is mapped without leave to execute.
+    pub const EXEC: u64 = 2;
+    /// A read of a page that is mapped without leave to read (access tracking).
+    pub const READ: u64 = 3;
+    /// While the processor walked the guest's own page tables.
+    pub const WALK: u64 = 4;
+    /// An entry that marks MMIO (SVM: reserved bits; VMX has EPT_MISCONFIG for it, which is no fault).
+    pub const MMIO: u64 = 5;
+    /// Something else (SGX, RMP, private memory).
+    pub const OTHER: u64 = 6;
+    /// Number of kinds.
+    pub const COUNT: usize = 8;
 }
 
 /// Set in the key of an MSR access that the guest was refused (#GP).

@@ -8,6 +8,7 @@ pub mod cell;
 pub mod column;
 pub mod conf;
 pub mod detail;
+pub mod event;
 pub mod hist;
 pub mod keys;
 pub mod slot;

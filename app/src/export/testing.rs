@@ -161,6 +161,7 @@ fn busy_tick() -> Tick {
             (4714, "worker".to_owned(), 10 * MS),
         ],
         throttled_ns: Some(2 * MS),
+        ..VmTick::default()
     };
     Tick {
         seq: 4,

@@ -23,6 +23,11 @@ pub fn thing(class: KeyClass, value: u64) -> String {
         KeyClass::Vector => ("vector ", ""),
         KeyClass::Page => ("guest page ", ""),
         KeyClass::Rip => return rip(value),
+        KeyClass::Fault => ("page fault ", ""),
+        KeyClass::XenHypercall => ("Xen hypercall ", ""),
+        KeyClass::Root => ("MMU root ", ""),
+        KeyClass::DirtySlot => ("slot ", ", written"),
+        KeyClass::DirtyPage => ("guest page ", ", written"),
     };
     let name = keys::name(class, value).map(|name| format!(" ({name})")).unwrap_or_default();
     format!("{before}{}{name}{after}", keys::number(class, value))
@@ -44,6 +49,11 @@ pub fn short(class: KeyClass, value: u64) -> String {
         KeyClass::Vector => "vector ",
         KeyClass::Page => "page ",
         KeyClass::Rip => return rip(value),
+        KeyClass::Fault => "fault ",
+        KeyClass::XenHypercall => "Xen ",
+        KeyClass::Root => "root ",
+        KeyClass::DirtySlot => "slot ",
+        KeyClass::DirtyPage => "dirty ",
     };
     let name = keys::name(class, value).map(|name| format!(" {name}")).unwrap_or_default();
     format!("{verb}{}{name}", keys::number(class, value))

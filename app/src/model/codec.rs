@@ -1,8 +1,8 @@
 //! A tick as bytes: what history keeps and recordings hold.
 //!
 //! ```text
-//! version        1 byte, 2
-//! head           seq, end_ns, dur_ns, lost, host, life, VMs, outliers      (postcard)
+//! version        1 byte, 3
+//! head           seq, end_ns, dur_ns, lost, host, life, VMs, outliers, events (postcard)
 //! list           its length in bytes, then of each vCPU: vm, vcpu, length of its body
 //! bodies         of each vCPU: cpu, phase, since, open, time, number of cells, then each cell:
 //!     cell       kind and isa (1 byte), code, length, flags, count, total, off, vmm, min,
@@ -19,13 +19,15 @@
 //! prefix of a tick is an error, as are bytes after it.
 
 use super::detail::{CulpritTick, Halts, KeyTick, Outlier, VmTick};
+use super::event::{Event, LeftOut};
 use super::ids::{Isa, Kind, Reason, VcpuKey, VmId};
 use super::tick::{CellTick, HostTick, Life, Lost, OpenExit, Phase, PhaseTimes, Tick, VcpuTick};
 use kvmscope_shared::hist::BUCKETS;
 use serde::{Serialize, de::DeserializeOwned};
 
-/// The first byte of an encoded tick. Format 1 had no details; nothing was ever kept in it.
-pub const VERSION: u8 = 2;
+/// The first byte of an encoded tick. Format 1 had no details, format 2 no events; nothing was ever kept
+/// in them.
+pub const VERSION: u8 = 3;
 
 /// Why bytes are not a tick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -91,7 +93,7 @@ impl Part {
 }
 
 type Head = (u64, u64, u64, Lost, HostTick, Vec<Life>, Slow);
-type Slow = (Vec<VmTick>, Vec<Outlier>, u64);
+type Slow = (Vec<VmTick>, Vec<Outlier>, u64, Vec<Event>, Vec<LeftOut>);
 type Details = (Halts, Vec<KeyTick>, Vec<CulpritTick>);
 type VcpuBody = (u32, Phase, i64, Option<OpenBody>, PhaseTimes);
 type OpenBody = (u8, u32, i64, u64, u64, u64);
@@ -100,7 +102,8 @@ type CellNumbers = (u32, u64, u64, u64, u64, u64, u64);
 /// Appends a tick's bytes.
 pub fn encode(tick: &Tick, out: &mut Vec<u8>) -> Result<(), CodecError> {
     out.push(VERSION);
-    let slow = (&tick.vms, &tick.outliers, tick.outliers_left_out);
+    let outliers_left_out = tick.outliers_left_out;
+    let slow = (&tick.vms, &tick.outliers, outliers_left_out, &tick.events, &tick.events_left_out);
     put(&(tick.seq, tick.end_ns, tick.dur_ns, tick.lost, tick.host, &tick.life, slow), out)?;
     let (mut list, mut bodies, mut scratch) = (Vec::new(), Vec::new(), Vec::new());
     for vcpu in &tick.vcpus {
@@ -157,10 +160,22 @@ fn read(bytes: &[u8], part: Part) -> Result<(Tick, &[u8]), CodecError> {
         return Err(CodecError::Version(version));
     }
     let ((seq, end_ns, dur_ns, lost, host, life, slow), bytes): (Head, _) = take(bytes, "head")?;
-    let (vms, outliers, outliers_left_out) = slow;
+    let (vms, outliers, outliers_left_out, events, events_left_out) = slow;
     let vcpus = Vec::new();
-    let mut tick =
-        Tick { seq, end_ns, dur_ns, lost, life, vcpus, host, vms, outliers, outliers_left_out };
+    let mut tick = Tick {
+        seq,
+        end_ns,
+        dur_ns,
+        lost,
+        life,
+        vcpus,
+        host,
+        vms,
+        outliers,
+        outliers_left_out,
+        events,
+        events_left_out,
+    };
     let (length, rest): (usize, _) = take(bytes, "list of vCPUs")?;
     let (mut list, mut rest) =
         rest.split_at_checked(length).ok_or(CodecError::Damaged("list of vCPUs"))?;
@@ -355,8 +370,8 @@ mod tests {
         let mut encoded = vec![VERSION];
         put(&(0u64, 0u64, 0u64, Lost::default(), HostTick::default()), &mut encoded).unwrap();
         let numbers = encoded.len();
-        // The numbers of lives, VMs and outliers, then of a VM's threads.
-        for before in 0..3 {
+        // The numbers of lives, VMs, outliers, events and kinds left out, then of a VM's threads.
+        for before in [0, 1, 2, 4, 5] {
             encoded.truncate(numbers);
             encoded.resize(numbers + before, 0);
             put(&usize::MAX, &mut encoded).unwrap();
@@ -366,7 +381,8 @@ mod tests {
         put(&(0usize, 1usize, VmId(1), 5u64, 5u64, usize::MAX), &mut encoded).unwrap();
         assert_eq!(decode(&encoded), Err(CodecError::Damaged("head")));
         encoded.truncate(numbers);
-        put(&(0usize, 0usize, 0usize, 0u64, usize::MAX, 1u8), &mut encoded).unwrap();
+        put(&(0usize, 0usize, 0usize, 0u64, 0usize, 0usize, usize::MAX, 1u8), &mut encoded)
+            .unwrap();
         assert_eq!(decode(&encoded), Err(CodecError::Damaged("list of vCPUs")));
     }
 

@@ -42,11 +42,21 @@ pub enum KeyClass {
     Page = class::PAGE as u8,
     /// Guest instruction pointer.
     Rip = class::RIP as u8,
+    /// Kind of a page fault, a number of [`kvmscope_shared::detail::fault`].
+    Fault = class::FAULT as u8,
+    /// Xen hypercall number.
+    XenHypercall = class::XEN_HYPERCALL as u8,
+    /// MMU root: its address, with the level in the lowest bits.
+    Root = class::ROOT as u8,
+    /// Memory slot in which a page was dirtied: number, address space in bits 31:16.
+    DirtySlot = class::DIRTY_SLOT as u8,
+    /// Guest-physical page that was dirtied, as its address.
+    DirtyPage = class::DIRTY_PAGE as u8,
 }
 
 impl KeyClass {
     /// Every class, in the order of its number.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 20] = [
         Self::PortIn,
         Self::PortOut,
         Self::MmioRead,
@@ -62,6 +72,11 @@ impl KeyClass {
         Self::Vector,
         Self::Page,
         Self::Rip,
+        Self::Fault,
+        Self::XenHypercall,
+        Self::Root,
+        Self::DirtySlot,
+        Self::DirtyPage,
     ];
 
     /// From [`kvmscope_shared::detail::Key::class`]; `None` for a number that is none.
@@ -87,6 +102,11 @@ impl KeyClass {
             Self::Vector => "vector",
             Self::Page => "page",
             Self::Rip => "rip",
+            Self::Fault => "fault",
+            Self::XenHypercall => "xen_hypercall",
+            Self::Root => "root",
+            Self::DirtySlot => "dirty_slot",
+            Self::DirtyPage => "dirty_page",
         }
     }
 }
@@ -220,7 +240,24 @@ pub struct VmTick {
     pub others_ns: u64,
     /// The busiest of them: thread, name, CPU time in ns; few, most first.
     pub threads: Vec<(u32, String, u64)>,
+    /// KVM ioctls of its process that ended, sorted by command (family `ioctl`).
+    pub ioctls: Vec<IoctlTick>,
     /// Time that a CPU quota of its cgroups stopped it, ns (`throttled_usec` of `cpu.stat`); `None`
     /// where no quota is set, or where it cannot be read.
     pub throttled_ns: Option<u64>,
+}
+
+/// What one KVM ioctl did in an interval, over all threads of a VMM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct IoctlTick {
+    /// The command (include/uapi/linux/kvm.h).
+    pub command: u32,
+    /// Calls that ended.
+    pub count: u64,
+    /// Of them, those that failed: their result was negative.
+    pub failed: u64,
+    /// Their time, ns.
+    pub total_ns: u64,
+    /// The longest since the VM was first seen, ns.
+    pub max_ns: u64,
 }

@@ -4,6 +4,7 @@
 
 pub mod codec;
 pub mod detail;
+pub mod event;
 pub mod hist;
 pub mod history;
 pub mod ids;

@@ -1,6 +1,7 @@
 //! Ticks for tests.
 
-use super::detail::{CulpritTick, Halts, KeyClass, KeyId, KeyTick, Outlier, VmTick};
+use super::detail::{CulpritTick, Halts, IoctlTick, KeyClass, KeyId, KeyTick, Outlier, VmTick};
+use super::event::{Event, EventKind, LeftOut};
 use super::ids::{Isa, Kind, Reason, VcpuKey, VmId};
 use super::tick::{
     CellTick, HostTick, Life, Lost, OpenExit, PHASES, Phase, PhaseTimes, Tick, VcpuInfo, VcpuTick,
@@ -99,10 +100,19 @@ pub fn sample_tick() -> Tick {
             over_ns: 1_000_000_000,
             others_ns: 40_000,
             threads: vec![(4713, "IO iothread1".into(), 30_000)],
+            ioctls: vec![IoctlTick {
+                command: 0xae80,
+                count: 12,
+                failed: 1,
+                total_ns: 900_000,
+                max_ns: 100_000,
+            }],
             throttled_ns: Some(0),
         }],
         outliers: vec![sample_outlier(key)],
         outliers_left_out: 3,
+        events: vec![sample_event(key)],
+        events_left_out: vec![LeftOut { kind: EventKind::Mmio, count: 7 }],
     }
 }
 
@@ -119,6 +129,23 @@ pub fn sample_outlier(key: VcpuKey) -> Outlier {
         cpu: 1,
         by: Some((4713, "IO iothread1".into())),
         ..Outlier::default()
+    }
+}
+
+/// A write to a page of dirty-logged memory.
+pub fn sample_event(key: VcpuKey) -> Event {
+    Event {
+        at_ns: 9_700_000_000,
+        kind: EventKind::Fault,
+        vm: key.vm,
+        vcpu: Some(key.vcpu),
+        tid: 4712,
+        cpu: 1,
+        reason: Some(Reason::exit(Isa::Vmx, 48)),
+        rip: 0xffff_ffff_8123_4567,
+        handling_ns: 4_000,
+        args: [0x1234_5000, 0x18a, 0, 0, 0, 0],
+        ..Event::default()
     }
 }
 
@@ -230,6 +257,7 @@ prop_compose! {
         vcpus in btree_map((0u32..4, any::<u32>()), any_vcpu(), 0..5),
         vms in vec(any::<([u64; 2], Vec<(u32, String, u64)>, Option<u64>)>(), 0..3),
         outliers in vec(any::<(u32, u64)>(), 0..3),
+        events in vec(any::<(u32, u64)>(), 0..3),
     ) -> Tick {
         let [seq, end_ns, dur_ns] = head;
         let [missed_runs, ring, pool_full, slots_full] = lost;
@@ -249,6 +277,7 @@ prop_compose! {
                     over_ns,
                     others_ns,
                     threads,
+                    ioctls: Vec::new(),
                     throttled_ns,
                 })
                 .collect(),
@@ -260,6 +289,14 @@ prop_compose! {
                 })
                 .collect(),
             outliers_left_out: 5,
+            events: events
+                .into_iter()
+                .map(|(vcpu, at_ns)| Event {
+                    at_ns,
+                    ..sample_event(VcpuKey { vm: VmId(1), vcpu })
+                })
+                .collect(),
+            events_left_out: Vec::new(),
         }
     }
 }

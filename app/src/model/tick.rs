@@ -5,6 +5,7 @@
 //! "at the end"; cells, vCPUs and VMs that did nothing are absent.
 
 use super::detail::{CulpritTick, Halts, KeyTick, Outlier, VmTick};
+use super::event::{Event, LeftOut};
 use super::ids::{Reason, VcpuKey, VmId};
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +32,10 @@ pub struct Tick {
     pub outliers: Vec<Outlier>,
     /// Slow exits that are left out of it: over the rate that is let through.
     pub outliers_left_out: u64,
+    /// Single events, in the order in which they happened: a sample where they are many.
+    pub events: Vec<Event>,
+    /// Events that are left out of it, by kind, ascending; kinds without any are absent.
+    pub events_left_out: Vec<LeftOut>,
 }
 
 /// Events and ticks that were not measured, by cause.

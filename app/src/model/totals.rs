@@ -413,6 +413,7 @@ mod tests {
             others_ns: ns + 1,
             threads: vec![(9, "IO".into(), ns), (8, "main".into(), 1)],
             throttled_ns,
+            ..VmTick::default()
         };
         let mut totals = Totals::default();
         for (seq, tick) in [(1, beside(5, None)), (2, beside(0, Some(3))), (3, beside(2, None))] {

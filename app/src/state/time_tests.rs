@@ -83,6 +83,7 @@ fn tick(seq: u64, vcpus: Vec<VcpuTick>) -> Tick {
         others_ns: 1_000 * seq,
         threads: vec![(5, "io".into(), 1_000 * seq)],
         throttled_ns: None,
+        ..VmTick::default()
     };
     Tick {
         seq,

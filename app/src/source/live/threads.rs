@@ -192,6 +192,7 @@ impl Known {
             others_ns: ran.iter().map(|&(_, ns)| ns).fold(0, u64::saturating_add),
             threads: ran.iter().take(NAMED).map(name).collect(),
             throttled_ns,
+            ..VmTick::default()
         })
     }
 }

@@ -160,6 +160,7 @@ pub(super) fn beside(plan: &VmPlan, (id, pid, _): There, dur_ns: u64, rng: &mut 
         others_ns: threads.iter().map(|&(_, _, ns)| ns).sum(),
         threads,
         throttled_ns: plan.throttled.map(throttled),
+        ..VmTick::default()
     }
 }
 

@@ -23,6 +23,11 @@ pub(super) fn hyperv(code: u64) -> Option<Cow<'static, str>> {
     find(HYPERV, code)
 }
 
+/// The name of a Xen hypercall.
+pub(super) fn xen(number: u64) -> Option<Cow<'static, str>> {
+    find(XEN, number)
+}
+
 /// Intel SDM vol. 2 CPUID, AMD APM vol. 3 appendix E; hypervisors' own leaves from KVM's
 /// Documentation/virt/kvm/x86/cpuid.rst and the TLFS. The sub-leaf is for the reader.
 static CPUID: &[Run] = &[
@@ -70,6 +75,20 @@ static KVM: &[Run] = &[
     from(1, &["VAPIC_POLL_IRQ", "MMU_OP", "FEATURES", "PPC_MAP_MAGIC_PAGE", "KICK_CPU"]),
     from(6, &["MIPS_GET_CLOCK_FREQ", "MIPS_EXIT_VM", "MIPS_CONSOLE_OUTPUT", "CLOCK_PAIRING"]),
     from(10, &["SEND_IPI", "SCHED_YIELD", "MAP_GPA_RANGE"]),
+];
+
+/// include/xen/interface/xen.h.
+static XEN: &[Run] = &[
+    from(0, &["set_trap_table", "mmu_update", "set_gdt", "stack_switch", "set_callbacks"]),
+    from(5, &["fpu_taskswitch", "sched_op_compat", "platform_op", "set_debugreg"]),
+    from(9, &["get_debugreg", "update_descriptor"]),
+    from(12, &["memory_op", "multicall", "update_va_mapping", "set_timer_op"]),
+    from(16, &["event_channel_op_compat", "xen_version", "console_io", "physdev_op_compat"]),
+    from(20, &["grant_table_op", "vm_assist", "update_va_mapping_otherdomain", "iret"]),
+    from(24, &["vcpu_op", "set_segment_base", "mmuext_op", "xsm_op", "nmi_op", "sched_op"]),
+    from(30, &["callback_op", "xenoprof_op", "event_channel_op", "physdev_op", "hvm_op"]),
+    from(35, &["sysctl", "domctl", "kexec_op", "tmem_op"]),
+    from(40, &["xenpmu_op"]),
 ];
 
 /// TLFS and include/asm-generic/hyperv-tlfs.h.

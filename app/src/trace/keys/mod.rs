@@ -5,6 +5,7 @@
 
 mod address;
 mod call;
+mod fault;
 mod lapic;
 mod msr;
 mod port;
@@ -25,7 +26,11 @@ pub fn number(class: KeyClass, value: u64) -> String {
         KeyClass::Cpuid if value >> 32 != 0 => format!("{:#x}.{}", value as u32, value >> 32),
         KeyClass::CrRead | KeyClass::CrWrite => format!("CR{value}"),
         KeyClass::MsrRead | KeyClass::MsrWrite => format!("{:#x}", value as u32),
-        KeyClass::Hypercall => value.to_string(),
+        KeyClass::Hypercall | KeyClass::XenHypercall | KeyClass::Fault => value.to_string(),
+        // The space beside the slot's number is 1 for memory of system management mode.
+        KeyClass::DirtySlot if value >> 16 != 0 => format!("{}.{}", value >> 16, value & 0xffff),
+        KeyClass::DirtySlot => value.to_string(),
+        KeyClass::Root => format!("{:#x}", value & !0xfff),
         KeyClass::Vector => vector::number(value),
         _ => format!("{value:#x}"),
     }
@@ -63,7 +68,13 @@ pub fn name(class: KeyClass, value: u64) -> Option<Cow<'static, str>> {
         KeyClass::Hypercall => call::kvm(value),
         KeyClass::HvHypercall => call::hyperv(value),
         KeyClass::Vector => vector::name(value),
-        KeyClass::Page | KeyClass::Rip => None,
+        KeyClass::Fault => fault::name(value),
+        KeyClass::XenHypercall => call::xen(value),
+        KeyClass::Page
+        | KeyClass::Rip
+        | KeyClass::Root
+        | KeyClass::DirtySlot
+        | KeyClass::DirtyPage => None,
     }
 }
 

@@ -68,6 +68,7 @@ fn other_threads_are_told_from_the_second_look_on_busiest_first() {
             (70, "qemu".into(), 10),
         ],
         throttled_ns: None,
+        ..VmTick::default()
     };
     assert_eq!(beside.look(&processes, 3 * SECOND, &mut tasks), [expected]);
     tasks.threads.remove(&72);

@@ -101,7 +101,7 @@ fn beside(id: VmId) -> VmTick {
     ];
     let others_ns = threads.iter().map(|(.., ns)| ns).sum();
     let throttled_ns = (id == VmId(3)).then_some(SECOND / 9);
-    VmTick { id, over_ns: SECOND, others_ns, threads, throttled_ns }
+    VmTick { id, over_ns: SECOND, others_ns, threads, throttled_ns, ..VmTick::default() }
 }
 
 fn outlier(vcpu: &VcpuTick, seq: u64, end_ns: u64) -> Outlier {
