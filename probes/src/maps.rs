@@ -13,6 +13,7 @@ use kvmscope_shared::{
     cell::Cell,
     conf::{Control, Limits},
     detail::{Detail, RING_BYTES},
+    event::{self, EVENT_RING_BYTES},
     slot::SlotEntry,
     waits::{History, Waits},
 };
@@ -70,6 +71,15 @@ pub static TOKENS: PerCpuArray<[u64; 2]> = PerCpuArray::with_max_entries(1, 0);
 /// Outliers. Nobody is woken for them: they are read with each tick.
 #[map]
 pub static OUTLIERS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
+
+/// The same as `TOKENS`, of each kind of events.
+#[map]
+pub static EVENT_TOKENS: PerCpuArray<[u64; 2]> =
+    PerCpuArray::with_max_entries(event::kind::COUNT as u32, 0);
+
+/// Single events, as `OUTLIERS`.
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(EVENT_RING_BYTES, 0);
 
 /// Whom each slot's thread waited for (family `culprits`).
 #[map]
