@@ -8,15 +8,18 @@
 
 mod culprit;
 mod detail;
+mod event;
 mod exit;
 mod facts;
 mod hooks;
+mod ioctl;
 mod maps;
 mod outlier;
 mod record;
 mod sched;
 mod slots;
 mod state;
+mod tokens;
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use core::arch::asm;

@@ -10,6 +10,7 @@ pub mod conf;
 pub mod detail;
 pub mod event;
 pub mod hist;
+pub mod ioctl;
 pub mod keys;
 pub mod slot;
 pub mod waits;

@@ -6,6 +6,7 @@
 
 mod cells;
 pub mod culprits;
+pub mod ioctls;
 mod keys;
 mod parts;
 mod seen;
@@ -24,10 +25,12 @@ use crate::model::{
     stats::add_cell,
     tick::{HostTick, Lost, Phase, Tick, VmInfo},
 };
+use ioctls::Ioctls;
 use kvmscope_shared::{
     cell::{CELLS_PER_CHUNK, Cell},
     column::column_of,
     detail::Outlier,
+    ioctl::Call,
     slot::{Slot, life},
 };
 use parts::SeenDelay;
@@ -44,6 +47,8 @@ pub enum Freed {
     Chunk(u32),
     /// A key of the map of codes without a column.
     Unknown(u64),
+    /// A row of KVM ioctls, and whose it was.
+    Ioctl(u32, Call),
 }
 
 /// `KVM_EXIT_INTR`.
@@ -68,6 +73,7 @@ pub struct Reader {
     slow: Slow,
     /// Waits for a CPU of slots that were looked at before their first tick, by index and generation.
     early: BTreeMap<(u32, u32), SeenDelay>,
+    ioctls: Ioctls,
     /// In how many ticks each thread's wait for a CPU is read once.
     turns: usize,
 }
@@ -137,6 +143,7 @@ impl Reader {
             refused: 0,
             slow: Slow::default(),
             early: BTreeMap::new(),
+            ioctls: Ioctls::default(),
             turns: 1,
         }
     }
@@ -149,6 +156,12 @@ impl Reader {
         self.detailed = false;
         self.slow.clear();
         self.early.clear();
+        self.ioctls.clear();
+    }
+
+    /// KVM ioctls that were not counted, as there was no row left for them, since the probes were loaded.
+    pub fn ioctls_unplaced(&self) -> u64 {
+        self.ioctls.unplaced()
     }
 
     /// Takes slow exits as the probes tell of them, for the next tick.
@@ -214,7 +227,8 @@ impl Reader {
         self.entries = false;
     }
 
-    /// Makes the next tick, and says what can be used again.
+    /// Makes the next tick, and says what can be used again. Of VMs it has what they called alone
+    /// ([`crate::model::detail::VmTick::ioctls`]).
     pub fn tick(
         &mut self,
         memory: &mut dyn Memory,
@@ -254,6 +268,7 @@ impl Reader {
         for index in self.untold_of(&changes) {
             self.read_slot(memory, names, index, epoch, &moment, &mut tick, &mut changes);
         }
+        tick.vms = self.ioctls.advance(memory, &self.who, names, moment.last, &mut freed);
         self.who.sweep(now, moment.last, names, &mut tick.life);
         let (outliers, nobodys) = self.slow.tell(memory, &self.seen, moment.last);
         tick.outliers = outliers;
