@@ -14,6 +14,7 @@ mod event;
 mod exit;
 mod facts;
 mod hooks;
+mod ioctl;
 mod maps;
 mod outlier;
 mod record;

@@ -2,7 +2,7 @@
 
 use super::{
     kfunc,
-    memory::{Maps, record},
+    memory::{Maps, ioctls::IoctlMaps, record},
     missed::{ProgramStats, program_stats},
     plan::{Family, How, Plan, Probe},
 };
@@ -12,12 +12,19 @@ use aya::{
     maps::{HashMap, MapData, MapError, Queue, RingBuf},
     programs::{BtfTracePoint, Program, ProgramError, RawTracePoint, TracePoint},
 };
-use kvmscope_shared::{detail::Outlier, event::Event};
+use kvmscope_shared::{
+    detail::Outlier,
+    event::Event,
+    ioctl::{Begun, Call},
+};
 use std::io;
 
 /// The built probe object; `probes/build` makes it.
 static OBJECT: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/../assets/kvmscope.bpf.o"));
+
+/// Length of a [`Begun`], whose content is not looked at here.
+const BEGUN_WORDS: usize = size_of::<Begun>() / size_of::<u64>();
 
 /// Why nothing could be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -90,6 +97,9 @@ pub struct Loaded {
     free_slots: Queue<MapData, u32>,
     free_chunks: Queue<MapData, u32>,
     unknown: HashMap<MapData, u64, u32>,
+    ioctl_rows: HashMap<MapData, [u64; 2], u32>,
+    free_ioctl_rows: Queue<MapData, u32>,
+    ioctls_begun: HashMap<MapData, u32, [u64; BEGUN_WORDS]>,
     outliers: RingBuf<MapData>,
     events: RingBuf<MapData>,
     /// What the kernel had counted as missed for programs that were detached since.
@@ -109,6 +119,11 @@ impl Loaded {
             .map_max_entries("KNOWN", sizes.known_words)
             .map_max_entries("THREADS", sizes.slots * 2)
             .map_max_entries("WAITS", sizes.slots)
+            .map_max_entries("IOCTLS_BEGUN", sizes.slots * 2)
+            .map_max_entries("IOCTL_ROWS", sizes.ioctl_rows)
+            .map_max_entries("FREE_IOCTL_ROWS", sizes.ioctl_rows)
+            .map_max_entries("IOCTL_CALLS", sizes.ioctl_rows)
+            .map_max_entries("IOCTL_TALLIES", sizes.ioctl_tallies())
             .map_max_entries("FREE_SLOTS", sizes.slots)
             .map_max_entries("FREE_CHUNKS", sizes.pool_chunks);
         for (name, value) in &plan.globals {
@@ -131,6 +146,21 @@ impl Loaded {
         for chunk in sizes.chunks() {
             free_chunks.push(chunk, 0).map_err(maps_error)?;
         }
+        let ioctl_rows = HashMap::try_from(take(&mut ebpf, "IOCTL_ROWS")?).map_err(maps_error)?;
+        let ioctls_begun =
+            HashMap::try_from(take(&mut ebpf, "IOCTLS_BEGUN")?).map_err(maps_error)?;
+        let mut free_ioctl_rows =
+            Queue::try_from(take(&mut ebpf, "FREE_IOCTL_ROWS")?).map_err(maps_error)?;
+        for row in 1..sizes.ioctl_rows {
+            free_ioctl_rows.push(row, 0).map_err(maps_error)?;
+        }
+        let ioctls = IoctlMaps::new(
+            (sizes.ioctl_rows, sizes.ioctl_shards),
+            data(&ebpf, "IOCTL_CALLS")?.fd(),
+            data(&ebpf, "IOCTL_TALLIES")?.fd(),
+            data(&ebpf, "IOCTL_HANDLERS")?.fd(),
+        )
+        .map_err(|e| LoadError::Maps(e.to_string()))?;
         let mut maps = Maps::new(
             data(&ebpf, "CONTROL")?.fd(),
             (data(&ebpf, "SLOTS")?.fd(), sizes.slots),
@@ -138,6 +168,7 @@ impl Loaded {
             data(&ebpf, "DETAILS")?.fd(),
             data(&ebpf, "LIMITS")?.fd(),
             data(&ebpf, "WAITS")?.fd(),
+            ioctls,
         )
         .map_err(|e| LoadError::Maps(e.to_string()))?;
         maps.set_filter(pids);
@@ -153,6 +184,9 @@ impl Loaded {
             free_slots,
             free_chunks,
             unknown,
+            ioctl_rows,
+            free_ioctl_rows,
+            ioctls_begun,
             outliers,
             events,
             missed_before: 0,
@@ -287,6 +321,25 @@ impl Loaded {
     /// Gives a pool chunk back.
     pub fn free_chunk(&mut self, first_cell: u32) {
         let _ = self.free_chunks.push(first_cell, 0);
+    }
+
+    /// Forgets whose a row of KVM ioctls was, so that no program finds it any more.
+    pub fn forget_ioctl(&mut self, call: Call) {
+        let first = u64::from(call.command) << 32 | u64::from(call.tgid);
+        let _ = self.ioctl_rows.remove(&[first, call.kvm]);
+    }
+
+    /// Gives a row of KVM ioctls back, after it was forgotten and cleared.
+    pub fn free_ioctl_row(&mut self, row: u32) {
+        let _ = self.free_ioctl_rows.push(row, 0);
+    }
+
+    /// Before the family `ioctl` is attached again: ioctls whose end was not seen are nobody's.
+    pub fn forget_begun_ioctls(&mut self) {
+        let threads: Vec<u32> = self.ioctls_begun.keys().filter_map(Result::ok).collect();
+        for tid in threads {
+            let _ = self.ioctls_begun.remove(&tid);
+        }
     }
 
     /// Outliers that the probes told of since the last call, in no order. A record that is not one

@@ -9,6 +9,7 @@ pub mod host;
 pub mod identity;
 pub mod kernel;
 pub mod kfunc;
+pub mod kvm_handlers;
 pub mod loader;
 pub mod memory;
 pub mod missed;
@@ -53,6 +54,10 @@ const SAMPLE_EVERY: Duration = Duration::from_secs(60);
 const WAITING: &str =
     "The kvm module is not loaded. Waiting for it: `modprobe kvm_intel` or `modprobe kvm_amd`.";
 
+/// What is said when there are more commands and VMs than rows.
+const IOCTLS_UNPLACED: &str =
+    "Some KVM ioctls were not counted: there is no room for so many commands of so many VMs.";
+
 /// What to watch.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -81,11 +86,23 @@ impl Default for Options {
 struct Probes {
     loaded: Loaded,
     maps: Maps,
+    /// Whether the way to a process's files is known.
+    files_known: bool,
     /// Vendor module at that time; when it goes, the probes must go with it.
     vendor: Option<&'static str>,
 }
 
 impl Probes {
+    /// Before the family `ioctl` is attached: how KVM's descriptors are known. A sentence where they cannot
+    /// be.
+    fn begin_ioctls(&mut self) -> Option<&'static str> {
+        let handlers = kvm_handlers::read();
+        let known = kvm_handlers::are_known(&handlers) && self.files_known;
+        self.maps.ioctls().set_handlers(handlers);
+        self.loaded.forget_begun_ioctls();
+        (!known).then_some(kvm_handlers::UNKNOWN)
+    }
+
     /// Whether instruction pointers and vectors are kept.
     fn keep_details(&mut self, on: bool) {
         self.maps.set_details(if on { detail::RIP | detail::VECTOR } else { 0 });
@@ -175,10 +192,17 @@ impl Live {
                 Freed::Slot(slot) => probes.loaded.free_slot(slot),
                 Freed::Chunk(first) => probes.loaded.free_chunk(first),
                 Freed::Unknown(key) => probes.loaded.forget_unknown(key),
+                Freed::Ioctl(row, call) => {
+                    probes.loaded.forget_ioctl(call);
+                    probes.maps.ioctls().clear(row);
+                    probes.loaded.free_ioctl_row(row);
+                }
             }
         }
         let processes = self.reader.processes(&self.session);
-        tick.vms = self.beside.look(&processes, moment.now_ns, &mut self.tasks);
+        let beside = self.beside.look(&processes, moment.now_ns, &mut self.tasks);
+        let ioctls = std::mem::replace(&mut tick.vms, beside);
+        reader::ioctls::merge(&mut tick.vms, ioctls);
         tick
     }
 
@@ -186,6 +210,9 @@ impl Live {
     fn notice_beside(&mut self) -> bool {
         let before = self.session.notices.len();
         self.beside.notices().into_iter().for_each(|notice| self.notice(notice));
+        if self.reader.ioctls_unplaced() > 0 {
+            self.notice(IOCTLS_UNPLACED.to_owned());
+        }
         self.session.notices.len() > before
     }
 
@@ -274,6 +301,7 @@ impl Live {
                 self.session.probes = session.probes;
                 self.session.names = session.names;
                 self.session.host = session.host;
+                session.notices.into_iter().for_each(|notice| self.notice(notice));
                 self.session.notices.retain(|notice| notice != WAITING);
             }
             Err(error) => self.notice(error.to_string()),
@@ -299,9 +327,16 @@ impl Live {
                 if on && !probes.loaded.has(Family::Culprits) {
                     probes.maps.begin_waits();
                 }
+                let mut said = None;
+                if on && family == Family::Ioctl && !probes.loaded.has(family) {
+                    said = probes.begin_ioctls();
+                }
                 probes.loaded.set_family(family, on, true);
                 probes.keep_details(probes.loaded.has(Family::Detail));
                 self.session.probes = probes.loaded.statuses();
+                if let Some(said) = said {
+                    self.notice(said.to_owned());
+                }
             }
             None => self.session.probes = waiting(&self.options),
         }
@@ -368,9 +403,13 @@ fn open_probes(options: &Options, module: Module) -> Result<(Option<Probes>, Ses
         maps.set_epoch(1);
         // Before the first probe: what it counts while the others are attached is of this session.
         (session.started_ns, session.started_unix_ns) = (now_ns(), unix_ns());
-        let mut probes = Probes { loaded, maps, vendor: None };
+        let files_known = plan.globals.contains(&("FILES_KNOWN", 1));
+        let mut probes = Probes { loaded, maps, files_known, vendor: None };
         probes.follow_vendor(module.vendor, &options.outliers);
         probes.tell_of(&options.families);
+        if Family::Ioctl.wanted(&options.families) {
+            session.notices.extend(probes.begin_ioctls().map(str::to_owned));
+        }
         probes.loaded.attach(true);
         session.probes = probes.loaded.statuses();
         probes.keep_details(probes.loaded.has(Family::Detail));

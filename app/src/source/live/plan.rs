@@ -2,6 +2,7 @@
 
 mod calls;
 mod culprits;
+mod ioctl;
 
 use super::kernel::{Kernel, Member};
 use crate::{model::session::OFF, trace::format::Format};
@@ -51,13 +52,15 @@ pub enum Family {
     Mmio,
     /// Hypercalls by number and one by one: `kvm_hypercall`, `kvm_hv_hypercall`, `kvm_xen_hypercall`.
     Hypercall,
+    /// KVM's ioctls: `sys_enter`, `sys_exit`, which every system call of the host pays for.
+    Ioctl,
     /// What every other family needs: `sched_process_exit`.
     Base,
 }
 
 impl Family {
     /// Every family that can be asked for, in order.
-    pub const ASKABLE: [Self; 9] = [
+    pub const ASKABLE: [Self; 10] = [
         Self::Exit,
         Self::Userspace,
         Self::Sched,
@@ -67,6 +70,7 @@ impl Family {
         Self::Mmu,
         Self::Mmio,
         Self::Hypercall,
+        Self::Ioctl,
     ];
 
     /// What the screen watches when nothing is asked for. `detail` is attached while someone looks
@@ -97,6 +101,7 @@ impl Family {
             Self::Mmu => "mmu",
             Self::Mmio => "mmio",
             Self::Hypercall => "hypercall",
+            Self::Ioctl => "ioctl",
             Self::Base => "base",
         }
     }
@@ -122,6 +127,7 @@ impl Family {
             Self::Mmu => &[kind::FAULT],
             Self::Mmio => &[kind::MMIO],
             Self::Hypercall => &[kind::HYPERCALL, kind::HV_HYPERCALL, kind::XEN_HYPERCALL],
+            Self::Ioctl => &[kind::IOCTL, kind::MEMSLOT],
             _ => &[],
         };
         kinds.iter().fold(0, |bits, kind| bits | 1 << kind)
@@ -135,7 +141,11 @@ impl Family {
             }
             _ => "attached",
         };
-        format!("{OFF}{when} with --probes {}", self.name())
+        let price = match self {
+            Self::Ioctl => ", for which every system call of the host pays (docs/cost.md)",
+            _ => "",
+        };
+        format!("{OFF}{when} with --probes {}{price}", self.name())
     }
 
     /// What cannot be shown without it.
@@ -152,6 +162,7 @@ impl Family {
             Self::Mmu => "page faults are not shown",
             Self::Mmio => "MMIO is not shown",
             Self::Hypercall => "hypercalls are not shown",
+            Self::Ioctl => "KVM's ioctls are not shown",
             Self::Base => "ended threads are noticed late",
         }
     }
@@ -200,6 +211,9 @@ impl Probe {
     }
 }
 
+/// Most rows of KVM ioctls: with as many tallies each as there can be, 16 MiB.
+const MAX_IOCTL_ROWS: u32 = 8192;
+
 /// Map sizes, in entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
@@ -209,6 +223,10 @@ pub struct Sizes {
     pub pool_chunks: u32,
     /// Words of the bitmap of known threads.
     pub known_words: u32,
+    /// Rows of KVM ioctls, the unused row 0 included: commands of all VMs together.
+    pub ioctl_rows: u32,
+    /// Tallies of a row, a power of two.
+    pub ioctl_shards: u32,
 }
 
 impl Sizes {
@@ -218,12 +236,23 @@ impl Sizes {
         let slots =
             vcpus.saturating_mul(2).saturating_add(cpus.saturating_mul(8)).saturating_add(256);
         let slots = slots.clamp(512, 16_384);
-        Self { slots, pool_chunks: slots / 4, known_words: pid_max / 64 + 1 }
+        Self {
+            slots,
+            pool_chunks: slots / 4,
+            known_words: pid_max / 64 + 1,
+            ioctl_rows: (slots * 2).min(MAX_IOCTL_ROWS),
+            ioctl_shards: ioctl::shards(cpus),
+        }
     }
 
     /// Cells: a chunk for each slot, then the pool.
     pub fn cells(&self) -> u32 {
         (self.slots + self.pool_chunks) * CELLS_PER_CHUNK
+    }
+
+    /// Tallies of KVM ioctls, of all rows.
+    pub fn ioctl_tallies(&self) -> u32 {
+        self.ioctl_rows * self.ioctl_shards
     }
 
     /// First cells of the pool's chunks.
@@ -301,6 +330,8 @@ pub fn plan(kernel: &Kernel, families: &[Family]) -> Plan {
     let at = |member: Member| kernel.offsets.get(&member).copied().unwrap_or(0);
     globals.push(("VCPU_KVM", at(("kvm_vcpu", "kvm"))));
     globals.push(("VCPU_ID", at(("kvm_vcpu", "vcpu_id"))));
+    let sizes = Sizes::for_host(kernel.cpus, kernel.vcpus, kernel.pid_max);
+    ioctl::globals(kernel, &sizes, &mut globals);
 
     let probe =
         |system, event, family, ways, hopeless| Probe { system, event, family, ways, hopeless };
@@ -372,12 +403,15 @@ pub fn plan(kernel: &Kernel, families: &[Family]) -> Plan {
     all.extend(calls::probes(kernel));
     let ways = page_fault_ways(kernel);
     all.push(probe("kvm", "kvm_page_fault", Family::Detail, ways, None));
+    let (exit, enter, why) = ioctl::ways(kernel);
+    all.push(probe("raw_syscalls", "sys_exit", Family::Ioctl, exit, why.clone()));
+    all.push(probe("raw_syscalls", "sys_enter", Family::Ioctl, enter, why));
     Plan {
         probes: all,
         families: families.to_vec(),
         globals,
         rdonly_cast: kernel.rdonly_cast.map(|cast| cast.function),
-        sizes: Sizes::for_host(kernel.cpus, kernel.vcpus, kernel.pid_max),
+        sizes,
     }
 }
 
@@ -437,10 +471,15 @@ fn unpreempted(
 ) -> Vec<(&'static str, How)> {
     let mut ways = vec![(event, How::Raw)];
     if usual {
-        let first = if kernel.version >= PREEMPTIBLE { 0 } else { 1 };
+        let first = if unpreempted_first(kernel) { 0 } else { 1 };
         ways.insert(first, (record, How::Tracepoint));
     }
     ways
+}
+
+/// Whether the record comes first.
+fn unpreempted_first(kernel: &Kernel) -> bool {
+    kernel.version >= PREEMPTIBLE
 }
 
 /// Whether a record has these fields at these offsets.
@@ -515,6 +554,7 @@ mod tests {
                 .filter(|event| release != testdata::LINUX_5_10 || *event != "kvm_xen_hypercall")
                 .map(|event| (event, testdata::format(release, event)))
                 .collect(),
+            syscalls: BTreeMap::new(),
             sched_switch: Err("tracefs is not mounted".to_owned()),
             offsets: BTreeMap::from([
                 (("task_struct", "pid"), 1),

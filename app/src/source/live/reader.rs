@@ -8,6 +8,7 @@ mod cells;
 pub mod culprits;
 mod events;
 mod gone;
+pub mod ioctls;
 mod keys;
 mod parts;
 mod seen;
@@ -28,11 +29,13 @@ use crate::model::{
 };
 use events::Events;
 use gone::{Gone, reason_of};
+use ioctls::Ioctls;
 use kvmscope_shared::{
     cell::{CELLS_PER_CHUNK, Cell},
     column::column_of,
     detail::Outlier,
     event::Event,
+    ioctl::Call,
     slot::{Slot, life},
 };
 use parts::SeenDelay;
@@ -49,6 +52,8 @@ pub enum Freed {
     Chunk(u32),
     /// A key of the map of codes without a column.
     Unknown(u64),
+    /// A row of KVM ioctls, and whose it was.
+    Ioctl(u32, Call),
 }
 
 /// `KVM_EXIT_INTR`.
@@ -75,6 +80,7 @@ pub struct Reader {
     gone: Gone,
     /// Waits for a CPU of slots that were looked at before their first tick, by index and generation.
     early: BTreeMap<(u32, u32), SeenDelay>,
+    ioctls: Ioctls,
     /// In how many ticks each thread's wait for a CPU is read once.
     turns: usize,
 }
@@ -146,6 +152,7 @@ impl Reader {
             events: Events::default(),
             gone: Gone::default(),
             early: BTreeMap::new(),
+            ioctls: Ioctls::default(),
             turns: 1,
         }
     }
@@ -160,6 +167,12 @@ impl Reader {
         self.events.clear();
         self.gone = Gone::default();
         self.early.clear();
+        self.ioctls.clear();
+    }
+
+    /// KVM ioctls that were not counted, as there was no row left for them, since the probes were loaded.
+    pub fn ioctls_unplaced(&self) -> u64 {
+        self.ioctls.unplaced()
     }
 
     /// Takes slow exits as the probes tell of them, for the next tick.
@@ -230,7 +243,8 @@ impl Reader {
         self.entries = false;
     }
 
-    /// Makes the next tick, and says what can be used again.
+    /// Makes the next tick, and says what can be used again. Of VMs it has what they called alone
+    /// ([`crate::model::detail::VmTick::ioctls`]).
     pub fn tick(
         &mut self,
         memory: &mut dyn Memory,
@@ -270,6 +284,7 @@ impl Reader {
         for index in self.untold_of(&changes) {
             self.read_slot(memory, names, index, epoch, &moment, &mut tick, &mut changes);
         }
+        tick.vms = self.ioctls.advance(memory, &self.who, names, moment.last, &mut freed);
         self.who.sweep(now, moment.last, names, &mut tick.life);
         let (outliers, nobodys) = self.slow.tell(memory, &self.seen, &self.gone, moment.last);
         tick.outliers = outliers;
