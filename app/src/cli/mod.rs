@@ -49,7 +49,7 @@ enum Command {
 /// Options that `watch`, `demo` and `report` share.
 #[derive(Args, Clone, Debug)]
 struct Common {
-    /// Families of probes, separated by commas: exit, userspace, sched, halt-poll, detail, culprits; or all
+    /// Families of probes, separated by commas: exit, userspace, sched, halt-poll, detail, culprits, mmu, mmio, hypercall; or all
     /// [default: all but culprits; the screen attaches detail while it shows any]
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = family)]
     probes: Vec<Asked>,
