@@ -77,7 +77,8 @@ pub struct VcpuTotals {
     pub time: PhaseTimes,
     /// Its reasons. Boxed, because a sum is a kilobyte.
     pub cells: BTreeMap<Reason, Box<Sum>>,
-    /// What its exits were about; about [`MAX_KEYS`] things, as many pages and the like, and an "other" of each class.
+    /// What its exits were about: at most [`MAX_KEYS`] things, about as many pages and the like, and an "other"
+    /// of each class.
     pub keys: Keys,
     /// How often it woke up from a halt.
     pub halts: Halts,
@@ -111,6 +112,23 @@ impl KeySum {
         self.off_ns = self.off_ns.saturating_add(key.off_ns);
         self.vmm_ns = self.vmm_ns.saturating_add(key.vmm_ns);
         self.max_ns = self.max_ns.max(key.max_ns);
+    }
+
+    /// Adds another sum.
+    pub fn merge(&mut self, other: &Self) {
+        let Self { count, timed, total_ns, off_ns, vmm_ns, max_ns } = *other;
+        let id = Default::default();
+        self.add(&KeyTick { id, count, timed, total_ns, off_ns, vmm_ns, max_ns });
+    }
+
+    /// All their time together, ns.
+    pub fn wall_ns(&self) -> u64 {
+        self.total_ns.saturating_add(self.off_ns).saturating_add(self.vmm_ns)
+    }
+
+    /// Mean of all their time, ns; `None` where none was timed.
+    pub fn mean_ns(&self) -> Option<u64> {
+        self.wall_ns().checked_div(self.timed)
     }
 }
 
