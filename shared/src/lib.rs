@@ -11,6 +11,7 @@ pub mod detail;
 pub mod event;
 pub mod fault;
 pub mod hist;
+pub mod ioctl;
 pub mod keys;
 pub mod slot;
 pub mod waits;
