@@ -44,14 +44,38 @@ pub enum Family {
     Detail,
     /// Who runs while a vCPU waits for its CPU: a second program at `sched_switch`, and `sched_wakeup`.
     Culprits,
+    /// Page faults: kinds, hottest pages, single ones.
+    Mmu,
+    /// MMIO by address, single accesses.
+    Mmio,
+    /// Pages that were dirtied.
+    Dirty,
+    /// Loads of MMU roots.
+    Roots,
+    /// Hypercalls.
+    Hypercall,
+    /// KVM ioctls, memory slots as they are set.
+    Ioctl,
     /// What every other family needs: `sched_process_exit`.
     Base,
 }
 
 impl Family {
     /// Every family that can be asked for, in order.
-    pub const ASKABLE: [Self; 6] =
-        [Self::Exit, Self::Userspace, Self::Sched, Self::HaltPoll, Self::Detail, Self::Culprits];
+    pub const ASKABLE: [Self; 12] = [
+        Self::Exit,
+        Self::Userspace,
+        Self::Sched,
+        Self::HaltPoll,
+        Self::Detail,
+        Self::Culprits,
+        Self::Mmu,
+        Self::Mmio,
+        Self::Dirty,
+        Self::Roots,
+        Self::Hypercall,
+        Self::Ioctl,
+    ];
 
     /// What the screen watches when nothing is asked for. `detail` is attached while someone looks
     /// at what it shows.
@@ -70,6 +94,12 @@ impl Family {
             Self::HaltPoll => "halt-poll",
             Self::Detail => "detail",
             Self::Culprits => "culprits",
+            Self::Mmu => "mmu",
+            Self::Mmio => "mmio",
+            Self::Dirty => "dirty",
+            Self::Roots => "roots",
+            Self::Hypercall => "hypercall",
+            Self::Ioctl => "ioctl",
             Self::Base => "base",
         }
     }
@@ -87,7 +117,9 @@ impl Family {
     /// Why it is not attached when nobody asked for it.
     pub fn off(self) -> String {
         let when = match self {
-            Self::Detail => "attached while what it shows is looked at, or",
+            Self::Detail | Self::Mmu | Self::Mmio | Self::Hypercall => {
+                "attached while what it shows is looked at, or"
+            }
             _ => "attached",
         };
         format!("{OFF}{when} with --probes {}", self.name())
@@ -104,6 +136,12 @@ impl Family {
             Self::HaltPoll => "halt polling counts as handling time",
             Self::Detail => "what exits are about (MSR, port, address, RIP) is not shown",
             Self::Culprits => "who takes a vCPU's CPU is not shown",
+            Self::Mmu => "page faults are not shown",
+            Self::Mmio => "MMIO by address is not shown",
+            Self::Dirty => "dirty pages are not shown",
+            Self::Roots => "loads of MMU roots are not shown",
+            Self::Hypercall => "hypercalls are not shown",
+            Self::Ioctl => "KVM ioctls and memory slots are not shown",
             Self::Base => "ended threads are noticed late",
         }
     }
