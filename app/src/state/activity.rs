@@ -12,11 +12,11 @@ use super::nav::{RowId, Scope, Tab, Who};
 use super::{Pane, State};
 use crate::model::codec::Part;
 use crate::model::detail::{IoctlTick, KeyClass, KeyTick};
-use crate::model::ids::{VcpuKey, VmId};
+use crate::model::ids::{Reason, VcpuKey, VmId};
 use crate::model::tick::{Tick, VcpuTick};
 use crate::trace::keys as tables;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 /// Keys of a class that are kept apart in a tick; the rarest of more are added to "other".
 const APART: usize = 512;
@@ -232,7 +232,7 @@ fn made(scope: Scope, tab: Tab, tick: &Tick) -> Slice {
         let of_reason;
         let keys: &[KeyTick] = match scope {
             Scope::Reason(_, reason) => {
-                of_reason = keys::of_reason(&vcpu.keys, reason);
+                of_reason = only_of(&vcpu.keys, reason);
                 &of_reason
             }
             _ => &vcpu.keys,
@@ -249,6 +249,15 @@ fn made(scope: Scope, tab: Tab, tick: &Tick) -> Slice {
     }
     bound(&mut slice.keys);
     slice
+}
+
+/// The keys of one reason, and an "other" where the reason has a part in it.
+fn only_of(keys: &[KeyTick], reason: Reason) -> Vec<KeyTick> {
+    let mut found = keys::of_reason(keys, reason);
+    let named: BTreeSet<KeyClass> =
+        found.iter().filter(|key| key.id.value.is_some()).map(|key| key.id.class).collect();
+    found.retain(|key| named.contains(&key.id.class));
+    found
 }
 
 fn add_keys(slice: &mut Slice, tab: Tab, key: VcpuKey, keys: &[KeyTick]) {

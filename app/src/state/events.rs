@@ -293,7 +293,7 @@ impl Row for EventRow {
         Field { key: "vm", title: "VM", width: 8, numeric: false, about: "whose", value: |r| text(&r.vm) },
         Field { key: "vcpu", title: "vCPU", width: 4, numeric: true, about: "number of the vCPU", value: |r| r.event.vcpu.map_or(Value::None, |vcpu| Value::Count(vcpu.into())) },
         Field { key: "gpa", title: "GPA", width: 12, numeric: true, about: "guest-physical address; of an MMU root, the root's", value: |r| hex(r.address()) },
-        Field { key: "what", title: "what", width: 22, numeric: false, about: "what it was", value: |r| text(&r.what) },
+        Field { key: "what", title: "what", width: 26, numeric: false, about: "what it was", value: |r| text(&r.what) },
         Field { key: "took", title: "took", width: 5, numeric: true, about: "from exit to entry, all of it", value: |r| took(r.event.wall_ns()) },
         Field { key: "invmm", title: "inVMM", width: 5, numeric: true, about: "of it: outside KVM_RUN, in the VMM", value: |r| took(r.event.vmm_ns) },
         Field { key: "off", title: "offCPU", width: 6, numeric: true, about: "of it: off the CPU inside KVM_RUN", value: |r| took(r.event.off_ns) },

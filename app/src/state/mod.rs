@@ -30,6 +30,8 @@ mod input;
 pub mod keys;
 mod lists;
 mod load;
+#[cfg(test)]
+mod memory_tests;
 mod moment;
 pub mod nav;
 mod now;

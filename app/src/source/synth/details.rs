@@ -162,7 +162,6 @@ pub(super) fn beside(plan: &VmPlan, (id, pid, _): There, dur_ns: u64, rng: &mut 
         threads,
         ioctls,
         throttled_ns: plan.throttled.map(throttled),
-        ..VmTick::default()
     }
 }
 

@@ -70,7 +70,7 @@ impl HotRow {
         match self.id.class {
             KeyClass::MmioRead => "read",
             KeyClass::MmioWrite => "write",
-            KeyClass::MmioFast => "doorbell",
+            KeyClass::MmioFast => "fast",
             KeyClass::Hypercall => "KVM",
             KeyClass::HvHypercall => "Hyper-V",
             KeyClass::XenHypercall => "Xen",
@@ -101,10 +101,10 @@ impl Row for HotRow {
 
     #[rustfmt::skip]
     const FIELDS: &'static [Field<Self>] = &[
-        Field { key: "what", title: "what", width: 14, numeric: false, about: "what it is", value: |r| text(&r.what) },
+        Field { key: "what", title: "what", width: 24, numeric: false, about: "what it is", value: |r| text(&r.what) },
         Field { key: "vm", title: "VM", width: 6, numeric: false, about: "whose", value: |r| text(&r.vm) },
         Field { key: "vcpu", title: "vCPU", width: 4, numeric: true, about: "number of the vCPU", value: |r| r.id.vcpu.map_or(Value::None, |vcpu| Value::Count(vcpu.into())) },
-        Field { key: "way", title: "way", width: 8, numeric: false, about: "read, write, doorbell; whose hypercall", value: |r| text(r.way()) },
+        Field { key: "way", title: "way", width: 7, numeric: false, about: "read, write, fast (a doorbell); whose hypercall", value: |r| text(r.way()) },
         Field { key: "level", title: "level", width: 5, numeric: true, about: "level of the MMU root", value: |r| match (r.id.class, r.id.value) { (KeyClass::Root, Some(value)) => Value::Count(value & 15), _ => Value::None } },
         Field { key: "rate", title: "/s", width: 5, numeric: true, about: "per second, in the last seconds", value: |r| Value::Rate(r.rate) },
         Field { key: "share", title: "share", width: 5, numeric: true, about: "share of all that the pane shows", value: |r| Value::Share(r.share) },
@@ -262,7 +262,7 @@ impl Row for IoctlRow {
 
     #[rustfmt::skip]
     const FIELDS: &'static [Field<Self>] = &[
-        Field { key: "what", title: "ioctl", width: 16, numeric: false, about: "the command", value: |r| text(&r.name()) },
+        Field { key: "what", title: "ioctl", width: 24, numeric: false, about: "the command", value: |r| text(&r.name()) },
         Field { key: "rate", title: "/s", width: 5, numeric: true, about: "per second, in the last seconds", value: |r| Value::Rate(r.rate) },
         Field { key: "failed", title: "failed", width: 6, numeric: true, about: "share that failed", value: |r| Value::Share(r.failed) },
         Field { key: "mean", title: "mean", width: 5, numeric: true, about: "mean time", value: |r| Value::ns(r.sum.total_ns.checked_div(r.sum.count)) },

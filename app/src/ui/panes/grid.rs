@@ -37,10 +37,11 @@ const LEAST: u16 = 4;
 
 /// Places for the panes, and those that have none.
 pub fn arrange(area: Rect, items: &[Item], focus: Pane) -> (Vec<(Pane, Rect)>, Vec<Pane>) {
-    if area.width >= WIDE.0 && area.height >= WIDE.1 {
-        if let Some(placed) = columns(area, items, focus) {
-            return (placed, Vec::new());
-        }
+    if area.width >= WIDE.0
+        && area.height >= WIDE.1
+        && let Some(placed) = columns(area, items, focus)
+    {
+        return (placed, Vec::new());
     }
     stacked(area, items, focus)
 }

@@ -78,13 +78,13 @@ const ROOTS: &[Spec] = &[
 
 const EVENTS: &[Spec] = &[
     ("time", 0, 12),
-    ("vm", 5, 16),
+    ("vm", 4, 16),
     ("vcpu", 1, 4),
     ("gpa", 2, 12),
     ("what", 1, 40),
     ("took", 3, 5),
     ("invmm", 7, 5),
-    ("rip", 4, 30),
+    ("rip", 5, 30),
     ("slot", 9, 4),
     ("hva", 10, 14),
     ("cpu", 8, 4),
@@ -182,9 +182,7 @@ fn pane(buf: &mut Buffer, area: Rect, pane: Pane, state: &State, view: &mut View
         }
         Pane::Dirty => {
             let title = titled(pane, "dirty pages", state, &view.look);
-            let none = "no page was logged as dirty: dirty logging is off (nothing migrates these VMs \
-                        or tracks their memory)";
-            let empty = state.family_missing(Family::Dirty).unwrap_or_else(|| none.to_owned());
+            let empty = state.family_missing(Family::Dirty).unwrap_or_else(|| no_dirty(state));
             hot(buf, area, (pane, title, DIRTY, empty), state, view);
         }
         Pane::Roots => {
@@ -202,6 +200,20 @@ fn pane(buf: &mut Buffer, area: Rect, pane: Pane, state: &State, view: &mut View
             Scope::Host => rows::draw(buf, area, state.vm_rows(), rows::MEMORY_VMS, state, view),
             _ => rows::draw(buf, area, state.vcpu_rows(), rows::MEMORY_VCPUS, state, view),
         },
+    }
+}
+
+/// Why no page is dirty although it is watched. KVM notes none where nobody asked it to.
+fn no_dirty(state: &State) -> String {
+    let over = value::duration(state.activity_over_ns());
+    match state.level().scope {
+        Scope::Reason(..) => {
+            format!("no page was logged as dirty in such an exit in the last {over}")
+        }
+        _ => format!(
+            "dirty logging is off, as far as can be seen: no page was logged as dirty in the last \
+             {over}. A migration of the VM, or a VMM that tracks its memory, switches it on."
+        ),
     }
 }
 
@@ -316,7 +328,6 @@ fn event_style(row: &EventRow, key: &str, look: &Look) -> Style {
     match key {
         "took" if row.event.wall_ns() >= SLOW_NS => look.theme.warn,
         "what" if row.what.starts_with("unknown") || row.what.contains("failed") => look.theme.warn,
-        "what" => look.theme.strong,
         _ => look.theme.text,
     }
 }

@@ -96,8 +96,14 @@ fn sentences(row: &ProbeRow, state: &State) -> Vec<String> {
         vec![format!("{} {}", if state.family_on(family) { "On." } else { "Off." }, shows(family))];
     if let Some(probe) = row.probe.as_ref().filter(|probe| !probe.attached) {
         out.extend(probe.why.as_ref().map(|why| format!("{}: {why}.", probe.name)));
-    } else if let Watch::Off(why) = &row.watch {
-        out.push(format!("{why}."));
+    } else {
+        match &row.watch {
+            Watch::Off(why) => out.push(format!("{why}.")),
+            Watch::Partly(missing) => {
+                out.extend(missing.iter().map(|(hook, why)| format!("{hook}: {why}.")));
+            }
+            Watch::On | Watch::Attaching => {}
+        }
     }
     out.push(format!("While it is on it costs {}.", price(family)));
     out
