@@ -113,7 +113,7 @@ impl Row for HotRow {
         Field { key: "to", title: "to", width: 6, numeric: false, about: "who answered: the kernel, the VMM, or both", value: |r| r.to().map_or(Value::None, |to| Value::Text(to.word().into())) },
         Field { key: "bytes", title: "dirtied", width: 8, numeric: true, about: "pages of 4 KiB per second, as bytes", value: |r| r.bytes() },
         Field { key: "roots", title: "roots", width: 5, numeric: true, about: "different roots that the vCPU loaded", value: |r| r.roots.map_or(Value::None, Value::Count) },
-        Field { key: "most", title: "most by", width: 12, numeric: false, about: "the VM with most of it, and its share", value: |r| r.most.as_ref().map_or(Value::None, |(vm, share)| Value::Text(format!("{vm} {}", value::share(*share)).into())) },
+        Field { key: "most", title: "most by", width: 12, numeric: false, about: "the VM with most of it, and its share", value: |r| r.most.as_ref().map_or(Value::None, |(vm, share)| Value::Text(format!("{} {vm}", value::share(*share)).into())) },
         Field { key: "count", title: "count", width: 5, numeric: true, about: "in the last seconds", value: |r| Value::Count(r.sum.count) },
     ];
 }
@@ -268,7 +268,7 @@ impl Row for IoctlRow {
         Field { key: "mean", title: "mean", width: 5, numeric: true, about: "mean time", value: |r| Value::ns(r.sum.total_ns.checked_div(r.sum.count)) },
         Field { key: "max", title: "max", width: 5, numeric: true, about: "largest time since the VM was first seen", value: |r| Value::Ns(r.sum.max_ns) },
         Field { key: "count", title: "count", width: 5, numeric: true, about: "in the last seconds", value: |r| Value::Count(r.sum.count) },
-        Field { key: "most", title: "most by", width: 12, numeric: false, about: "the VM with most of it, and its share", value: |r| r.most.as_ref().map_or(Value::None, |(vm, share)| Value::Text(format!("{vm} {}", value::share(*share)).into())) },
+        Field { key: "most", title: "most by", width: 12, numeric: false, about: "the VM with most of it, and its share", value: |r| r.most.as_ref().map_or(Value::None, |(vm, share)| Value::Text(format!("{} {vm}", value::share(*share)).into())) },
     ];
 }
 

@@ -2,7 +2,7 @@
 //! their arguments.
 
 use super::{
-    grid::{Item, Place},
+    grid::{self, Item, Place},
     list::{self, List, Spec},
     memory, rows,
 };
@@ -61,44 +61,65 @@ const CALLS: &[Spec] = &[
 
 /// Draws it.
 pub fn draw(buf: &mut Buffer, area: Rect, state: &State, view: &mut View) {
-    let item = |pane, want, rank, place| Item { pane, want, rank, place };
-    let events = |list| list::height(state.event_count(list));
+    let item = |pane, rank, place| {
+        let len = state.list_len(pane);
+        let empty = if len == 0 { empty_text(pane, state) } else { String::new() };
+        let want = list::height(len, &empty, grid::width(area, place));
+        Item { pane, want, rank, place }
+    };
     let items: Vec<Item> = state
         .level()
         .panes()
         .iter()
         .map(|&pane| match pane {
-            Pane::Hypercalls => {
-                item(pane, list::height(state.hot(pane).rows.len()), 1, Place::Left)
+            Pane::Hypercalls => item(pane, 1, Place::Left),
+            Pane::Ioctls => item(pane, 2, Place::Right),
+            // The last ones say most.
+            Pane::Slots => {
+                let slots = item(pane, 4, Place::Right);
+                Item { want: slots.want.min(10), ..slots }
             }
-            Pane::Ioctls => item(pane, list::height(state.ioctls().rows.len()), 2, Place::Right),
-            Pane::Slots => item(pane, events(Events::Slots).min(10), 4, Place::Right),
-            Pane::Calls => item(pane, events(Events::Calls).max(6), 0, Place::Bottom),
-            _ => item(pane, rows::height(state.row_count()), 3, Place::Top),
+            Pane::Calls => {
+                let calls = item(pane, 0, Place::Bottom);
+                Item { want: calls.want.max(6), ..calls }
+            }
+            _ => {
+                let want = rows::height(state.row_count());
+                Item { pane, want, rank: 3, place: Place::Top }
+            }
         })
         .collect();
     memory::tab(buf, area, &items, state, view, pane);
+}
+
+/// What a pane says that has nothing.
+fn empty_text(pane: Pane, state: &State) -> String {
+    let kept = |family, text: &str| {
+        let none = || format!("{text} in the time that is kept");
+        state.family_missing(family).unwrap_or_else(none)
+    };
+    match pane {
+        Pane::Ioctls => memory::empty(Family::Ioctl, "no KVM ioctl", state),
+        Pane::Slots => kept(Family::Ioctl, "no memory slot was set"),
+        Pane::Calls => kept(Family::Hypercall, "no hypercall"),
+        _ => memory::empty(Family::Hypercall, "no hypercall", state),
+    }
 }
 
 fn pane(buf: &mut Buffer, area: Rect, pane: Pane, state: &State, view: &mut View) {
     match pane {
         Pane::Hypercalls => {
             let title = memory::titled(pane, "hypercalls", state, &view.look);
-            let empty = memory::empty(Family::Hypercall, "no hypercall", state);
-            memory::hot(buf, area, (pane, title, HYPERCALLS, empty), state, view);
+            memory::hot(buf, area, (pane, title, HYPERCALLS, empty_text(pane, state)), state, view);
         }
         Pane::Ioctls => ioctls(buf, area, state, view),
         Pane::Slots => {
-            let none = "no memory slot was set in the time that is kept";
-            let empty = state.family_missing(Family::Ioctl).unwrap_or_else(|| none.to_owned());
-            let what = (pane, Events::Slots, "memory slots as they were set", SLOTS, empty);
-            memory::events(buf, area, what, state, view);
+            let (title, empty) = ("memory slots as they were set", empty_text(pane, state));
+            memory::events(buf, area, (pane, Events::Slots, title, SLOTS, empty), state, view);
         }
         Pane::Calls => {
-            let none = "no hypercall in the time that is kept";
-            let empty = state.family_missing(Family::Hypercall).unwrap_or_else(|| none.to_owned());
-            let what = (pane, Events::Calls, "last hypercalls", CALLS, empty);
-            memory::events(buf, area, what, state, view);
+            let (title, empty) = ("last hypercalls", empty_text(pane, state));
+            memory::events(buf, area, (pane, Events::Calls, title, CALLS, empty), state, view);
         }
         _ => match state.level().scope {
             Scope::Host => rows::draw(buf, area, state.vm_rows(), rows::CALLS_VMS, state, view),
@@ -130,7 +151,7 @@ fn ioctls(buf: &mut Buffer, area: Rect, state: &State, view: &mut View) {
         len: found.rows.len(),
         row: &|at| found.rows.get(at).cloned(),
         style: &ioctl_style,
-        empty: memory::empty(Family::Ioctl, "no KVM ioctl", state),
+        empty: empty_text(Pane::Ioctls, state),
     };
     list::draw(buf, area, &list, state, view);
 }

@@ -34,6 +34,8 @@ pub enum Place {
 const WIDE: (u16, u16) = (110, 28);
 /// Rows that a pane needs to say anything: its rule, a header, two rows.
 const LEAST: u16 = 4;
+/// The same of a list of events, of which two say little.
+const LEAST_LIST: u16 = 5;
 
 /// Places for the panes, and those that have none.
 pub fn arrange(area: Rect, items: &[Item], focus: Pane) -> (Vec<(Pane, Rect)>, Vec<Pane>) {
@@ -46,8 +48,17 @@ pub fn arrange(area: Rect, items: &[Item], focus: Pane) -> (Vec<(Pane, Rect)>, V
     stacked(area, items, focus)
 }
 
+/// The width that panes of a place have.
+pub fn width(area: Rect, place: Place) -> u16 {
+    let beside = area.width >= WIDE.0 && area.height >= WIDE.1;
+    match place {
+        Place::Left | Place::Right if beside => area.width / 2,
+        _ => area.width,
+    }
+}
+
 fn least(item: &Item) -> u16 {
-    item.want.min(LEAST)
+    item.want.min(if item.place == Place::Bottom { LEAST_LIST } else { LEAST })
 }
 
 fn sum(items: &[Item], of: impl Fn(&Item) -> u16) -> u16 {
@@ -89,6 +100,11 @@ fn columns(area: Rect, items: &[Item], focus: Pane) -> Option<Vec<(Pane, Rect)>>
 fn stacked(area: Rect, items: &[Item], focus: Pane) -> (Vec<(Pane, Rect)>, Vec<Pane>) {
     let mut order: Vec<&Item> = items.iter().collect();
     order.sort_by_key(|item| (item.pane != focus, item.rank));
+    // The pane with the cursor has two fifths at least: it is what one looks at.
+    let least = |item: &Item| match item.pane == focus {
+        true => item.want.min(LEAST.max(area.height * 2 / 5)),
+        false => least(item),
+    };
     // A line says which panes have no place.
     let room =
         if sum(items, least) > area.height { area.height.saturating_sub(1) } else { area.height };
@@ -174,13 +190,14 @@ mod tests {
 
     #[test]
     fn the_most_important_have_a_place_on_a_small_one() {
-        let items = items([7, 8, 12, 9, 9, 9, 900]);
+        let items = items([6, 8, 12, 9, 9, 9, 900]);
         let shown = |focus| -> Vec<Pane> {
             let (placed, _) = arrange(Rect::new(0, 0, 80, 20), &items, focus);
             placed.into_iter().map(|(pane, _)| pane).collect()
         };
         assert_eq!(shown(Pane::Table), [Pane::Table, Pane::Faults, Pane::Mmio, Pane::Events]);
-        assert_eq!(shown(Pane::Roots), [Pane::Faults, Pane::Mmio, Pane::Roots, Pane::Events]);
+        assert_eq!(shown(Pane::Roots), [Pane::Faults, Pane::Roots, Pane::Events]);
+        assert_eq!(shown(Pane::Events), [Pane::Faults, Pane::Mmio, Pane::Events]);
     }
 
     proptest! {

@@ -7,6 +7,7 @@ use crate::{
         fields::{Field, Row},
     },
     ui::{
+        format,
         paint::{Look, below, over, put, row, titled_rule},
         view::{Hit, View},
         widgets::table::{self, Align, Column},
@@ -95,9 +96,14 @@ pub fn draw<R: Row>(
     }
 }
 
-/// The rows that everything in a list would take, its rule and header with it.
-pub fn height(len: usize) -> u16 {
-    if len == 0 { 3 } else { u16::try_from(len.saturating_add(2)).unwrap_or(u16::MAX) }
+/// The rows that everything in a list would take, its rule and header with it, or what is said where
+/// there is nothing.
+pub fn height(len: usize, empty: &str, width: u16) -> u16 {
+    let rows = match len {
+        0 => 1 + format::wrap(empty, usize::from(width.saturating_sub(4)), ' ').len(),
+        len => len.saturating_add(2),
+    };
+    u16::try_from(rows).unwrap_or(u16::MAX)
 }
 
 type Fields<R> = Vec<&'static Field<R>>;

@@ -92,29 +92,44 @@ const EVENTS: &[Spec] = &[
 
 /// Draws it.
 pub fn draw(buf: &mut Buffer, area: Rect, state: &State, view: &mut View) {
-    let item = |pane, want, rank, place| Item { pane, want, rank, place };
-    let hot = |pane| list::height(state.hot(pane).rows.len());
+    let item = |pane, rank, place| {
+        let len = state.list_len(pane);
+        let empty = if len == 0 { empty_text(pane, state) } else { String::new() };
+        let want = list::height(len, &empty, grid::width(area, place));
+        let want = if place == Place::Bottom { want.max(6) } else { want };
+        Item { pane, want, rank, place }
+    };
     let items: Vec<Item> = state
         .level()
         .panes()
         .iter()
         .map(|&pane| match pane {
-            Pane::Faults => item(pane, faults_height(state), 1, Place::Left),
-            Pane::Mmio => item(pane, hot(pane), 2, Place::Right),
-            Pane::Pages => item(pane, hot(pane), 4, Place::Left),
-            Pane::Dirty => item(pane, hot(pane), 5, Place::Right),
-            Pane::Roots => item(pane, hot(pane), 6, Place::Right),
-            Pane::Events => {
-                item(pane, list::height(state.event_count(Events::Memory)).max(6), 0, Place::Bottom)
+            Pane::Faults => item(pane, 1, Place::Left),
+            Pane::Mmio => item(pane, 2, Place::Right),
+            Pane::Pages => item(pane, 4, Place::Left),
+            Pane::Dirty => item(pane, 5, Place::Right),
+            Pane::Roots => item(pane, 6, Place::Right),
+            Pane::Events => item(pane, 0, Place::Bottom),
+            _ => {
+                let want = rows::height(state.row_count());
+                Item { pane, want, rank: 3, place: Place::Top }
             }
-            _ => item(pane, rows::height(state.row_count()), 3, Place::Top),
         })
         .collect();
     tab(buf, area, &items, state, view, pane);
 }
 
-fn faults_height(state: &State) -> u16 {
-    list::height(state.hot(Pane::Faults).rows.len())
+/// What a pane says that has nothing.
+fn empty_text(pane: Pane, state: &State) -> String {
+    match pane {
+        Pane::Mmio => empty(Family::Mmio, "no MMIO access", state),
+        Pane::Dirty => state.family_missing(Family::Dirty).unwrap_or_else(|| no_dirty(state)),
+        Pane::Roots => empty(Family::Roots, "no MMU root was loaded", state),
+        Pane::Events => missing(&[Family::Mmu, Family::Mmio], state).unwrap_or_else(|| {
+            "no page fault and no MMIO access in the time that is kept".to_owned()
+        }),
+        _ => empty(Family::Mmu, "no page fault", state),
+    }
 }
 
 /// Draws the panes of a tab where they have a place, and says which have none.
@@ -164,37 +179,20 @@ fn name(pane: Pane) -> &'static str {
 }
 
 fn pane(buf: &mut Buffer, area: Rect, pane: Pane, state: &State, view: &mut View) {
+    let empty = || empty_text(pane, state);
+    let mut list = |title: &str, columns| {
+        let title = titled(pane, title, state, &view.look);
+        hot(buf, area, (pane, title, columns, empty()), state, view);
+    };
     match pane {
-        Pane::Faults => {
-            let title = titled(pane, "page faults by kind", state, &view.look);
-            let empty = empty(Family::Mmu, "no page fault", state);
-            hot(buf, area, (pane, title, FAULTS, empty), state, view);
-        }
-        Pane::Pages => {
-            let title = titled(pane, "hottest pages", state, &view.look);
-            let empty = empty(Family::Mmu, "no page fault", state);
-            hot(buf, area, (pane, title, PAGES, empty), state, view);
-        }
-        Pane::Mmio => {
-            let title = titled(pane, "MMIO by address", state, &view.look);
-            let empty = empty(Family::Mmio, "no MMIO access", state);
-            hot(buf, area, (pane, title, MMIO, empty), state, view);
-        }
-        Pane::Dirty => {
-            let title = titled(pane, "dirty pages", state, &view.look);
-            let empty = state.family_missing(Family::Dirty).unwrap_or_else(|| no_dirty(state));
-            hot(buf, area, (pane, title, DIRTY, empty), state, view);
-        }
-        Pane::Roots => {
-            let title = titled(pane, "MMU roots", state, &view.look);
-            let empty = empty(Family::Roots, "no MMU root was loaded", state);
-            hot(buf, area, (pane, title, ROOTS, empty), state, view);
-        }
+        Pane::Faults => list("page faults by kind", FAULTS),
+        Pane::Pages => list("hottest pages", PAGES),
+        Pane::Mmio => list("MMIO by address", MMIO),
+        Pane::Dirty => list("dirty pages", DIRTY),
+        Pane::Roots => list("MMU roots", ROOTS),
         Pane::Events => {
-            let none = "no page fault and no MMIO access in the time that is kept";
-            let why = missing(&[Family::Mmu, Family::Mmio], state);
-            let empty = why.unwrap_or_else(|| none.to_owned());
-            events(buf, area, (pane, Events::Memory, "single events", EVENTS, empty), state, view);
+            let what = (pane, Events::Memory, "single events", EVENTS, empty());
+            events(buf, area, what, state, view);
         }
         _ => match state.level().scope {
             Scope::Host => rows::draw(buf, area, state.vm_rows(), rows::MEMORY_VMS, state, view),
@@ -211,8 +209,7 @@ fn no_dirty(state: &State) -> String {
             format!("no page was logged as dirty in such an exit in the last {over}")
         }
         _ => format!(
-            "dirty logging is off, as far as can be seen: no page was logged as dirty in the last \
-             {over}. A migration of the VM, or a VMM that tracks its memory, switches it on."
+            "dirty logging is off, as far as can be seen: no page was logged as dirty in the last {over}"
         ),
     }
 }

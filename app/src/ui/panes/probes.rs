@@ -41,7 +41,8 @@ pub fn draw(buf: &mut Buffer, area: Rect, state: &State, view: &mut View) {
         style: &style,
         empty: "there are no probes: the numbers come from elsewhere".to_owned(),
     };
-    let height = list::height(found.len()).min(area.height.saturating_sub(below_height));
+    let height = list::height(found.len(), &list.empty, area.width)
+        .min(area.height.saturating_sub(below_height));
     list::draw(buf, Rect { height, ..area }, &list, state, view);
     let rest = below(area, height);
     if let Some(row) = state.selected_probe().filter(|_| below_height > 0) {
