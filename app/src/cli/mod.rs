@@ -49,8 +49,8 @@ enum Command {
 /// Options that `watch`, `demo` and `report` share.
 #[derive(Args, Clone, Debug)]
 struct Common {
-    /// Families of probes, separated by commas: exit, userspace, sched, halt-poll, detail, culprits; or all
-    /// [default: all but culprits; the screen attaches detail while it shows any]
+    /// Families of probes, separated by commas: exit, userspace, sched, halt-poll, detail, culprits,
+    /// ioctl; or all [default: all but culprits and ioctl; the screen attaches detail while it shows any]
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = family)]
     probes: Vec<Asked>,
     /// List exits that last this long or longer: 1ms for every reason that is not idle, IO=5ms for one,

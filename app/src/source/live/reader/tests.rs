@@ -2,6 +2,7 @@
 
 mod culprits;
 mod detail;
+mod ioctls;
 mod parts;
 mod plain;
 
