@@ -2,7 +2,7 @@
 
 use super::{
     kfunc,
-    memory::{Maps, ioctls::IoctlMaps, outlier},
+    memory::{Maps, ioctls::IoctlMaps, record},
     missed::{ProgramStats, program_stats},
     plan::{Family, How, Plan, Probe},
 };
@@ -14,6 +14,7 @@ use aya::{
 };
 use kvmscope_shared::{
     detail::Outlier,
+    event::Event,
     ioctl::{Begun, Call},
 };
 use std::io;
@@ -100,6 +101,7 @@ pub struct Loaded {
     free_ioctl_rows: Queue<MapData, u32>,
     ioctls_begun: HashMap<MapData, u32, [u64; BEGUN_WORDS]>,
     outliers: RingBuf<MapData>,
+    events: RingBuf<MapData>,
     /// What the kernel had counted as missed for programs that were detached since.
     missed_before: u64,
 }
@@ -136,6 +138,7 @@ impl Loaded {
         let mut free_chunks =
             Queue::try_from(take(&mut ebpf, "FREE_CHUNKS")?).map_err(maps_error)?;
         let outliers = RingBuf::try_from(take(&mut ebpf, "OUTLIERS")?).map_err(maps_error)?;
+        let events = RingBuf::try_from(take(&mut ebpf, "EVENTS")?).map_err(maps_error)?;
         let unknown = HashMap::try_from(take(&mut ebpf, "UNKNOWN")?).map_err(maps_error)?;
         for slot in 1..sizes.slots {
             free_slots.push(slot, 0).map_err(maps_error)?;
@@ -185,6 +188,7 @@ impl Loaded {
             free_ioctl_rows,
             ioctls_begun,
             outliers,
+            events,
             missed_before: 0,
         };
         Ok((loaded, maps))
@@ -196,11 +200,11 @@ impl Loaded {
         self.attach_new(kvm, |_| true);
     }
 
-    fn attach_new(&mut self, kvm: bool, among: impl Fn(Family) -> bool) {
+    fn attach_new(&mut self, kvm: bool, among: impl Fn(&Probe) -> bool) {
         let Self { ebpf, probes, families, .. } = self;
         let wanted = |entry: &&mut Attached| {
-            let family = entry.probe.family;
-            entry.program.is_none() && family.wanted(families) && among(family)
+            let probe = &entry.probe;
+            entry.program.is_none() && probe.wanted(families) && among(probe)
         };
         for entry in probes.iter_mut().filter(wanted) {
             if entry.probe.is_kvm() && !kvm {
@@ -230,10 +234,10 @@ impl Loaded {
             self.families.push(family);
         }
         let now = self.families.clone();
-        self.attach_new(kvm, |family| !family.wanted(&before));
+        self.attach_new(kvm, |probe| !probe.wanted(&before));
         let mut missed = 0;
         let Self { ebpf, probes, .. } = self;
-        for entry in probes.iter_mut().filter(|entry| !entry.probe.family.wanted(&now)) {
+        for entry in probes.iter_mut().filter(|entry| !entry.probe.wanted(&now)) {
             entry.why = None;
             let Some((name, _)) = entry.program.take() else { continue };
             if let Some(program) = ebpf.program_mut(name) {
@@ -245,29 +249,43 @@ impl Loaded {
         self.missed_before += missed;
     }
 
-    /// Whether a family has a probe attached.
+    /// Whether a family is on and has a probe attached.
     pub fn has(&self, family: Family) -> bool {
-        self.probes.iter().any(|entry| entry.probe.family == family && entry.program.is_some())
+        let its = |entry: &Attached| entry.probe.families().any(|of| of == family);
+        family.wanted(&self.families)
+            && self.probes.iter().any(|entry| entry.program.is_some() && its(entry))
     }
 
-    /// What became of each probe.
+    /// The families that are on and have a probe attached.
+    pub fn on(&self) -> impl Iterator<Item = Family> {
+        Family::ASKABLE.into_iter().filter(|family| self.has(*family))
+    }
+
+    /// What became of each probe, once for each of its families.
     pub fn statuses(&self) -> Vec<ProbeStatus> {
-        let status = |entry: &Attached| ProbeStatus {
-            name: entry.probe.hook(),
-            family: entry.probe.family.name().to_owned(),
-            attached: entry.program.is_some(),
-            why: match (&entry.program, &entry.why) {
-                (Some(_), _) => None,
-                _ if !entry.probe.family.wanted(&self.families) => Some(entry.probe.family.off()),
-                (None, why) => Some(format!(
-                    "{}; {}",
-                    why.as_deref().unwrap_or("not attached"),
-                    entry.probe.family.costs()
-                )),
-            },
-            how: entry.program.map_or("", |(_, how)| how.text()).to_owned(),
+        let status = |entry: &Attached, family: Family| {
+            let program = entry.program.filter(|_| family.wanted(&self.families));
+            ProbeStatus {
+                name: entry.probe.hook(),
+                family: family.name().to_owned(),
+                attached: program.is_some(),
+                why: match (&program, &entry.why) {
+                    (Some(_), _) => None,
+                    _ if !family.wanted(&self.families) => Some(family.off()),
+                    (None, why) => Some(format!(
+                        "{}; {}",
+                        why.as_deref().unwrap_or("not attached"),
+                        family.costs()
+                    )),
+                },
+                how: program.map_or("", |(_, how)| how.text()).to_owned(),
+            }
         };
-        self.probes.iter().map(status).collect()
+        let mut all = Vec::new();
+        for entry in &self.probes {
+            all.extend(entry.probe.families().map(|family| status(entry, family)));
+        }
+        all
     }
 
     /// Whether a tracepoint is being watched.
@@ -328,8 +346,17 @@ impl Loaded {
     /// (another version's object) is dropped.
     pub fn drain_outliers(&mut self) -> Vec<Outlier> {
         let mut found = Vec::new();
-        while let Some(record) = self.outliers.next() {
-            found.extend(outlier(&record));
+        while let Some(bytes) = self.outliers.next() {
+            found.extend(record::<Outlier>(&bytes));
+        }
+        found
+    }
+
+    /// The same of single events.
+    pub fn drain_events(&mut self) -> Vec<Event> {
+        let mut found = Vec::new();
+        while let Some(bytes) = self.events.next() {
+            found.extend(record::<Event>(&bytes));
         }
         found
     }

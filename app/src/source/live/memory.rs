@@ -13,6 +13,7 @@ use kvmscope_shared::{
     cell::Cell,
     conf::{Control, Limits, MAX_FILTER},
     detail::{Detail, Outlier},
+    event::Event,
     ioctl::{Call, Tally},
     slot::{Slot, SlotEntry},
     waits::Waits,
@@ -74,11 +75,21 @@ pub trait Memory {
     }
 }
 
-/// An outlier, from its record; `None` for a record of another length.
-pub fn outlier(record: &[u8]) -> Option<Outlier> {
+/// A record of a ring buffer: any bits are one.
+///
+/// # Safety
+///
+/// Only for types of integers without padding.
+pub unsafe trait Record: Copy {}
+// SAFETY: integers, and the size that is asserted beside it is theirs.
+unsafe impl Record for Outlier {}
+// SAFETY: as above.
+unsafe impl Record for Event {}
+
+/// A record, from its bytes; `None` for another length.
+pub fn record<T: Record>(bytes: &[u8]) -> Option<T> {
     // SAFETY: as long as the structure, whose fields are integers; not read by alignment.
-    (record.len() == size_of::<Outlier>())
-        .then(|| unsafe { record.as_ptr().cast::<Outlier>().read_unaligned() })
+    (bytes.len() == size_of::<T>()).then(|| unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
 }
 
 /// A mapped BPF array.
@@ -149,12 +160,6 @@ impl Maps {
         &mut self.ioctls
     }
 
-    /// Tells the probes which kinds of events to tell of, by bit ([`kvmscope_shared::event::kind`]).
-    pub fn set_events(&mut self, kinds: u64) {
-        // SAFETY: in bounds; user space alone writes this field.
-        unsafe { (&raw mut (*self.control.at(0)).events).write_volatile(kinds) }
-    }
-
     /// Before the family `culprits` is attached again: what threads waited in between is not told,
     /// as who ran then is not known.
     pub fn begin_waits(&mut self) {
@@ -184,6 +189,20 @@ impl Maps {
         // SAFETY: in bounds; user space alone writes this field.
         unsafe { (&raw mut (*self.control.at(0)).details).write_volatile(bits) }
         self.set_least();
+    }
+
+    /// Tells the probes which kinds of single events to tell of
+    /// ([`kvmscope_shared::conf::Control::events`]).
+    pub fn set_events(&mut self, bits: u64) {
+        // SAFETY: in bounds; user space alone writes this field.
+        unsafe { (&raw mut (*self.control.at(0)).events).write_volatile(bits) }
+    }
+
+    /// Tells the probes whose error codes page faults have
+    /// ([`kvmscope_shared::conf::Control::isa`]).
+    pub fn set_isa(&mut self, isa: u32) {
+        // SAFETY: in bounds; user space alone writes this field.
+        unsafe { (&raw mut (*self.control.at(0)).isa).write_volatile(isa) }
     }
 
     /// Tells the probes which exits are outliers.

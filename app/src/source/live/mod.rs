@@ -107,6 +107,19 @@ impl Probes {
     fn keep_details(&mut self, on: bool) {
         self.maps.set_details(if on { detail::RIP | detail::VECTOR } else { 0 });
     }
+
+    /// Tells the probes which events these families are about. Before they are attached, and before
+    /// they are detached: what is counted where it is told of is counted from the first on.
+    fn tell_of(&mut self, families: &[Family]) {
+        self.maps.set_events(families.iter().fold(0, |bits, family| bits | family.events()));
+    }
+
+    /// Takes in which vendor module is there.
+    fn follow_vendor(&mut self, vendor: Option<&'static str>, outliers: &OutlierLimits) {
+        self.vendor = vendor;
+        self.maps.set_isa(host::isa(vendor));
+        self.maps.set_limits(&outliers::by_column(outliers, vendor));
+    }
 }
 
 /// The live source, probes attached.
@@ -165,13 +178,14 @@ impl Live {
     fn tick(&mut self, last: bool) -> crate::model::tick::Tick {
         let host = self.host_tick();
         let missed_runs = self.probes.as_ref().map_or(0, |probes| probes.loaded.missed());
-        let kept = |p: &ProbeStatus| p.attached && p.family == Family::Detail.name();
-        let detail = self.session.probes.iter().any(kept);
+        let keeps = |probes: &Probes| probes.loaded.on().any(Family::keeps_keys);
+        let detail = self.probes.as_ref().is_some_and(keeps);
         let moment = Moment { now_ns: now_ns(), missed_runs, host, last, detail };
         let Some(probes) = &mut self.probes else {
             return self.reader.empty_tick(moment, &mut self.names);
         };
         self.reader.take_outliers(probes.loaded.drain_outliers());
+        self.reader.take_events(probes.loaded.drain_events());
         let (mut tick, freed) = self.reader.tick(&mut probes.maps, &mut self.names, moment);
         for freed in freed {
             match freed {
@@ -269,8 +283,7 @@ impl Live {
             }
             if probes.vendor.is_none() && module.vendor.is_some() {
                 // Attached while kvm was there without its vendor part.
-                probes.vendor = module.vendor;
-                probes.maps.set_limits(&outliers::by_column(&self.options.outliers, module.vendor));
+                probes.follow_vendor(module.vendor, &self.options.outliers);
                 self.session.host.backend = module.backend().to_owned();
                 return true;
             }
@@ -308,6 +321,7 @@ impl Live {
                     // No exit is looked at again for what is about to go.
                     probes.keep_details(false);
                 }
+                probes.tell_of(&self.options.families);
                 // Statistics are of the programs that were attached at both ends.
                 self.sampling = None;
                 if on && !probes.loaded.has(Family::Culprits) {
@@ -389,9 +403,10 @@ fn open_probes(options: &Options, module: Module) -> Result<(Option<Probes>, Ses
         maps.set_epoch(1);
         // Before the first probe: what it counts while the others are attached is of this session.
         (session.started_ns, session.started_unix_ns) = (now_ns(), unix_ns());
-        maps.set_limits(&outliers::by_column(&options.outliers, module.vendor));
         let files_known = plan.globals.contains(&("FILES_KNOWN", 1));
-        let mut probes = Probes { loaded, maps, files_known, vendor: module.vendor };
+        let mut probes = Probes { loaded, maps, files_known, vendor: None };
+        probes.follow_vendor(module.vendor, &options.outliers);
+        probes.tell_of(&options.families);
         if Family::Ioctl.wanted(&options.families) {
             session.notices.extend(probes.begin_ioctls().map(str::to_owned));
         }
@@ -412,18 +427,22 @@ fn open_probes(options: &Options, module: Module) -> Result<(Option<Probes>, Ses
 fn waiting(options: &Options) -> Vec<ProbeStatus> {
     let kernel = kernel::gather(0);
     let plan = plan::plan(&kernel, &options.families);
-    let status = |probe: &plan::Probe| ProbeStatus {
+    let status = |probe: &plan::Probe, family: Family| ProbeStatus {
         name: probe.hook(),
-        family: probe.family.name().to_owned(),
+        family: family.name().to_owned(),
         attached: false,
-        why: Some(if probe.family.wanted(&options.families) {
+        why: Some(if family.wanted(&options.families) {
             "the kvm module is not loaded; attached as soon as it is".to_owned()
         } else {
-            probe.family.off()
+            family.off()
         }),
         how: String::new(),
     };
-    plan.probes.iter().map(status).collect()
+    let mut all = Vec::new();
+    for probe in &plan.probes {
+        all.extend(probe.families().map(|family| status(probe, family)));
+    }
+    all
 }
 
 /// Loads and attaches every probe once and detaches again: what works here, for `doctor`.

@@ -2,6 +2,7 @@
 
 mod culprits;
 mod detail;
+mod events;
 mod ioctls;
 mod parts;
 mod plain;
