@@ -56,10 +56,16 @@ impl Masked {
     }
 }
 
+/// A slot's details.
+#[inline(always)]
+pub fn at(index: u32) -> Option<&'static mut Detail> {
+    // SAFETY: array memory lives as long as the program; one writer per slot.
+    DETAILS.get_ptr_mut(index).map(|detail| unsafe { &mut *detail })
+}
+
 #[inline(always)]
 fn table(index: u32) -> Option<Masked> {
-    // SAFETY: array memory lives as long as the program; one writer per slot.
-    DETAILS.get_ptr_mut(index).map(|detail| Masked(unsafe { &mut *detail }))
+    at(index).map(Masked)
 }
 
 /// The current thread, if it is a vCPU's, met a key; `times` is 1, or 0 where it will be told again.
@@ -102,6 +108,27 @@ fn note_here(class: u32, value: u64, times: u64) -> Option<()> {
     } else if kept[0] == 0 {
         slot.open_key = open;
     }
+    Some(())
+}
+
+/// The current thread, if it is a vCPU's, met a key that belongs to no exit: it has no reason and no times,
+/// and what an exit being handled is about keeps its place.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub fn note_apart(class: u32, value: u64) -> u32 {
+    u32::from(note_apart_here(class, value).is_some())
+}
+
+#[inline(always)]
+fn note_apart_here(class: u32, value: u64) -> Option<()> {
+    let (index, slot) = slots::known_current()?;
+    let mut table = table(index)?;
+    let kept = if slot.interrupted & mark::KEYS == 0 {
+        [0, 0]
+    } else {
+        [slot.open_key, slot.open_page]
+    };
+    keys::note(&mut table, (class, 0, value), 1, kept);
     Some(())
 }
 

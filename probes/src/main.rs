@@ -8,14 +8,17 @@
 
 mod culprit;
 mod detail;
+mod event;
 mod exit;
 mod facts;
+mod function;
 mod hooks;
 mod maps;
 mod outlier;
 mod record;
 mod sched;
 mod slots;
+mod stack;
 mod state;
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;

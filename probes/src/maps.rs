@@ -13,7 +13,9 @@ use kvmscope_shared::{
     cell::Cell,
     conf::{Control, Limits},
     detail::{Detail, RING_BYTES},
+    event::{EVENT_RING_BYTES, kind},
     slot::SlotEntry,
+    stacks::Stacks,
     waits::{History, Waits},
 };
 
@@ -78,3 +80,16 @@ pub static WAITS: Array<Waits> = Array::with_max_entries(2, BPF_F_MMAPABLE);
 /// What ran on this CPU lately (family `culprits`).
 #[map]
 pub static HISTORY: PerCpuArray<History> = PerCpuArray::with_max_entries(1, 0);
+
+/// Tokens for events, as [`TOKENS`], by kind.
+#[map]
+pub static EVENT_TOKENS: PerCpuArray<[u64; 2]> =
+    PerCpuArray::with_max_entries(kind::COUNT as u32, 0);
+
+/// Single events. Nobody is woken for them: they are read with each tick.
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(EVENT_RING_BYTES, 0);
+
+/// Kernel stacks at a function, by CPU (family `roots`).
+#[map]
+pub static STACKS: Array<Stacks> = Array::with_max_entries(1, BPF_F_MMAPABLE);

@@ -12,6 +12,7 @@ pub mod event;
 pub mod hist;
 pub mod keys;
 pub mod slot;
+pub mod stacks;
 pub mod waits;
 
 /// Implements `Default` as all-zero, which is what a fresh BPF array holds.

@@ -8,7 +8,7 @@ mod watch;
 
 use crate::{
     config::outlier::{self, Spec, parse_outlier},
-    model::detail::OutlierLimits,
+    model::{detail::OutlierLimits, stack::StackOf},
     source::live::{self, plan::Family},
     symbols::{self, GuestSymbols},
     trace,
@@ -49,14 +49,18 @@ enum Command {
 /// Options that `watch`, `demo` and `report` share.
 #[derive(Args, Clone, Debug)]
 struct Common {
-    /// Families of probes, separated by commas: exit, userspace, sched, halt-poll, detail, culprits; or all
-    /// [default: all but culprits; the screen attaches detail while it shows any]
+    /// Families of probes, separated by commas: exit, userspace, sched, halt-poll, detail, culprits,
+    /// dirty, roots; or all [default: all but the last three; the screen attaches detail while it shows any]
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = family)]
     probes: Vec<Asked>,
     /// List exits that last this long or longer: 1ms for every reason that is not idle, IO=5ms for one,
     /// HLT=off for none of one; repeatable. A few dozen a second are told of, the rest is counted
     #[arg(long = "outlier", value_name = "SPEC", value_parser = parse_outlier)]
     outliers: Vec<Spec>,
+    /// With the family roots: the function whose callers are counted by kernel stack: load_mmu_pgd, kvm_mmu_load,
+    /// kvm_mmu_reset_context, kvm_mmu_create, kvm_set_cr3, kvm_cr, vcpu_run
+    #[arg(long, value_name = "FUNCTION", default_value = "load_mmu_pgd", value_parser = stack_of)]
+    stacks: StackOf,
     /// Only the VMs of this process; repeatable
     #[arg(long = "pid", value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
     pids: Vec<u32>,
@@ -98,6 +102,7 @@ impl Common {
             pids: self.pids.clone(),
             interval: self.interval,
             outliers: self.outliers()?,
+            stacks: self.stacks,
         })
     }
 }
@@ -126,6 +131,13 @@ fn refuse_what_is_no_vm(pids: &[u32]) -> Result<(), Failure> {
 enum Asked {
     All,
     One(Family),
+}
+
+fn stack_of(text: &str) -> Result<StackOf, String> {
+    StackOf::from_word(text).ok_or_else(|| {
+        let known = StackOf::ALL.map(StackOf::word).join(", ");
+        format!("callers of {text:?} cannot be counted; there are {known}")
+    })
 }
 
 fn family(text: &str) -> Result<Asked, String> {

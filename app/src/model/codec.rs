@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! version        1 byte, 3
-//! head           seq, end_ns, dur_ns, lost, host, life, VMs, outliers, events (postcard)
+//! head           seq, end_ns, dur_ns, lost, host, life, VMs, outliers, events, stacks (postcard)
 //! list           its length in bytes, then of each vCPU: vm, vcpu, length of its body
 //! bodies         of each vCPU: cpu, phase, since, open, time, number of cells, then each cell:
 //!     cell       kind and isa (1 byte), code, length, flags, count, total, off, vmm, min,
@@ -21,6 +21,7 @@
 use super::detail::{CulpritTick, Halts, KeyTick, Outlier, VmTick};
 use super::event::{Event, LeftOut};
 use super::ids::{Isa, Kind, Reason, VcpuKey, VmId};
+use super::stack::StackTick;
 use super::tick::{CellTick, HostTick, Life, Lost, OpenExit, Phase, PhaseTimes, Tick, VcpuTick};
 use kvmscope_shared::hist::BUCKETS;
 use serde::{Serialize, de::DeserializeOwned};
@@ -92,8 +93,9 @@ impl Part {
     }
 }
 
-type Head = (u64, u64, u64, Lost, HostTick, Vec<Life>, Slow);
+type Head = (u64, u64, u64, Lost, HostTick, Vec<Life>, Slow, Functions);
 type Slow = (Vec<VmTick>, Vec<Outlier>, u64, Vec<Event>, Vec<LeftOut>);
+type Functions = (Vec<StackTick>, u64, u64);
 type Details = (Halts, Vec<KeyTick>, Vec<CulpritTick>);
 type VcpuBody = (u32, Phase, i64, Option<OpenBody>, PhaseTimes);
 type OpenBody = (u8, u32, i64, u64, u64, u64);
@@ -104,7 +106,9 @@ pub fn encode(tick: &Tick, out: &mut Vec<u8>) -> Result<(), CodecError> {
     out.push(VERSION);
     let outliers_left_out = tick.outliers_left_out;
     let slow = (&tick.vms, &tick.outliers, outliers_left_out, &tick.events, &tick.events_left_out);
-    put(&(tick.seq, tick.end_ns, tick.dur_ns, tick.lost, tick.host, &tick.life, slow), out)?;
+    let functions = (&tick.stacks, tick.stacks_left_out, tick.dirty_elsewhere);
+    let Tick { seq, end_ns, dur_ns, lost, host, life, .. } = tick;
+    put(&(seq, end_ns, dur_ns, lost, host, life, slow, functions), out)?;
     let (mut list, mut bodies, mut scratch) = (Vec::new(), Vec::new(), Vec::new());
     for vcpu in &tick.vcpus {
         let before = bodies.len();
@@ -159,8 +163,10 @@ fn read(bytes: &[u8], part: Part) -> Result<(Tick, &[u8]), CodecError> {
     if version != VERSION {
         return Err(CodecError::Version(version));
     }
-    let ((seq, end_ns, dur_ns, lost, host, life, slow), bytes): (Head, _) = take(bytes, "head")?;
+    let ((seq, end_ns, dur_ns, lost, host, life, slow, functions), bytes): (Head, _) =
+        take(bytes, "head")?;
     let (vms, outliers, outliers_left_out, events, events_left_out) = slow;
+    let (stacks, stacks_left_out, dirty_elsewhere) = functions;
     let vcpus = Vec::new();
     let mut tick = Tick {
         seq,
@@ -175,6 +181,9 @@ fn read(bytes: &[u8], part: Part) -> Result<(Tick, &[u8]), CodecError> {
         outliers_left_out,
         events,
         events_left_out,
+        stacks,
+        stacks_left_out,
+        dirty_elsewhere,
     };
     let (length, rest): (usize, _) = take(bytes, "list of vCPUs")?;
     let (mut list, mut rest) =
@@ -370,8 +379,8 @@ mod tests {
         let mut encoded = vec![VERSION];
         put(&(0u64, 0u64, 0u64, Lost::default(), HostTick::default()), &mut encoded).unwrap();
         let numbers = encoded.len();
-        // The numbers of lives, VMs, outliers, events and kinds left out, then of a VM's threads.
-        for before in [0, 1, 2, 4, 5] {
+        // The numbers of lives, VMs, outliers, events, kinds left out and stacks, then of a VM's threads.
+        for before in [0, 1, 2, 4, 5, 6] {
             encoded.truncate(numbers);
             encoded.resize(numbers + before, 0);
             put(&usize::MAX, &mut encoded).unwrap();
@@ -381,8 +390,8 @@ mod tests {
         put(&(0usize, 1usize, VmId(1), 5u64, 5u64, usize::MAX), &mut encoded).unwrap();
         assert_eq!(decode(&encoded), Err(CodecError::Damaged("head")));
         encoded.truncate(numbers);
-        put(&(0usize, 0usize, 0usize, 0u64, 0usize, 0usize, usize::MAX, 1u8), &mut encoded)
-            .unwrap();
+        let none = (0usize, 0usize, 0usize, 0u64, 0usize, 0usize, (0usize, 0u64, 0u64));
+        put(&(none, usize::MAX, 1u8), &mut encoded).unwrap();
         assert_eq!(decode(&encoded), Err(CodecError::Damaged("list of vCPUs")));
     }
 

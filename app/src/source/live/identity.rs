@@ -173,6 +173,13 @@ impl Identities {
         vms.next().map(|(id, _)| *id)
     }
 
+    /// The VM of a process that has one and no other.
+    pub fn only_vm_of_process(&self, tgid: u32) -> Option<VmId> {
+        let mut vms = self.vms.iter().filter(|(_, vm)| !vm.gone && vm.key.tgid == tgid);
+        let (only, _) = vms.next()?;
+        vms.next().is_none().then_some(*only)
+    }
+
     /// Whether any VM has a thread.
     pub fn any_live(&self) -> bool {
         self.vms.values().any(|vm| !vm.live.is_empty())

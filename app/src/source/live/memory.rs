@@ -11,6 +11,7 @@ use kvmscope_shared::{
     conf::{Control, Limits, MAX_FILTER},
     detail::{Detail, Outlier},
     slot::{Slot, SlotEntry},
+    stacks::Stacks,
     waits::Waits,
 };
 use memmap2::{MmapOptions, MmapRaw};
@@ -56,6 +57,14 @@ pub trait Memory {
     }
     /// Clears them, of a slot that no thread owns.
     fn clear_waits(&mut self, _index: u32) {}
+    /// CPUs that count kernel stacks (family `roots`).
+    fn cpus(&self) -> u32 {
+        0
+    }
+    /// The stacks of one, fields possibly of different moments.
+    fn stacks(&self, _cpu: u32) -> Box<Stacks> {
+        Box::default()
+    }
 }
 
 /// An outlier, from its record; `None` for a record of another length.
@@ -100,6 +109,7 @@ pub struct Maps {
     details: Mapped<Detail>,
     limits: Mapped<Limits>,
     waits: Mapped<Waits>,
+    stacks: Mapped<Stacks>,
 }
 
 impl Maps {
@@ -111,6 +121,7 @@ impl Maps {
         details: impl AsFd,
         limits: impl AsFd,
         waits: impl AsFd,
+        (stacks, cpus): (impl AsFd, u32),
     ) -> io::Result<Self> {
         let mut maps = Self {
             control: Mapped::new(control, 1)?,
@@ -119,6 +130,7 @@ impl Maps {
             details: Mapped::new(details, slot_count)?,
             limits: Mapped::new(limits, 1)?,
             waits: Mapped::new(waits, slot_count)?,
+            stacks: Mapped::new(stacks, cpus)?,
         };
         // Fresh maps are all zero, and a limit of 0 would make an outlier of every exit.
         maps.set_limits(&Limits::default());
@@ -132,6 +144,20 @@ impl Maps {
             // SAFETY: in bounds; its only writer is not attached.
             unsafe { (&raw mut (*self.waits.at(index)).mark_ns).write_volatile(0) }
         }
+    }
+
+    /// Forgets all stacks. While no probe counts them.
+    pub fn clear_stacks(&mut self) {
+        for cpu in 0..self.stacks.len {
+            // SAFETY: in bounds; its only writer is not attached.
+            unsafe { self.stacks.at(cpu).write_volatile(Stacks::default()) }
+        }
+    }
+
+    /// Tells the probes which kinds of events to tell of, by bit ([`kvmscope_shared::event::kind`]).
+    pub fn set_events(&mut self, bits: u64) {
+        // SAFETY: in bounds; user space alone writes this field.
+        unsafe { (&raw mut (*self.control.at(0)).events).write_volatile(bits) }
     }
 
     /// Tells the probes which thread groups to watch; none is all. Before they are attached.
@@ -253,5 +279,13 @@ impl Memory for Maps {
     fn clear_waits(&mut self, index: u32) {
         // SAFETY: in bounds; no probe writes the waits of such a slot.
         unsafe { self.waits.at(index).write_volatile(Waits::default()) }
+    }
+
+    fn cpus(&self) -> u32 {
+        self.stacks.len
+    }
+
+    fn stacks(&self, cpu: u32) -> Box<Stacks> {
+        Box::new(self.stacks.read(cpu))
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod btf;
 pub mod cgroup;
+pub mod functions;
 pub mod host;
 pub mod identity;
 pub mod kernel;
@@ -26,12 +27,13 @@ use crate::{
     model::{
         detail::OutlierLimits,
         session::{Host, Origin, ProbeStatus, Session},
+        stack::StackOf,
         tick::HostTick,
     },
     trace,
 };
 use host::{Module, now_ns, unix_ns};
-use kvmscope_shared::conf::detail;
+use kvmscope_shared::{conf::detail, event::kind};
 use loader::{LoadError, Loaded};
 use memory::{Maps, Memory};
 use names::ProcNames;
@@ -64,6 +66,8 @@ pub struct Options {
     pub interval: Duration,
     /// From which time on an exit is an outlier.
     pub outliers: OutlierLimits,
+    /// The function whose callers are counted while the family `roots` is attached.
+    pub stacks: StackOf,
 }
 
 impl Default for Options {
@@ -73,6 +77,7 @@ impl Default for Options {
             pids: Vec::new(),
             interval: Duration::from_secs(1),
             outliers: OutlierLimits::default(),
+            stacks: StackOf::default(),
         }
     }
 }
@@ -86,6 +91,19 @@ struct Probes {
 }
 
 impl Probes {
+    /// Counts the callers of another function, from none on.
+    fn set_stacks(&mut self, of: StackOf) {
+        self.loaded.take_stacks();
+        self.maps.clear_stacks();
+        self.loaded.set_stacks(of, true);
+    }
+
+    /// Tells of roots one by one while they are watched.
+    fn tell_roots(&mut self) {
+        let on = self.loaded.has(Family::Roots);
+        self.maps.set_events(u64::from(on) << kind::ROOT);
+    }
+
     /// Whether instruction pointers and vectors are kept.
     fn keep_details(&mut self, on: bool) {
         self.maps.set_details(if on { detail::RIP | detail::VECTOR } else { 0 });
@@ -100,6 +118,7 @@ pub struct Live {
     names: ProcNames,
     tasks: ProcTasks,
     beside: Beside,
+    functions: functions::Names,
     session: Session,
     /// Generation of each slot at the last look.
     peeked: Vec<u32>,
@@ -130,6 +149,7 @@ impl Live {
             names: ProcNames::default(),
             tasks: ProcTasks::default(),
             beside: Beside::default(),
+            functions: functions::Names::default(),
             session,
             peeked: Vec::new(),
             claims: 0,
@@ -148,9 +168,12 @@ impl Live {
     fn tick(&mut self, last: bool) -> crate::model::tick::Tick {
         let host = self.host_tick();
         let missed_runs = self.probes.as_ref().map_or(0, |probes| probes.loaded.missed());
-        let kept = |p: &ProbeStatus| p.attached && p.family == Family::Detail.name();
-        let detail = self.session.probes.iter().any(kept);
-        let moment = Moment { now_ns: now_ns(), missed_runs, host, last, detail };
+        let detail = Family::ASKABLE
+            .into_iter()
+            .filter(|family| family.keeps_keys())
+            .any(|family| self.probes.as_ref().is_some_and(|probes| probes.loaded.has(family)));
+        let stacks = self.probes.as_ref().and_then(|probes| probes.loaded.stacks());
+        let moment = Moment { now_ns: now_ns(), missed_runs, host, last, detail, stacks };
         let Some(probes) = &mut self.probes else {
             return self.reader.empty_tick(moment, &mut self.names);
         };
@@ -165,6 +188,9 @@ impl Live {
         }
         let processes = self.reader.processes(&self.session);
         tick.vms = self.beside.look(&processes, moment.now_ns, &mut self.tasks);
+        if let Some(why) = self.functions.fill(&mut tick) {
+            self.notice(why);
+        }
         tick
     }
 
@@ -287,9 +313,25 @@ impl Live {
                 }
                 probes.loaded.set_family(family, on, true);
                 probes.keep_details(probes.loaded.has(Family::Detail));
+                probes.tell_roots();
+                if family == Family::Roots {
+                    self.functions = functions::Names::default();
+                }
                 self.session.probes = probes.loaded.statuses();
             }
             None => self.session.probes = waiting(&self.options),
+        }
+    }
+
+    /// Counts the callers of another function; also what is loaded later does.
+    fn set_stacks(&mut self, of: StackOf) {
+        self.options.stacks = of;
+        self.functions = functions::Names::default();
+        if let Some(probes) = &mut self.probes {
+            self.sampling = None;
+            probes.set_stacks(of);
+            self.reader.forget_stacks();
+            self.session.probes = probes.loaded.statuses();
         }
     }
 
@@ -356,8 +398,12 @@ fn open_probes(options: &Options, module: Module) -> Result<(Option<Probes>, Ses
         (session.started_ns, session.started_unix_ns) = (now_ns(), unix_ns());
         maps.set_limits(&outliers::by_column(&options.outliers, module.vendor));
         loaded.attach(true);
-        session.probes = loaded.statuses();
         let mut probes = Probes { loaded, maps, vendor: module.vendor };
+        if options.stacks != StackOf::default() {
+            probes.set_stacks(options.stacks);
+        }
+        probes.tell_roots();
+        session.probes = probes.loaded.statuses();
         probes.keep_details(probes.loaded.has(Family::Detail));
         Some(probes)
     } else {
@@ -415,6 +461,13 @@ impl Source for Live {
                     }
                 }
                 Ok(Request::Outliers(limits)) => self.set_outliers(limits),
+                Ok(Request::Stacks(of)) => {
+                    self.set_stacks(of);
+                    let session = Msg::Session(Box::new(self.session.clone()));
+                    if out.blocking_send(session).is_err() {
+                        return;
+                    }
+                }
                 Ok(Request::Stop) | Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => {}
             }

@@ -1,9 +1,13 @@
 //! Which programs to load on this kernel, how, with what offsets and map sizes. Pure.
 
 mod culprits;
+pub mod functions;
 
 use super::kernel::{Kernel, Member};
-use crate::{model::session::OFF, trace::format::Format};
+use crate::{
+    model::{session::OFF, stack::StackOf},
+    trace::format::Format,
+};
 use kvmscope_shared::{cell::CELLS_PER_CHUNK, column::ISA_SVM};
 
 /// How a program is attached.
@@ -15,6 +19,8 @@ pub enum How {
     Raw,
     /// A BTF-typed raw tracepoint of vmlinux.
     Btf,
+    /// At the beginning of a function.
+    Kprobe(&'static str),
 }
 
 impl How {
@@ -24,6 +30,7 @@ impl How {
             Self::Tracepoint => "tracepoint",
             Self::Raw => "raw tracepoint",
             Self::Btf => "tp_btf",
+            Self::Kprobe(_) => "kprobe",
         }
     }
 }
@@ -44,14 +51,27 @@ pub enum Family {
     Detail,
     /// Who runs while a vCPU waits for its CPU: a second program at `sched_switch`, and `sched_wakeup`.
     Culprits,
+    /// Pages that KVM marks as dirty: `mark_page_dirty_in_slot`, `kvm_pml_full`, the dirty ring.
+    Dirty,
+    /// MMU roots and who loads them: `load_mmu_pgd` of the vendor's part, `kvm_arch_vcpu_load`, and kernel
+    /// stacks at a function that is chosen.
+    Roots,
     /// What every other family needs: `sched_process_exit`.
     Base,
 }
 
 impl Family {
     /// Every family that can be asked for, in order.
-    pub const ASKABLE: [Self; 6] =
-        [Self::Exit, Self::Userspace, Self::Sched, Self::HaltPoll, Self::Detail, Self::Culprits];
+    pub const ASKABLE: [Self; 8] = [
+        Self::Exit,
+        Self::Userspace,
+        Self::Sched,
+        Self::HaltPoll,
+        Self::Detail,
+        Self::Culprits,
+        Self::Dirty,
+        Self::Roots,
+    ];
 
     /// What the screen watches when nothing is asked for. `detail` is attached while someone looks
     /// at what it shows.
@@ -70,8 +90,15 @@ impl Family {
             Self::HaltPoll => "halt-poll",
             Self::Detail => "detail",
             Self::Culprits => "culprits",
+            Self::Dirty => "dirty",
+            Self::Roots => "roots",
             Self::Base => "base",
         }
+    }
+
+    /// Whether it counts in a vCPU's details.
+    pub fn keeps_keys(self) -> bool {
+        matches!(self, Self::Detail | Self::Dirty | Self::Roots)
     }
 
     /// Whether it is attached when these are asked for. Which threads are vCPUs, and an exit's VMM time,
@@ -104,6 +131,8 @@ impl Family {
             Self::HaltPoll => "halt polling counts as handling time",
             Self::Detail => "what exits are about (MSR, port, address, RIP) is not shown",
             Self::Culprits => "who takes a vCPU's CPU is not shown",
+            Self::Dirty => "which pages become dirty is not shown",
+            Self::Roots => "MMU roots and who loads them are not shown",
             Self::Base => "ended threads are noticed late",
         }
     }
@@ -132,7 +161,21 @@ impl Probe {
 
     /// Whether it belongs to the kvm module and goes with it.
     pub fn is_kvm(&self) -> bool {
-        self.system == "kvm"
+        matches!(self.system, "kvm" | functions::KPROBE | functions::STACK)
+    }
+
+    /// Group and name of its tracepoint, where it is attached to one.
+    pub fn tracepoint(&self) -> (&'static str, &'static str) {
+        (if self.system == functions::STACK { "kvm" } else { self.system }, self.event)
+    }
+
+    /// The functions that it may be attached to.
+    pub fn functions(&self) -> Vec<&'static str> {
+        let function = |(_, how): &(_, How)| match how {
+            How::Kprobe(function) => Some(*function),
+            _ => None,
+        };
+        self.ways.iter().filter_map(function).collect()
     }
 }
 
@@ -145,6 +188,8 @@ pub struct Sizes {
     pub pool_chunks: u32,
     /// Words of the bitmap of known threads.
     pub known_words: u32,
+    /// CPUs.
+    pub cpus: u32,
 }
 
 impl Sizes {
@@ -154,7 +199,7 @@ impl Sizes {
         let slots =
             vcpus.saturating_mul(2).saturating_add(cpus.saturating_mul(8)).saturating_add(256);
         let slots = slots.clamp(512, 16_384);
-        Self { slots, pool_chunks: slots / 4, known_words: pid_max / 64 + 1 }
+        Self { slots, pool_chunks: slots / 4, known_words: pid_max / 64 + 1, cpus }
     }
 
     /// Cells: a chunk for each slot, then the pool.
@@ -183,6 +228,8 @@ pub struct Plan {
     pub sizes: Sizes,
     /// Number of the function `bpf_rdonly_cast`, for the programs that call it.
     pub rdonly_cast: Option<u32>,
+    /// Why functions cannot be probed at all, if that is known.
+    pub no_kprobes: Option<String>,
 }
 
 /// The usual offsets of the `kvm_exit` record since 5.10 (`probes/src/exit.rs` reads these directly).
@@ -304,11 +351,13 @@ pub fn plan(kernel: &Kernel, families: &[Family]) -> Plan {
     }
     let ways = page_fault_ways(kernel);
     all.push(probe("kvm", "kvm_page_fault", Family::Detail, ways, None));
+    all.extend(functions::probes(kernel, StackOf::default(), &mut globals));
     Plan {
         probes: all,
         families: families.to_vec(),
         globals,
         rdonly_cast: kernel.rdonly_cast.map(|cast| cast.function),
+        no_kprobes: kernel.no_kprobes.clone(),
         sizes: Sizes::for_host(kernel.cpus, kernel.vcpus, kernel.pid_max),
     }
 }
@@ -455,7 +504,16 @@ mod tests {
                 (("sched_info", "last_queued"), 30),
                 (("cfs_rq", "rq"), 40),
                 (("rq", "clock"), 50),
+                (("kvm_memory_slot", "base_gfn"), 24),
+                (("kvm_memory_slot", "dirty_bitmap"), 40),
+                (("kvm_memory_slot", "flags"), 112),
+                (("kvm_memory_slot", "id"), 116),
+                (("kvm_memory_slot", "as_id"), 118),
             ]),
+            parameters: [("mark_page_dirty_in_slot", vec!["kvm", "memslot", "gfn"])]
+                .map(|(function, names)| (function, names.into_iter().map(str::to_owned).collect()))
+                .into(),
+            no_kprobes: None,
             rdonly_cast: None,
             btf: true,
             pid_max: 32_768,

@@ -10,6 +10,7 @@ mod keys;
 mod parts;
 mod seen;
 mod slow;
+mod stacks;
 #[cfg(test)]
 mod tests;
 
@@ -21,6 +22,7 @@ use super::{
 use crate::model::{
     ids::{Kind, VcpuKey},
     session::Session,
+    stack::StackOf,
     stats::add_cell,
     tick::{HostTick, Lost, Phase, Tick, VmInfo},
 };
@@ -66,6 +68,9 @@ pub struct Reader {
     /// Outliers that the token bucket refused, as told last.
     refused: u64,
     slow: Slow,
+    stacks: stacks::SeenStacks,
+    /// Pages that threads dirtied that are no vCPUs, as told last.
+    dirty_elsewhere: u64,
     /// Waits for a CPU of slots that were looked at before their first tick, by index and generation.
     early: BTreeMap<(u32, u32), SeenDelay>,
     /// In how many ticks each thread's wait for a CPU is read once.
@@ -116,6 +121,8 @@ pub struct Moment {
     /// Whether details are kept (family `detail`). What was kept before it was turned off is still
     /// read once.
     pub detail: bool,
+    /// The function whose callers are counted, if any are.
+    pub stacks: Option<StackOf>,
 }
 
 /// Threads whose wait for a CPU is read in a tick; with more vCPUs each has its turn.
@@ -136,6 +143,8 @@ impl Reader {
             detailed: false,
             refused: 0,
             slow: Slow::default(),
+            stacks: stacks::SeenStacks::default(),
+            dirty_elsewhere: 0,
             early: BTreeMap::new(),
             turns: 1,
         }
@@ -149,6 +158,13 @@ impl Reader {
         self.detailed = false;
         self.slow.clear();
         self.early.clear();
+        self.forget_stacks();
+        self.dirty_elsewhere = 0;
+    }
+
+    /// The stacks were cleared: those of another function follow.
+    pub fn forget_stacks(&mut self) {
+        self.stacks = stacks::SeenStacks::default();
     }
 
     /// Takes slow exits as the probes tell of them, for the next tick.
@@ -260,6 +276,12 @@ impl Reader {
         let refused = control.outliers_refused.saturating_sub(self.refused);
         self.refused = control.outliers_refused;
         tick.outliers_left_out = refused.saturating_add(nobodys);
+        if let Some(of) = moment.stacks {
+            let whose = stacks::Known { seen: &self.seen, who: &self.who };
+            (tick.stacks, tick.stacks_left_out) = self.stacks.advance(memory, of, &whose);
+        }
+        tick.dirty_elsewhere = control.dirty_elsewhere.saturating_sub(self.dirty_elsewhere);
+        self.dirty_elsewhere = control.dirty_elsewhere;
         tick.vcpus = changes.into_values().map(Change::finish).collect();
         self.counted.add(&tick);
         let total = Lost {
