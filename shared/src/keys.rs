@@ -40,8 +40,7 @@ impl Times {
 }
 
 /// Classes of many values, by bit: see [`crate::detail`].
-const FINE: u32 =
-    1 << class::PAGE | 1 << class::RIP | 1 << class::DIRTY_PAGE | 1 << class::VCPU_LOAD;
+const FINE: u32 = 1 << class::PAGE | 1 << class::RIP | 1 << class::DIRTY_PAGE;
 
 /// First entry of the set that a key belongs to.
 #[inline(always)]

@@ -3,6 +3,7 @@
 
 use super::Content;
 use super::details::{BOUNDS, Bounds, Culprit, Found, Halts, Key, OtherThreads, SlowExit};
+use super::stacks::Stack;
 use crate::model::ids::{Kind, Reason};
 use crate::model::session::{Origin, Session};
 use crate::model::stats::Sum;
@@ -59,6 +60,9 @@ pub fn document<'a>(content: &Content<'a>) -> Report<'a> {
         vms: totals.vms.values().map(|vm| Vm::new(content, vm)).collect(),
         outliers: totals.outliers.iter().map(|slow| SlowExit::new(content, slow)).collect(),
         outliers_left_out: totals.outliers_left_out,
+        stacks: totals.stacks.iter().map(Stack::new).collect(),
+        stacks_left_out: totals.stacks_left_out,
+        dirty_elsewhere: totals.dirty_elsewhere,
         detail_bounds: BOUNDS,
     }
 }
@@ -78,6 +82,9 @@ pub struct Report<'a> {
     vms: Vec<Vm<'a>>,
     outliers: Vec<SlowExit<'a>>,
     outliers_left_out: u64,
+    stacks: Vec<Stack<'a>>,
+    stacks_left_out: u64,
+    dirty_elsewhere: u64,
     detail_bounds: Bounds,
 }
 

@@ -4,6 +4,7 @@
 
 mod details;
 pub mod json;
+mod stacks;
 pub mod text;
 
 #[cfg(test)]

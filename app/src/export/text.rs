@@ -3,6 +3,7 @@
 
 mod about;
 mod slow;
+mod stacks;
 
 use super::Content;
 use crate::model::ids::{Kind, Reason};
@@ -26,6 +27,7 @@ pub fn report(content: &Content<'_>) -> String {
         of_vm(&mut out, content, vm);
     }
     slow::outliers(&mut out, content);
+    stacks::stacks(&mut out, content);
     out
 }
 
