@@ -6,7 +6,7 @@
 //! after it was entered again. So the last time in the VMM waits ([`mark::DWELL`]) for the next event:
 //! a read that answers it takes it, and else it is what was written before.
 
-use crate::{element, maps::DETAILS, outlier, slots};
+use crate::{element, event, maps::DETAILS, outlier, slots};
 use kvmscope_shared::{
     column::{ISA_VMX, VMX_CODE_MASK},
     conf::detail as bits,
@@ -208,6 +208,9 @@ fn finish_here(number: u32, times: Times) -> Option<()> {
         about = table.about(if thing == 0 { page } else { thing });
         keys::charge(&mut table, thing, times);
         keys::charge(&mut table, page, times);
+        if slot.interrupted & (mark::FAULT | mark::MMIO) != 0 {
+            event::ended(index, number, times.handling, times.off, times.vmm);
+        }
     }
     outlier::tell(index, slot, number, times, about);
     let details = slots::control()?.details;

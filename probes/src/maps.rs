@@ -13,7 +13,7 @@ use kvmscope_shared::{
     cell::Cell,
     conf::{Control, Limits},
     detail::{Detail, RING_BYTES},
-    event::{EVENT_RING_BYTES, kind},
+    event::{self, EVENT_RING_BYTES},
     slot::SlotEntry,
     stacks::Stacks,
     waits::{History, Waits},
@@ -73,6 +73,15 @@ pub static TOKENS: PerCpuArray<[u64; 2]> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 pub static OUTLIERS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 
+/// The same as `TOKENS`, of each kind of events.
+#[map]
+pub static EVENT_TOKENS: PerCpuArray<[u64; 2]> =
+    PerCpuArray::with_max_entries(event::kind::COUNT as u32, 0);
+
+/// Single events, as `OUTLIERS`.
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(EVENT_RING_BYTES, 0);
+
 /// Whom each slot's thread waited for (family `culprits`).
 #[map]
 pub static WAITS: Array<Waits> = Array::with_max_entries(2, BPF_F_MMAPABLE);
@@ -80,15 +89,6 @@ pub static WAITS: Array<Waits> = Array::with_max_entries(2, BPF_F_MMAPABLE);
 /// What ran on this CPU lately (family `culprits`).
 #[map]
 pub static HISTORY: PerCpuArray<History> = PerCpuArray::with_max_entries(1, 0);
-
-/// Tokens for events, as [`TOKENS`], by kind.
-#[map]
-pub static EVENT_TOKENS: PerCpuArray<[u64; 2]> =
-    PerCpuArray::with_max_entries(kind::COUNT as u32, 0);
-
-/// Single events. Nobody is woken for them: they are read with each tick.
-#[map]
-pub static EVENTS: RingBuf = RingBuf::with_byte_size(EVENT_RING_BYTES, 0);
 
 /// Kernel stacks at a function, by CPU (family `roots`).
 #[map]

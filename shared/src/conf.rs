@@ -11,6 +11,9 @@ pub mod detail {
     pub const RIP: u32 = 1;
     /// Vectors of interrupts and exceptions that made an exit (VMX).
     pub const VECTOR: u32 = 2;
+    /// Nothing more than that what an exit to user space was about gets its time, where `kvm_exit` never
+    /// fires: each such time is looked at then ([`super::Control::outlier_ns`]).
+    pub const DWELL: u32 = 4;
 }
 
 /// From which time on an exit is an outlier, ns, by column ([`crate::column::column_of`]);
@@ -50,7 +53,12 @@ pub struct Control {
     pub outliers_refused: u64,
     /// Outliers that the ring buffer had no room for.
     pub ring_full: u64,
-    /// Kinds of events that are told of, by bit ([`crate::event::kind`]).
+    /// The vendor whose error codes page faults have, as [`crate::slot::Slot::isa`]; 0 for another.
+    pub isa: u32,
+    /// Keeps what follows at eight.
+    pub pad: u32,
+    /// Kinds of events that are told of, by bit ([`crate::event::kind`]). Page faults are counted by
+    /// kind where they are told of.
     pub events: u64,
     /// Events that were not told of, by kind: over the rate, or without room in the ring buffer.
     pub events_refused: [u64; crate::event::kind::COUNT],
@@ -71,6 +79,8 @@ zeroed!(
         outlier_ns: u64::MAX,
         outliers_refused: 0,
         ring_full: 0,
+        isa: 0,
+        pad: 0,
         events: 0,
         events_refused: [0; crate::event::kind::COUNT],
         dirty_elsewhere: 0,
@@ -78,5 +88,6 @@ zeroed!(
 );
 
 const _: () = assert!(
-    size_of::<Control>() == 40 + 4 * (MAX_FILTER + 2) + 24 + 8 + 8 * crate::event::kind::COUNT + 8
+    size_of::<Control>()
+        == 40 + 4 * (MAX_FILTER + 2) + 24 + 8 + 8 + 8 * crate::event::kind::COUNT + 8
 );

@@ -9,6 +9,7 @@ pub mod column;
 pub mod conf;
 pub mod detail;
 pub mod event;
+pub mod fault;
 pub mod hist;
 pub mod keys;
 pub mod slot;

@@ -50,7 +50,8 @@ enum Command {
 #[derive(Args, Clone, Debug)]
 struct Common {
     /// Families of probes, separated by commas: exit, userspace, sched, halt-poll, detail, culprits,
-    /// dirty, roots; or all [default: all but the last three; the screen attaches detail while it shows any]
+    /// mmu, mmio, hypercall, dirty, roots; or all [default: all but culprits, dirty and roots; the screen
+    /// attaches detail while it shows any]
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = family)]
     probes: Vec<Asked>,
     /// List exits that last this long or longer: 1ms for every reason that is not idle, IO=5ms for one,

@@ -55,8 +55,8 @@ const KPROBES: &str = "/sys/bus/event_source/devices/kprobe";
 /// Members of the AMD part's structs that probes read.
 const KVM_AMD: [Member; 2] = [("vcpu_svm", "vcpu"), ("vcpu_svm", "vmcb")];
 
-/// Events of the families `detail` and `halt-poll`.
-pub const DETAILS: [&str; 10] = [
+/// Events of the families `detail`, `mmu`, `mmio`, `hypercall` and `halt-poll`.
+pub const DETAILS: [&str; 11] = [
     "kvm_pio",
     "kvm_mmio",
     "kvm_fast_mmio",
@@ -65,6 +65,7 @@ pub const DETAILS: [&str; 10] = [
     "kvm_cr",
     "kvm_hypercall",
     "kvm_hv_hypercall",
+    "kvm_xen_hypercall",
     "kvm_page_fault",
     "kvm_vcpu_wakeup",
 ];

@@ -2,7 +2,7 @@
 
 use super::{
     functions, kfunc,
-    memory::{Maps, outlier},
+    memory::{Maps, record},
     missed::{ProgramStats, program_stats},
     plan::{
         Family, How, Plan, Probe,
@@ -15,7 +15,7 @@ use aya::{
     maps::{HashMap, MapData, MapError, Queue, RingBuf},
     programs::{BtfTracePoint, KProbe, Program, ProgramError, RawTracePoint, TracePoint},
 };
-use kvmscope_shared::detail::Outlier;
+use kvmscope_shared::{detail::Outlier, event::Event};
 use std::io;
 
 /// The built probe object; `probes/build` makes it.
@@ -107,6 +107,7 @@ pub struct Loaded {
     free_chunks: Queue<MapData, u32>,
     unknown: HashMap<MapData, u64, u32>,
     outliers: RingBuf<MapData>,
+    events: RingBuf<MapData>,
     /// What the kernel had counted as missed for programs that were detached since.
     missed_before: u64,
     /// Why functions cannot be probed at all, if that is known.
@@ -141,6 +142,7 @@ impl Loaded {
         let mut free_chunks =
             Queue::try_from(take(&mut ebpf, "FREE_CHUNKS")?).map_err(maps_error)?;
         let outliers = RingBuf::try_from(take(&mut ebpf, "OUTLIERS")?).map_err(maps_error)?;
+        let events = RingBuf::try_from(take(&mut ebpf, "EVENTS")?).map_err(maps_error)?;
         let unknown = HashMap::try_from(take(&mut ebpf, "UNKNOWN")?).map_err(maps_error)?;
         for slot in 1..sizes.slots {
             free_slots.push(slot, 0).map_err(maps_error)?;
@@ -172,6 +174,7 @@ impl Loaded {
             free_chunks,
             unknown,
             outliers,
+            events,
             missed_before: 0,
             no_kprobes: plan.no_kprobes.clone(),
         };
@@ -184,11 +187,11 @@ impl Loaded {
         self.attach_new(kvm, |_| true);
     }
 
-    fn attach_new(&mut self, kvm: bool, among: impl Fn(Family) -> bool) {
+    fn attach_new(&mut self, kvm: bool, among: impl Fn(&Probe) -> bool) {
         let Self { ebpf, probes, families, .. } = self;
         let wanted = |entry: &&mut Attached| {
-            let family = entry.probe.family;
-            entry.program.is_none() && family.wanted(families) && among(family)
+            let probe = &entry.probe;
+            entry.program.is_none() && probe.wanted(families) && among(probe)
         };
         for entry in probes.iter_mut().filter(wanted) {
             if entry.probe.is_kvm() && !kvm {
@@ -219,7 +222,7 @@ impl Loaded {
         for entry in self.probes.iter_mut().filter(|entry| entry.probe.system == STACK) {
             entry.probe = stack(of, self.no_kprobes.as_deref());
         }
-        self.attach_new(kvm, |family| family == Family::Roots);
+        self.attach_new(kvm, |probe| probe.family == Family::Roots);
     }
 
     /// Counts no function's callers any more.
@@ -245,38 +248,52 @@ impl Loaded {
             self.families.push(family);
         }
         let now = self.families.clone();
-        self.attach_new(kvm, |family| !family.wanted(&before));
+        self.attach_new(kvm, |probe| !probe.wanted(&before));
         let mut missed = 0;
         let Self { ebpf, probes, .. } = self;
-        for entry in probes.iter_mut().filter(|entry| !entry.probe.family.wanted(&now)) {
+        for entry in probes.iter_mut().filter(|entry| !entry.probe.wanted(&now)) {
             missed += entry.detach(ebpf);
         }
         self.missed_before += missed;
     }
 
-    /// Whether a family has a probe attached.
+    /// Whether a family is on and has a probe attached.
     pub fn has(&self, family: Family) -> bool {
-        self.probes.iter().any(|entry| entry.probe.family == family && entry.program.is_some())
+        let its = |entry: &Attached| entry.probe.families().any(|of| of == family);
+        family.wanted(&self.families)
+            && self.probes.iter().any(|entry| entry.program.is_some() && its(entry))
     }
 
-    /// What became of each probe.
+    /// The families that are on and have a probe attached.
+    pub fn on(&self) -> impl Iterator<Item = Family> {
+        Family::ASKABLE.into_iter().filter(|family| self.has(*family))
+    }
+
+    /// What became of each probe, once for each of its families.
     pub fn statuses(&self) -> Vec<ProbeStatus> {
-        let status = |entry: &Attached| ProbeStatus {
-            name: entry.probe.hook(),
-            family: entry.probe.family.name().to_owned(),
-            attached: entry.program.is_some(),
-            why: match (&entry.program, &entry.why) {
-                (Some(_), _) => None,
-                _ if !entry.probe.family.wanted(&self.families) => Some(entry.probe.family.off()),
-                (None, why) => Some(format!(
-                    "{}; {}",
-                    why.as_deref().unwrap_or("not attached"),
-                    entry.probe.family.costs()
-                )),
-            },
-            how: entry.program.map_or("", |(_, how)| how.text()).to_owned(),
+        let status = |entry: &Attached, family: Family| {
+            let program = entry.program.filter(|_| family.wanted(&self.families));
+            ProbeStatus {
+                name: entry.probe.hook(),
+                family: family.name().to_owned(),
+                attached: program.is_some(),
+                why: match (&program, &entry.why) {
+                    (Some(_), _) => None,
+                    _ if !family.wanted(&self.families) => Some(family.off()),
+                    (None, why) => Some(format!(
+                        "{}; {}",
+                        why.as_deref().unwrap_or("not attached"),
+                        family.costs()
+                    )),
+                },
+                how: program.map_or("", |(_, how)| how.text()).to_owned(),
+            }
         };
-        self.probes.iter().map(status).collect()
+        let mut all = Vec::new();
+        for entry in &self.probes {
+            all.extend(entry.probe.families().map(|family| status(entry, family)));
+        }
+        all
     }
 
     /// Whether a tracepoint is being watched.
@@ -318,8 +335,17 @@ impl Loaded {
     /// (another version's object) is dropped.
     pub fn drain_outliers(&mut self) -> Vec<Outlier> {
         let mut found = Vec::new();
-        while let Some(record) = self.outliers.next() {
-            found.extend(outlier(&record));
+        while let Some(bytes) = self.outliers.next() {
+            found.extend(record::<Outlier>(&bytes));
+        }
+        found
+    }
+
+    /// The same of single events.
+    pub fn drain_events(&mut self) -> Vec<Event> {
+        let mut found = Vec::new();
+        while let Some(bytes) = self.events.next() {
+            found.extend(record::<Event>(&bytes));
         }
         found
     }

@@ -10,6 +10,7 @@ use kvmscope_shared::{
     cell::Cell,
     conf::{Control, Limits, MAX_FILTER},
     detail::{Detail, Outlier},
+    event::Event,
     slot::{Slot, SlotEntry},
     stacks::Stacks,
     waits::Waits,
@@ -67,11 +68,21 @@ pub trait Memory {
     }
 }
 
-/// An outlier, from its record; `None` for a record of another length.
-pub fn outlier(record: &[u8]) -> Option<Outlier> {
+/// A record of a ring buffer: any bits are one.
+///
+/// # Safety
+///
+/// Only for types of integers without padding.
+pub unsafe trait Record: Copy {}
+// SAFETY: integers, and the size that is asserted beside it is theirs.
+unsafe impl Record for Outlier {}
+// SAFETY: as above.
+unsafe impl Record for Event {}
+
+/// A record, from its bytes; `None` for another length.
+pub fn record<T: Record>(bytes: &[u8]) -> Option<T> {
     // SAFETY: as long as the structure, whose fields are integers; not read by alignment.
-    (record.len() == size_of::<Outlier>())
-        .then(|| unsafe { record.as_ptr().cast::<Outlier>().read_unaligned() })
+    (bytes.len() == size_of::<T>()).then(|| unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
 }
 
 /// A mapped BPF array.
@@ -154,12 +165,6 @@ impl Maps {
         }
     }
 
-    /// Tells the probes which kinds of events to tell of, by bit ([`kvmscope_shared::event::kind`]).
-    pub fn set_events(&mut self, bits: u64) {
-        // SAFETY: in bounds; user space alone writes this field.
-        unsafe { (&raw mut (*self.control.at(0)).events).write_volatile(bits) }
-    }
-
     /// Tells the probes which thread groups to watch; none is all. Before they are attached.
     /// More than [`MAX_FILTER`] are cut off.
     pub fn set_filter(&mut self, pids: &[u32]) {
@@ -180,6 +185,20 @@ impl Maps {
         // SAFETY: in bounds; user space alone writes this field.
         unsafe { (&raw mut (*self.control.at(0)).details).write_volatile(bits) }
         self.set_least();
+    }
+
+    /// Tells the probes which kinds of single events to tell of
+    /// ([`kvmscope_shared::conf::Control::events`]).
+    pub fn set_events(&mut self, bits: u64) {
+        // SAFETY: in bounds; user space alone writes this field.
+        unsafe { (&raw mut (*self.control.at(0)).events).write_volatile(bits) }
+    }
+
+    /// Tells the probes whose error codes page faults have
+    /// ([`kvmscope_shared::conf::Control::isa`]).
+    pub fn set_isa(&mut self, isa: u32) {
+        // SAFETY: in bounds; user space alone writes this field.
+        unsafe { (&raw mut (*self.control.at(0)).isa).write_volatile(isa) }
     }
 
     /// Tells the probes which exits are outliers.

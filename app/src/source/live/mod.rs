@@ -33,7 +33,7 @@ use crate::{
     trace,
 };
 use host::{Module, now_ns, unix_ns};
-use kvmscope_shared::{conf::detail, event::kind};
+use kvmscope_shared::conf::detail;
 use loader::{LoadError, Loaded};
 use memory::{Maps, Memory};
 use names::ProcNames;
@@ -98,15 +98,32 @@ impl Probes {
         self.loaded.set_stacks(of, true);
     }
 
-    /// Tells of roots one by one while they are watched.
-    fn tell_roots(&mut self) {
-        let on = self.loaded.has(Family::Roots);
-        self.maps.set_events(u64::from(on) << kind::ROOT);
+    /// What is kept at the end of an exit for the families that are on.
+    fn keep_details(&mut self) {
+        let mut bits = 0;
+        if self.loaded.has(Family::Detail) {
+            bits |= detail::RIP | detail::VECTOR;
+        }
+        // Where exits are seen an access has the times of its exit.
+        let exits = self.loaded.has(Family::Exit) && host::isa(self.vendor) != 0;
+        if self.loaded.has(Family::Mmio) && !exits {
+            bits |= detail::DWELL;
+        }
+        self.maps.set_details(bits);
     }
 
-    /// Whether instruction pointers and vectors are kept.
-    fn keep_details(&mut self, on: bool) {
-        self.maps.set_details(if on { detail::RIP | detail::VECTOR } else { 0 });
+    /// Tells the probes which events these families are about. Before they are attached, and before
+    /// they are detached: what is counted where it is told of is counted from the first on.
+    fn tell_of(&mut self, families: &[Family]) {
+        self.maps.set_events(families.iter().fold(0, |bits, family| bits | family.events()));
+    }
+
+    /// Takes in which vendor module is there.
+    fn follow_vendor(&mut self, vendor: Option<&'static str>, outliers: &OutlierLimits) {
+        self.vendor = vendor;
+        self.keep_details();
+        self.maps.set_isa(host::isa(vendor));
+        self.maps.set_limits(&outliers::by_column(outliers, vendor));
     }
 }
 
@@ -168,16 +185,15 @@ impl Live {
     fn tick(&mut self, last: bool) -> crate::model::tick::Tick {
         let host = self.host_tick();
         let missed_runs = self.probes.as_ref().map_or(0, |probes| probes.loaded.missed());
-        let detail = Family::ASKABLE
-            .into_iter()
-            .filter(|family| family.keeps_keys())
-            .any(|family| self.probes.as_ref().is_some_and(|probes| probes.loaded.has(family)));
+        let keeps = |probes: &Probes| probes.loaded.on().any(Family::keeps_keys);
+        let detail = self.probes.as_ref().is_some_and(keeps);
         let stacks = self.probes.as_ref().and_then(|probes| probes.loaded.stacks());
         let moment = Moment { now_ns: now_ns(), missed_runs, host, last, detail, stacks };
         let Some(probes) = &mut self.probes else {
             return self.reader.empty_tick(moment, &mut self.names);
         };
         self.reader.take_outliers(probes.loaded.drain_outliers());
+        self.reader.take_events(probes.loaded.drain_events());
         let (mut tick, freed) = self.reader.tick(&mut probes.maps, &mut self.names, moment);
         for freed in freed {
             match freed {
@@ -268,8 +284,7 @@ impl Live {
             }
             if probes.vendor.is_none() && module.vendor.is_some() {
                 // Attached while kvm was there without its vendor part.
-                probes.vendor = module.vendor;
-                probes.maps.set_limits(&outliers::by_column(&self.options.outliers, module.vendor));
+                probes.follow_vendor(module.vendor, &self.options.outliers);
                 self.session.host.backend = module.backend().to_owned();
                 return true;
             }
@@ -304,16 +319,16 @@ impl Live {
             Some(probes) => {
                 if !on {
                     // No exit is looked at again for what is about to go.
-                    probes.keep_details(false);
+                    probes.maps.set_details(0);
                 }
+                probes.tell_of(&self.options.families);
                 // Statistics are of the programs that were attached at both ends.
                 self.sampling = None;
                 if on && !probes.loaded.has(Family::Culprits) {
                     probes.maps.begin_waits();
                 }
                 probes.loaded.set_family(family, on, true);
-                probes.keep_details(probes.loaded.has(Family::Detail));
-                probes.tell_roots();
+                probes.keep_details();
                 if family == Family::Roots {
                     self.functions = functions::Names::default();
                 }
@@ -391,20 +406,20 @@ fn open_probes(options: &Options, module: Module) -> Result<(Option<Probes>, Ses
         ..Session::default()
     };
     let probes = if module.kvm {
-        let (mut loaded, mut maps) = Loaded::load(&plan, &options.pids)?;
+        let (loaded, mut maps) = Loaded::load(&plan, &options.pids)?;
         // Epoch 0 is "never" in a fresh cell.
         maps.set_epoch(1);
         // Before the first probe: what it counts while the others are attached is of this session.
         (session.started_ns, session.started_unix_ns) = (now_ns(), unix_ns());
-        maps.set_limits(&outliers::by_column(&options.outliers, module.vendor));
-        loaded.attach(true);
-        let mut probes = Probes { loaded, maps, vendor: module.vendor };
+        let mut probes = Probes { loaded, maps, vendor: None };
+        probes.follow_vendor(module.vendor, &options.outliers);
+        probes.tell_of(&options.families);
+        probes.loaded.attach(true);
         if options.stacks != StackOf::default() {
             probes.set_stacks(options.stacks);
         }
-        probes.tell_roots();
         session.probes = probes.loaded.statuses();
-        probes.keep_details(probes.loaded.has(Family::Detail));
+        probes.keep_details();
         Some(probes)
     } else {
         (session.started_ns, session.started_unix_ns) = (now_ns(), unix_ns());
@@ -419,18 +434,22 @@ fn open_probes(options: &Options, module: Module) -> Result<(Option<Probes>, Ses
 fn waiting(options: &Options) -> Vec<ProbeStatus> {
     let kernel = kernel::gather(0);
     let plan = plan::plan(&kernel, &options.families);
-    let status = |probe: &plan::Probe| ProbeStatus {
+    let status = |probe: &plan::Probe, family: Family| ProbeStatus {
         name: probe.hook(),
-        family: probe.family.name().to_owned(),
+        family: family.name().to_owned(),
         attached: false,
-        why: Some(if probe.family.wanted(&options.families) {
+        why: Some(if family.wanted(&options.families) {
             "the kvm module is not loaded; attached as soon as it is".to_owned()
         } else {
-            probe.family.off()
+            family.off()
         }),
         how: String::new(),
     };
-    plan.probes.iter().map(status).collect()
+    let mut all = Vec::new();
+    for probe in &plan.probes {
+        all.extend(probe.families().map(|family| status(probe, family)));
+    }
+    all
 }
 
 /// Loads and attaches every probe once and detaches again: what works here, for `doctor`.

@@ -1,5 +1,6 @@
 //! Which programs to load on this kernel, how, with what offsets and map sizes. Pure.
 
+mod calls;
 mod culprits;
 pub mod functions;
 
@@ -8,7 +9,7 @@ use crate::{
     model::{session::OFF, stack::StackOf},
     trace::format::Format,
 };
-use kvmscope_shared::{cell::CELLS_PER_CHUNK, column::ISA_SVM};
+use kvmscope_shared::{cell::CELLS_PER_CHUNK, column::ISA_SVM, event::kind};
 
 /// How a program is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +52,12 @@ pub enum Family {
     Detail,
     /// Who runs while a vCPU waits for its CPU: a second program at `sched_switch`, and `sched_wakeup`.
     Culprits,
+    /// Page faults by kind and one by one, and the hottest pages: `kvm_page_fault`.
+    Mmu,
+    /// MMIO by address and one by one: `kvm_mmio`, `kvm_fast_mmio`.
+    Mmio,
+    /// Hypercalls by number and one by one: `kvm_hypercall`, `kvm_hv_hypercall`, `kvm_xen_hypercall`.
+    Hypercall,
     /// Pages that KVM marks as dirty: `mark_page_dirty_in_slot`, `kvm_pml_full`, the dirty ring.
     Dirty,
     /// MMU roots and who loads them: `load_mmu_pgd` of the vendor's part, `kvm_arch_vcpu_load`, and kernel
@@ -62,13 +69,16 @@ pub enum Family {
 
 impl Family {
     /// Every family that can be asked for, in order.
-    pub const ASKABLE: [Self; 8] = [
+    pub const ASKABLE: [Self; 11] = [
         Self::Exit,
         Self::Userspace,
         Self::Sched,
         Self::HaltPoll,
         Self::Detail,
         Self::Culprits,
+        Self::Mmu,
+        Self::Mmio,
+        Self::Hypercall,
         Self::Dirty,
         Self::Roots,
     ];
@@ -78,8 +88,16 @@ impl Family {
     pub const WATCHED: [Self; 4] = [Self::Exit, Self::Userspace, Self::Sched, Self::HaltPoll];
 
     /// What a report measures when nothing is asked for.
-    pub const REPORTED: [Self; 5] =
-        [Self::Exit, Self::Userspace, Self::Sched, Self::HaltPoll, Self::Detail];
+    pub const REPORTED: [Self; 8] = [
+        Self::Exit,
+        Self::Userspace,
+        Self::Sched,
+        Self::HaltPoll,
+        Self::Detail,
+        Self::Mmu,
+        Self::Mmio,
+        Self::Hypercall,
+    ];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -90,15 +108,13 @@ impl Family {
             Self::HaltPoll => "halt-poll",
             Self::Detail => "detail",
             Self::Culprits => "culprits",
+            Self::Mmu => "mmu",
+            Self::Mmio => "mmio",
+            Self::Hypercall => "hypercall",
             Self::Dirty => "dirty",
             Self::Roots => "roots",
             Self::Base => "base",
         }
-    }
-
-    /// Whether it counts in a vCPU's details.
-    pub fn keeps_keys(self) -> bool {
-        matches!(self, Self::Detail | Self::Dirty | Self::Roots)
     }
 
     /// Whether it is attached when these are asked for. Which threads are vCPUs, and an exit's VMM time,
@@ -111,10 +127,30 @@ impl Family {
         }
     }
 
+    /// Whether what it counts is in the tables of keys, which are read only then.
+    pub fn keeps_keys(self) -> bool {
+        use Family::{Detail, Dirty, Hypercall, Mmio, Mmu, Roots};
+        matches!(self, Detail | Mmu | Mmio | Hypercall | Dirty | Roots)
+    }
+
+    /// The kinds of single events that are told of with it, by bit ([`kind`]).
+    pub fn events(self) -> u64 {
+        let kinds: &[u32] = match self {
+            Self::Mmu => &[kind::FAULT],
+            Self::Mmio => &[kind::MMIO],
+            Self::Roots => &[kind::ROOT],
+            Self::Hypercall => &[kind::HYPERCALL, kind::HV_HYPERCALL, kind::XEN_HYPERCALL],
+            _ => &[],
+        };
+        kinds.iter().fold(0, |bits, kind| bits | 1 << kind)
+    }
+
     /// Why it is not attached when nobody asked for it.
     pub fn off(self) -> String {
         let when = match self {
-            Self::Detail => "attached while what it shows is looked at, or",
+            Self::Detail | Self::Mmu | Self::Mmio | Self::Hypercall => {
+                "attached while what it shows is looked at, or"
+            }
             _ => "attached",
         };
         format!("{OFF}{when} with --probes {}", self.name())
@@ -131,6 +167,9 @@ impl Family {
             Self::HaltPoll => "halt polling counts as handling time",
             Self::Detail => "what exits are about (MSR, port, address, RIP) is not shown",
             Self::Culprits => "who takes a vCPU's CPU is not shown",
+            Self::Mmu => "page faults are not shown",
+            Self::Mmio => "MMIO is not shown",
+            Self::Hypercall => "hypercalls are not shown",
             Self::Dirty => "which pages become dirty is not shown",
             Self::Roots => "MMU roots and who loads them are not shown",
             Self::Base => "ended threads are noticed late",
@@ -145,7 +184,7 @@ pub struct Probe {
     pub system: &'static str,
     /// Tracepoint.
     pub event: &'static str,
-    /// Its family.
+    /// Its family; others may want it too, see [`Self::families`].
     pub family: Family,
     /// (program in the object, how), best first; the first that attaches is used.
     pub ways: Vec<(&'static str, How)>,
@@ -157,6 +196,22 @@ impl Probe {
     /// The hook as the kernel names it.
     pub fn hook(&self) -> String {
         format!("{}:{}", self.system, self.event)
+    }
+
+    /// The families that it belongs to: it is attached, once, when any of them is.
+    pub fn families(&self) -> impl Iterator<Item = Family> + use<> {
+        let also = match self.event {
+            "kvm_page_fault" => Some(Family::Mmu),
+            "kvm_mmio" | "kvm_fast_mmio" => Some(Family::Mmio),
+            "kvm_hypercall" | "kvm_hv_hypercall" => Some(Family::Hypercall),
+            _ => None,
+        };
+        [self.family].into_iter().chain(also)
+    }
+
+    /// Whether it is attached when these families are asked for.
+    pub fn wanted(&self, asked: &[Family]) -> bool {
+        self.families().any(|family| family.wanted(asked))
     }
 
     /// Whether it belongs to the kvm module and goes with it.
@@ -252,15 +307,18 @@ const SWITCH_FIELDS: [(&str, &str, u32); 3] = [
 /// Tracepoints of one function each way, and where its record has what the program reads
 /// (`probes/src/hooks.rs`): from its arguments, from its record.
 type Hook = (&'static str, &'static str, Family, &'static [(&'static str, u32)]);
-const HOOKS: [Hook; 9] = [
+const HOOKS: [Hook; 7] = [
     ("kvm_pio", "kvm_pio_record", Family::Detail, &[("rw", 8), ("port", 12)]),
-    ("kvm_mmio", "kvm_mmio_record", Family::Detail, &[("type", 8), ("gpa", 16)]),
+    (
+        "kvm_mmio",
+        "kvm_mmio_record",
+        Family::Detail,
+        &[("type", 8), ("len", 12), ("gpa", 16), ("val", 24)],
+    ),
     ("kvm_fast_mmio", "kvm_fast_mmio_record", Family::Detail, &[("gpa", 8)]),
     ("kvm_msr", "kvm_msr_record", Family::Detail, &[("write", 8), ("ecx", 12), ("exception", 24)]),
     ("kvm_cpuid", "kvm_cpuid_record", Family::Detail, &[("function", 8), ("index", 12)]),
     ("kvm_cr", "kvm_cr_record", Family::Detail, &[("rw", 8), ("cr", 12)]),
-    ("kvm_hypercall", "kvm_hypercall_record", Family::Detail, &[("nr", 8)]),
-    ("kvm_hv_hypercall", "kvm_hv_hypercall_record", Family::Detail, &[("code", 32)]),
     ("kvm_vcpu_wakeup", "kvm_vcpu_wakeup_record", Family::HaltPoll, &[("ns", 8), ("waited", 16)]),
 ];
 
@@ -349,6 +407,7 @@ pub fn plan(kernel: &Kernel, families: &[Family]) -> Plan {
         let usual = kernel.details.get(event).is_some_and(|format| has(format, fields));
         all.push(probe("kvm", event, family, either(event, record, usual), None));
     }
+    all.extend(calls::probes(kernel));
     let ways = page_fault_ways(kernel);
     all.push(probe("kvm", "kvm_page_fault", Family::Detail, ways, None));
     all.extend(functions::probes(kernel, StackOf::default(), &mut globals));
@@ -370,7 +429,8 @@ fn page_fault_ways(kernel: &Kernel) -> Vec<(&'static str, How)> {
     if !late {
         return vec![("kvm_page_fault_early", How::Raw)];
     }
-    let usual = format.is_some_and(|format| has(format, &[("fault_address", 24)]));
+    let usual =
+        format.is_some_and(|format| has(format, &[("fault_address", 24), ("error_code", 32)]));
     unpreempted(kernel, "kvm_page_fault", "kvm_page_fault_record", usual)
 }
 
@@ -490,7 +550,11 @@ mod tests {
             kvm_exit: Ok(testdata::format(release, "kvm_exit")),
             kvm_userspace_exit: Ok(testdata::format(release, "kvm_userspace_exit")),
             kvm_fpu: Ok(testdata::format(release, "kvm_fpu")),
-            details: DETAILS.map(|event| (event, testdata::format(release, event))).into(),
+            details: DETAILS
+                .into_iter()
+                .filter(|event| release != testdata::LINUX_5_10 || *event != "kvm_xen_hypercall")
+                .map(|event| (event, testdata::format(release, event)))
+                .collect(),
             sched_switch: Err("tracefs is not mounted".to_owned()),
             offsets: BTreeMap::from([
                 (("task_struct", "pid"), 1),
@@ -637,7 +701,7 @@ mod tests {
         let kernel = kernel(testdata::LINUX_6_12, (6, 12));
         let events = |families: &[Family]| -> Vec<&str> {
             let plan = plan(&kernel, families);
-            let wanted = plan.probes.iter().filter(|p| p.family.wanted(families));
+            let wanted = plan.probes.iter().filter(|p| p.wanted(families));
             wanted.map(|p| p.event).collect()
         };
         assert_eq!(
@@ -682,6 +746,35 @@ mod tests {
             ways(&kernel, "kvm_page_fault")
         };
         assert_eq!((unread((5, 10)), unread((6, 1))), (early.to_vec(), late[..1].to_vec()));
+    }
+
+    #[test]
+    fn a_probe_of_two_families_is_attached_when_either_is_asked_for() {
+        let kernel = kernel(testdata::LINUX_6_12, (6, 12));
+        let wanted = |families: &[Family]| -> Vec<&str> {
+            let plan = plan(&kernel, families);
+            let ours = plan.probes.iter().filter(|p| p.is_kvm() && p.family.keeps_keys());
+            ours.filter(|p| p.wanted(families)).map(|p| p.event).collect()
+        };
+        assert_eq!(wanted(&[Family::Mmu]), ["kvm_page_fault"]);
+        assert_eq!(wanted(&[Family::Mmio]), ["kvm_mmio", "kvm_fast_mmio"]);
+        let calls = ["kvm_hypercall", "kvm_hv_hypercall", "kvm_xen_hypercall"];
+        assert_eq!(wanted(&[Family::Hypercall]), calls);
+        let all = wanted(&[Family::Detail]);
+        assert!(all.contains(&"kvm_page_fault") && all.contains(&"kvm_mmio"));
+        assert!(!all.contains(&"kvm_xen_hypercall"), "of one family alone");
+        assert!(wanted(&Family::WATCHED).is_empty());
+    }
+
+    #[test]
+    fn events_are_told_of_by_the_family_that_is_on() {
+        assert_eq!(Family::Mmu.events(), 1 << kind::FAULT);
+        assert_eq!(Family::Detail.events(), 0, "what exits are about is no list");
+        let all = Family::ASKABLE.iter().fold(0, |bits, family| {
+            assert_eq!(bits & family.events(), 0, "each kind is of one family");
+            bits | family.events()
+        });
+        assert_ne!(all & 1 << kind::XEN_HYPERCALL, 0);
     }
 
     #[test]

@@ -6,6 +6,8 @@
 
 mod cells;
 pub mod culprits;
+mod events;
+mod gone;
 mod keys;
 mod parts;
 mod seen;
@@ -26,15 +28,18 @@ use crate::model::{
     stats::add_cell,
     tick::{HostTick, Lost, Phase, Tick, VmInfo},
 };
+use events::Events;
+use gone::{Gone, reason_of};
 use kvmscope_shared::{
     cell::{CELLS_PER_CHUNK, Cell},
     column::column_of,
     detail::Outlier,
+    event::Event,
     slot::{Slot, life},
 };
 use parts::SeenDelay;
 use seen::{Change, Seen};
-use slow::{Slow, reason_of};
+use slow::Slow;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Something that was read to the end and can be used again.
@@ -68,6 +73,8 @@ pub struct Reader {
     /// Outliers that the token bucket refused, as told last.
     refused: u64,
     slow: Slow,
+    events: Events,
+    gone: Gone,
     stacks: stacks::SeenStacks,
     /// Pages that threads dirtied that are no vCPUs, as told last.
     dirty_elsewhere: u64,
@@ -143,6 +150,8 @@ impl Reader {
             detailed: false,
             refused: 0,
             slow: Slow::default(),
+            events: Events::default(),
+            gone: Gone::default(),
             stacks: stacks::SeenStacks::default(),
             dirty_elsewhere: 0,
             early: BTreeMap::new(),
@@ -157,6 +166,8 @@ impl Reader {
         self.refused = 0;
         self.detailed = false;
         self.slow.clear();
+        self.events.clear();
+        self.gone = Gone::default();
         self.early.clear();
         self.forget_stacks();
         self.dirty_elsewhere = 0;
@@ -170,6 +181,11 @@ impl Reader {
     /// Takes slow exits as the probes tell of them, for the next tick.
     pub fn take_outliers(&mut self, records: Vec<Outlier>) {
         self.slow.take(records);
+    }
+
+    /// Takes single events as the probes tell of them, for the next tick.
+    pub fn take_events(&mut self, records: Vec<Event>) {
+        self.events.take(records);
     }
 
     /// A thread was looked at soon after it was claimed: what it waits for a CPU from now on counts,
@@ -271,8 +287,12 @@ impl Reader {
             self.read_slot(memory, names, index, epoch, &moment, &mut tick, &mut changes);
         }
         self.who.sweep(now, moment.last, names, &mut tick.life);
-        let (outliers, nobodys) = self.slow.tell(memory, &self.seen, moment.last);
+        let (outliers, nobodys) = self.slow.tell(memory, &self.seen, &self.gone, moment.last);
         tick.outliers = outliers;
+        let whose = (self.seen.as_slice(), &self.gone, &self.who);
+        let told = self.events.tell(memory, whose, &control.events_refused, (now, moment.last));
+        (tick.events, tick.events_left_out) = (told.events, told.left_out);
+        self.gone.age();
         let refused = control.outliers_refused.saturating_sub(self.refused);
         self.refused = control.outliers_refused;
         tick.outliers_left_out = refused.saturating_add(nobodys);
@@ -397,7 +417,7 @@ impl Reader {
     ) {
         let Some(seen) = self.seen.get_mut(index as usize).and_then(Option::take) else { return };
         self.early.remove(&(index, seen.generation));
-        self.slow.part(index, &seen, memory);
+        self.gone.part(index, &seen, memory);
         let slot = memory.slot(index);
         let at = if slot.retired_ns == 0 { now } else { slot.retired_ns };
         self.who.leave(seen.key, at, &mut tick.life);
