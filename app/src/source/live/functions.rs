@@ -26,19 +26,20 @@ fn read() -> Result<String, String> {
 pub struct Names {
     symbols: Option<HostSymbols>,
     tried: bool,
+    /// Why stacks stay without names, until that is told.
+    why: Option<String>,
 }
 
 impl Names {
-    /// Names the frames of a tick's stacks. Answers with why they stay without names, once.
-    pub fn fill(&mut self, tick: &mut Tick) -> Option<String> {
+    /// Names the frames of a tick's stacks.
+    pub fn fill(&mut self, tick: &mut Tick) {
         if tick.stacks.is_empty() {
-            return None;
+            return;
         }
-        let mut why = None;
         if !std::mem::replace(&mut self.tried, true) {
             match read().and_then(|text| HostSymbols::parse(&text)) {
                 Ok(symbols) => self.symbols = Some(symbols),
-                Err(sentence) => why = Some(sentence),
+                Err(sentence) => self.why = Some(sentence),
             }
         }
         if let Some(symbols) = &self.symbols {
@@ -48,6 +49,10 @@ impl Names {
                 }
             }
         }
-        why
+    }
+
+    /// Why they stay without names, once.
+    pub fn notice(&mut self) -> Option<String> {
+        self.why.take()
     }
 }

@@ -204,9 +204,7 @@ impl Live {
         }
         let processes = self.reader.processes(&self.session);
         tick.vms = self.beside.look(&processes, moment.now_ns, &mut self.tasks);
-        if let Some(why) = self.functions.fill(&mut tick) {
-            self.notice(why);
-        }
+        self.functions.fill(&mut tick);
         tick
     }
 
@@ -214,6 +212,9 @@ impl Live {
     fn notice_beside(&mut self) -> bool {
         let before = self.session.notices.len();
         self.beside.notices().into_iter().for_each(|notice| self.notice(notice));
+        if let Some(why) = self.functions.notice() {
+            self.notice(why);
+        }
         self.session.notices.len() > before
     }
 
