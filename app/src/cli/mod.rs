@@ -41,7 +41,7 @@ enum Command {
     /// No screen: tables or JSON, for a while or while a command runs
     Report(report::Options),
     /// The test guest by itself: makes an exact number of exits of each kind
-    Guest(crate::guest::Options),
+    Guest(Box<crate::guest::Options>),
     /// What works on this host, what does not, why, and what to do
     Doctor(doctor::Options),
 }
