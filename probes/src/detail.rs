@@ -6,7 +6,7 @@
 //! after it was entered again. So the last time in the VMM waits ([`mark::DWELL`]) for the next event:
 //! a read that answers it takes it, and else it is what was written before.
 
-use crate::{element, maps::DETAILS, outlier, slots};
+use crate::{element, event, maps::DETAILS, outlier, slots};
 use kvmscope_shared::{
     column::{ISA_VMX, VMX_CODE_MASK},
     conf::detail as bits,
@@ -56,10 +56,16 @@ impl Masked {
     }
 }
 
+/// A slot's details.
+#[inline(always)]
+pub fn at(index: u32) -> Option<&'static mut Detail> {
+    // SAFETY: array memory lives as long as the program; one writer per slot.
+    DETAILS.get_ptr_mut(index).map(|detail| unsafe { &mut *detail })
+}
+
 #[inline(always)]
 fn table(index: u32) -> Option<Masked> {
-    // SAFETY: array memory lives as long as the program; one writer per slot.
-    DETAILS.get_ptr_mut(index).map(|detail| Masked(unsafe { &mut *detail }))
+    at(index).map(Masked)
 }
 
 /// The current thread, if it is a vCPU's, met a key; `times` is 1, or 0 where it will be told again.
@@ -181,6 +187,9 @@ fn finish_here(number: u32, times: Times) -> Option<()> {
         about = table.about(if thing == 0 { page } else { thing });
         keys::charge(&mut table, thing, times);
         keys::charge(&mut table, page, times);
+        if slot.interrupted & (mark::FAULT | mark::MMIO) != 0 {
+            event::ended(index, number, times.handling, times.off, times.vmm);
+        }
     }
     outlier::tell(index, slot, number, times, about);
     let details = slots::control()?.details;

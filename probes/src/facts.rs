@@ -72,6 +72,26 @@ facts! {
     CFS_RQ_RQ: u32, cfs_rq_rq;
     /// Offset of `rq.clock`.
     RQ_CLOCK: u32, rq_clock;
+    /// 1 when the way from a task to its file descriptors is known: the offsets below.
+    FILES_KNOWN: u32, files_known;
+    /// Offset of `task_struct.files`.
+    TASK_FILES: u32, task_files;
+    /// Offset of `files_struct.fdt`.
+    FILES_FDT: u32, files_fdt;
+    /// Offset of `fdtable.max_fds`.
+    FDT_MAX: u32, fdt_max;
+    /// Offset of `fdtable.fd`.
+    FDT_FD: u32, fdt_fd;
+    /// Offset of `file.f_op`.
+    FILE_OP: u32, file_op;
+    /// Offset of `file.private_data`.
+    FILE_PRIVATE: u32, file_private;
+    /// Offset of `file_operations.unlocked_ioctl`.
+    OP_IOCTL: u32, op_ioctl;
+    /// Offset of `kvm_device.kvm`, 0 when unknown.
+    DEVICE_KVM: u32, device_kvm;
+    /// Tallies of a row of ioctls, less one: a power of two, less one.
+    IOCTL_SHARD_MASK: u32, ioctl_shard_mask;
     /// Offset of `kvm_vcpu.kvm`; its first member in every kernel from 5.4 to 7.3.
     VCPU_KVM: u32, vcpu_kvm;
     /// Offset of `kvm_vcpu.vcpu_id`, 0 when unknown (no BTF for kvm): then `kvm_exit` tells.

@@ -3,21 +3,23 @@
 //! Each has two programs: by its arguments, and by its record for kernels that can preempt the former
 //! (see `exit::kvm_fpu_record`). The records are laid out the same from 5.10 to 7.2; the loader has compared.
 
-use crate::{detail, slots};
+use crate::{detail, event, slots};
 use aya_ebpf::{
     EbpfContext,
+    helpers::bpf_probe_read_kernel,
     macros::{raw_tracepoint, tracepoint},
     programs::{RawTracePointContext, TracePointContext},
 };
 use kvmscope_shared::{
     detail::{REFUSED, class},
+    event::kind,
     keys::cpuid_key,
     slot::{Slot, mark, phase},
 };
 
 /// A field of a record.
 #[inline(always)]
-fn field<T: Copy>(ctx: &TracePointContext, at: usize) -> T {
+pub fn field<T: Copy>(ctx: &TracePointContext, at: usize) -> T {
     // SAFETY: the verifier knows the record's size; the loader has compared the offsets.
     unsafe { *ctx.as_ptr().cast::<u8>().add(at).cast() }
 }
@@ -40,6 +42,7 @@ macro_rules! hook {
         }
     };
 }
+pub(crate) use hook;
 
 hook! {
     /// `kvm_pio(rw, port, …)`.
@@ -52,16 +55,48 @@ fn on_pio(write: u32, port: u32) {
     detail::note(class, u64::from(port), 1);
 }
 
-hook! {
-    /// `kvm_mmio(type, len, gpa, …)`.
-    at "kvm_mmio": kvm_mmio, kvm_mmio_record => on_mmio(0 => 8, 2 => 16)
+/// `kvm_mmio(type, len, gpa, value)`.
+#[raw_tracepoint(tracepoint = "kvm_mmio")]
+pub fn kvm_mmio(ctx: RawTracePointContext) -> i32 {
+    let (kind, len, gpa) = (ctx.arg(0), ctx.arg(1), ctx.arg(2));
+    note_mmio(kind, gpa);
+    if event::wanted(kind::MMIO) {
+        event::mmio(kind, len, gpa, value_at(ctx.arg(3), len));
+    }
+    0
+}
+
+/// The same from the record.
+#[tracepoint]
+pub fn kvm_mmio_record(ctx: TracePointContext) -> u32 {
+    let (kind, gpa) = (field(&ctx, 8), field(&ctx, 16));
+    note_mmio(kind, gpa);
+    if event::wanted(kind::MMIO) {
+        event::mmio(kind, field(&ctx, 12), gpa, field(&ctx, 24));
+    }
+    0
 }
 
 #[inline(always)]
-fn on_mmio(kind: u32, gpa: u64) {
+fn note_mmio(kind: u32, gpa: u64) {
     // 0 is a read that the VMM has to answer: told again (1) when it did.
     let class = if kind == 2 { class::MMIO_WRITE } else { class::MMIO_READ };
     detail::note(class, gpa, u32::from(kind != 0));
+}
+
+/// A value of one, two, four or eight bytes in the kernel's memory, as the record has it; of a longer one
+/// the first eight. 0 where there is none.
+#[inline(always)]
+fn value_at(address: u64, len: u32) -> u64 {
+    // SAFETY: probe reads: a wrong address is an error, not a fault.
+    unsafe {
+        match len {
+            1 => bpf_probe_read_kernel(address as *const u8).map_or(0, u64::from),
+            2 => bpf_probe_read_kernel(address as *const u16).map_or(0, u64::from),
+            4 => bpf_probe_read_kernel(address as *const u32).map_or(0, u64::from),
+            _ => bpf_probe_read_kernel(address as *const u64).unwrap_or(0),
+        }
+    }
 }
 
 hook! {
@@ -108,40 +143,24 @@ fn on_cr(write: u32, register: u32) {
 }
 
 hook! {
-    /// `kvm_hypercall(nr, …)`.
-    at "kvm_hypercall": kvm_hypercall, kvm_hypercall_record => on_hypercall(0 => 8)
-}
-
-#[inline(always)]
-fn on_hypercall(number: u64) {
-    detail::note(class::HYPERCALL, number, 1);
-}
-
-hook! {
-    /// `kvm_hv_hypercall(code, …)`.
-    at "kvm_hv_hypercall": kvm_hv_hypercall, kvm_hv_hypercall_record => on_hv_hypercall(0 => 32)
-}
-
-#[inline(always)]
-fn on_hv_hypercall(code: u16) {
-    detail::note(class::HV_HYPERCALL, u64::from(code), 1);
-}
-
-hook! {
     /// `kvm_page_fault(vcpu, address, error code)`.
-    at "kvm_page_fault": kvm_page_fault, kvm_page_fault_record => on_page_fault(1 => 24)
+    at "kvm_page_fault": kvm_page_fault, kvm_page_fault_record => on_page_fault(1 => 24, 2 => 32)
 }
 
 /// `kvm_page_fault(address, error code)`, as it was before 6.1.
 #[raw_tracepoint(tracepoint = "kvm_page_fault")]
 pub fn kvm_page_fault_early(ctx: RawTracePointContext) -> i32 {
-    on_page_fault(ctx.arg(0));
+    let error: u32 = ctx.arg(1);
+    on_page_fault(ctx.arg(0), u64::from(error));
     0
 }
 
 #[inline(always)]
-fn on_page_fault(address: u64) {
+fn on_page_fault(address: u64, error: u64) {
     detail::note(class::PAGE, address & !0xfff, 1);
+    if event::wanted(kind::FAULT) {
+        event::page_fault(address, error);
+    }
 }
 
 hook! {

@@ -1,4 +1,5 @@
-//! The eBPF programs of kvmscope. They count and time; they never send an event to be measured.
+//! The eBPF programs of kvmscope. They count and time; they never send an event to be measured,
+//! only to be listed.
 //!
 //! One writer per field, no hash on the hot path, memory taken at first use. What each number
 //! means is written in the `shared` crate, beside the fields.
@@ -6,17 +7,21 @@
 #![no_main]
 #![feature(asm_experimental_arch)]
 
+mod calls;
 mod culprit;
 mod detail;
+mod event;
 mod exit;
 mod facts;
 mod hooks;
+mod ioctl;
 mod maps;
 mod outlier;
 mod record;
 mod sched;
 mod slots;
 mod state;
+mod tokens;
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use core::arch::asm;

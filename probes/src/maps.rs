@@ -13,6 +13,8 @@ use kvmscope_shared::{
     cell::Cell,
     conf::{Control, Limits},
     detail::{Detail, RING_BYTES},
+    event::{self, EVENT_RING_BYTES},
+    ioctl::{Begun, Call, Handlers, Tally},
     slot::SlotEntry,
     waits::{History, Waits},
 };
@@ -71,6 +73,15 @@ pub static TOKENS: PerCpuArray<[u64; 2]> = PerCpuArray::with_max_entries(1, 0);
 #[map]
 pub static OUTLIERS: RingBuf = RingBuf::with_byte_size(RING_BYTES, 0);
 
+/// The same as `TOKENS`, of each kind of events.
+#[map]
+pub static EVENT_TOKENS: PerCpuArray<[u64; 2]> =
+    PerCpuArray::with_max_entries(event::kind::COUNT as u32, 0);
+
+/// Single events, as `OUTLIERS`.
+#[map]
+pub static EVENTS: RingBuf = RingBuf::with_byte_size(EVENT_RING_BYTES, 0);
+
 /// Whom each slot's thread waited for (family `culprits`).
 #[map]
 pub static WAITS: Array<Waits> = Array::with_max_entries(2, BPF_F_MMAPABLE);
@@ -78,3 +89,27 @@ pub static WAITS: Array<Waits> = Array::with_max_entries(2, BPF_F_MMAPABLE);
 /// What ran on this CPU lately (family `culprits`).
 #[map]
 pub static HISTORY: PerCpuArray<History> = PerCpuArray::with_max_entries(1, 0);
+
+/// Thread id to its KVM ioctl that has not ended yet (family `ioctl`, as all below).
+#[map]
+pub static IOCTLS_BEGUN: HashMap<u32, Begun> = HashMap::with_max_entries(2, 0);
+
+/// Whom to row.
+#[map]
+pub static IOCTL_ROWS: HashMap<Call, u32> = HashMap::with_max_entries(2, 0);
+
+/// Rows that nobody has. Row 0 is never handed out: it has the calls that found no row.
+#[map]
+pub static FREE_IOCTL_ROWS: Queue<u32> = Queue::with_max_entries(2, 0);
+
+/// Whose each row is.
+#[map]
+pub static IOCTL_CALLS: Array<Call> = Array::with_max_entries(2, BPF_F_MMAPABLE);
+
+/// The tallies of each row, one after the other.
+#[map]
+pub static IOCTL_TALLIES: Array<Tally> = Array::with_max_entries(2, BPF_F_MMAPABLE);
+
+/// The functions by which KVM's file descriptors are known.
+#[map]
+pub static IOCTL_HANDLERS: Array<Handlers> = Array::with_max_entries(1, BPF_F_MMAPABLE);

@@ -1,6 +1,6 @@
 //! Slow exits, each told of once through a ring buffer; how many is bounded per CPU and second.
 
-use crate::{element, maps, slots};
+use crate::{element, maps, slots, tokens};
 use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ringbuf_reserve, bpf_ringbuf_submit};
 use kvmscope_shared::{
     column::{COLUMNS, column_of},
@@ -12,10 +12,6 @@ use kvmscope_shared::{
 
 /// `BPF_RB_NO_WAKEUP`: nobody waits for a record.
 const NO_WAKEUP: u64 = 1;
-/// The time in which a CPU may tell of one, ns.
-const TOKEN_NS: u64 = 1_000_000_000 / OUTLIERS_PER_SECOND;
-/// Tokens that can be saved up, in that unit.
-const SAVED_NS: u64 = 1_000_000_000;
 
 /// Tells of the exit of cell `number` that ended just now, if it lasted too long for its reason.
 #[inline(always)]
@@ -65,7 +61,9 @@ fn tell_at(
         return None;
     }
     let control: &mut Control = slots::control()?;
-    if !may(end_ns)? {
+    // SAFETY: per-CPU memory of this program, which does not migrate while it runs.
+    let bucket = unsafe { &mut *maps::TOKENS.get_ptr_mut(0)? };
+    if !tokens::take(bucket, OUTLIERS_PER_SECOND, end_ns) {
         slots::add(&mut control.outliers_refused, 1);
         return None;
     }
@@ -106,20 +104,4 @@ fn tell_at(
         bpf_ringbuf_submit(record, NO_WAKEUP);
     }
     Some(())
-}
-
-/// Takes a token of this CPU, if it has one.
-#[inline(always)]
-fn may(now: u64) -> Option<bool> {
-    // SAFETY: per-CPU memory of this program, which does not migrate while it runs.
-    let [saved, at] = unsafe { &mut *maps::TOKENS.get_ptr_mut(0)? };
-    let since = now.wrapping_sub(*at);
-    *at = now;
-    // Clocks of two CPUs may differ a little; a step back is a huge number here.
-    let come = if since.cast_signed() < 0 { 0 } else { since };
-    let tokens = if come > SAVED_NS { SAVED_NS } else { *saved + come };
-    let tokens = if tokens > SAVED_NS { SAVED_NS } else { tokens };
-    let may = tokens >= TOKEN_NS;
-    *saved = if may { tokens - TOKEN_NS } else { tokens };
-    Some(may)
 }

@@ -205,7 +205,7 @@ fn find_or_claim() -> u32 {
 
 /// Whether `--pid` leaves this thread group out.
 #[inline(always)]
-fn filtered_out(control: &Control, tgid: u32) -> bool {
+pub fn filtered_out(control: &Control, tgid: u32) -> bool {
     if control.filters == 0 {
         return false;
     }

@@ -50,7 +50,12 @@ pub struct Control {
     pub outliers_refused: u64,
     /// Outliers that the ring buffer had no room for.
     pub ring_full: u64,
-    /// Kinds of events that are told of, by bit ([`crate::event::kind`]).
+    /// The vendor whose error codes page faults have, as [`crate::slot::Slot::isa`]; 0 for another.
+    pub isa: u32,
+    /// Keeps what follows at eight.
+    pub pad: u32,
+    /// Kinds of events that are told of, by bit ([`crate::event::kind`]). Page faults are counted by
+    /// kind where they are told of.
     pub events: u64,
     /// Events that were not told of, by kind: over the rate, or without room in the ring buffer.
     pub events_refused: [u64; crate::event::kind::COUNT],
@@ -69,11 +74,13 @@ zeroed!(
         outlier_ns: u64::MAX,
         outliers_refused: 0,
         ring_full: 0,
+        isa: 0,
+        pad: 0,
         events: 0,
         events_refused: [0; crate::event::kind::COUNT],
     }
 );
 
 const _: () = assert!(
-    size_of::<Control>() == 40 + 4 * (MAX_FILTER + 2) + 24 + 8 + 8 * crate::event::kind::COUNT
+    size_of::<Control>() == 40 + 4 * (MAX_FILTER + 2) + 24 + 8 + 8 + 8 * crate::event::kind::COUNT
 );

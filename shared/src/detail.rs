@@ -62,7 +62,8 @@ pub mod class {
     pub const COUNT: usize = 32;
 }
 
-/// Kinds of page faults: values of [`class::FAULT`]. Each has a place of its own, so none is ever "other".
+/// Kinds of page faults: values of [`class::FAULT`], which [`crate::fault`] tells apart. Each has a place
+/// of its own, [`Detail::faults`], so none is ever "other".
 pub mod fault {
     /// No mapping yet: first touch, or dropped since.
     pub const ABSENT: u64 = 0;
@@ -142,6 +143,31 @@ pub struct Detail {
     pub keys: [Key; KEYS],
     /// By class.
     pub others: [Other; class::COUNT],
+    /// Page faults by kind ([`fault`]), of class [`class::FAULT`]: places that nothing else takes. The
+    /// cell is that of the last.
+    pub faults: [Key; fault::COUNT],
+    /// What is told of when the exit being handled ends.
+    pub pending: Pending,
+}
+
+/// Events of the exit being handled. Each is there where [`crate::slot::mark`] says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Pending {
+    /// Kind of the page fault ([`fault`]).
+    pub fault: u64,
+    /// Its guest-physical address.
+    pub fault_gpa: u64,
+    /// Its error code as recorded.
+    pub fault_error: u64,
+    /// Guest-physical address of the MMIO access.
+    pub mmio_gpa: u64,
+    /// Its size in bytes.
+    pub mmio_len: u32,
+    /// `type` of `kvm_mmio`: 0 a read that the VMM has to answer, 1 a read, 2 a write.
+    pub mmio_type: u32,
+    /// The value.
+    pub mmio_value: u64,
 }
 
 const NO_KEY: Key = Key {
@@ -161,7 +187,25 @@ const NO_OTHER: Other = Other { count: 0, timed: 0, wall_ns: 0 };
 
 zeroed!(Key, NO_KEY);
 zeroed!(Other, NO_OTHER);
-zeroed!(Detail, Self { keys: [NO_KEY; KEYS], others: [NO_OTHER; class::COUNT] });
+const NOTHING: Pending = Pending {
+    fault: 0,
+    fault_gpa: 0,
+    fault_error: 0,
+    mmio_gpa: 0,
+    mmio_len: 0,
+    mmio_type: 0,
+    mmio_value: 0,
+};
+zeroed!(Pending, NOTHING);
+zeroed!(
+    Detail,
+    Self {
+        keys: [NO_KEY; KEYS],
+        others: [NO_OTHER; class::COUNT],
+        faults: [NO_KEY; fault::COUNT],
+        pending: NOTHING,
+    }
+);
 
 /// Length of the ring buffer of outliers, in bytes: room for 2184.
 pub const RING_BYTES: u32 = 256 << 10;
@@ -229,6 +273,6 @@ zeroed!(
 );
 
 const _: () = assert!(size_of::<Key>() == 72);
-const _: () = assert!(size_of::<Detail>() == 72 * KEYS + 24 * class::COUNT);
+const _: () = assert!(size_of::<Detail>() == 72 * (KEYS + fault::COUNT) + 24 * class::COUNT + 48);
 const _: () = assert!(size_of::<Outlier>() == 112);
 const _: () = assert!(THING_SETS.is_power_of_two() && FINE_SETS.is_power_of_two());

@@ -23,7 +23,8 @@ pub mod kind {
     /// Another MMU root was loaded: address of the root; level; 1 in guest mode of a nested guest.
     pub const ROOT: u32 = 5;
     /// A KVM ioctl ended: command; its result, sign-extended; file descriptor; what the descriptor is
-    /// (0 system, 1 VM, 2 vCPU, 3 device). Times: `handling_ns` is all of it.
+    /// (0 system, 1 VM, 2 vCPU, 3 device, 4 not known); address of its `struct kvm`, or 0. Times:
+    /// `handling_ns` is all of it.
     pub const IOCTL: u32 = 6;
     /// A memory slot was set (KVM_SET_USER_MEMORY_REGION and its successor): slot and address space (low and
     /// high half); flags; GPA; size in bytes; HVA; result, sign-extended.

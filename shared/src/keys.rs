@@ -109,14 +109,31 @@ pub fn charge(table: &mut impl Table, open: Open, times: Times) {
     if open == 0 {
         return;
     }
-    let wall = times.wall();
     if open > KEYS as u32 {
         let other = table.other(open - KEYS as u32);
         other.timed += 1;
-        other.wall_ns += wall;
+        other.wall_ns += times.wall();
         return;
     }
-    let key = table.key(open - 1);
+    charge_key(table.key(open - 1), times);
+}
+
+/// Counts a key that has a place of its own, where it is met in the exit of `cell` (0 for none).
+#[inline(always)]
+pub fn note_fixed(key: &mut Key, (class, cell, value): (u32, u32, u64)) {
+    key.value = value;
+    if cell != 0 {
+        key.cell = cell;
+    }
+    key.count += 1;
+    // Last: an entry without a class is not read.
+    key.class = class;
+}
+
+/// Charges an exit that ended to a key.
+#[inline(always)]
+pub fn charge_key(key: &mut Key, times: Times) {
+    let wall = times.wall();
     key.timed += 1;
     key.total_ns += times.handling;
     key.off_ns += times.off;

@@ -53,6 +53,10 @@ pub mod mark {
     pub const KEYS: u32 = 2;
     /// Without an exit: `exit_vmm_ns` is the time in the VMM that ended last, and its key is not known yet.
     pub const DWELL: u32 = 4;
+    /// [`crate::detail::Pending`] has this exit's page fault. Never without `KEYS`.
+    pub const FAULT: u32 = 8;
+    /// It has this exit's MMIO access. Never without `KEYS`.
+    pub const MMIO: u32 = 16;
 }
 
 /// `vcpu_id` of a slot whose vCPU is not known (yet).

@@ -5,6 +5,13 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+mod memory;
+
+pub use memory::{
+    Access, Calls, Dirty, DirtyPage, DirtySlot, Event, Family, Fault, Hypercall, Ioctl, LeftOut,
+    Memory, Page, Root,
+};
+
 /// `kvmscope report --format json`.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Report {
@@ -31,6 +38,15 @@ pub struct Report {
     /// Slow exits that are not among them.
     #[serde(default)]
     pub outliers_left_out: u64,
+    /// Families of probes.
+    #[serde(default)]
+    pub families: Vec<Family>,
+    /// Single events.
+    #[serde(default)]
+    pub events: Vec<Event>,
+    /// Events that are not among them.
+    #[serde(default)]
+    pub events_left_out: Vec<LeftOut>,
 }
 
 /// What stands out.
@@ -115,6 +131,12 @@ pub struct Vm {
     pub ended_unix_ns: Option<u64>,
     /// By vCPU.
     pub vcpus: Vec<Vcpu>,
+    /// What all of them did with memory.
+    #[serde(default)]
+    pub memory: Memory,
+    /// What was called.
+    #[serde(default)]
+    pub calls: Calls,
     /// The VMM's threads that are no vCPUs.
     #[serde(default)]
     pub other_threads: Option<OtherThreads>,
@@ -150,6 +172,12 @@ pub struct Vcpu {
     pub exits: Vec<Cell>,
     /// Userspace exits by reason.
     pub userspace_exits: Vec<Cell>,
+    /// What it did with memory.
+    #[serde(default)]
+    pub memory: Memory,
+    /// What it called.
+    #[serde(default)]
+    pub calls: Calls,
 }
 
 /// Wall time of a vCPU.

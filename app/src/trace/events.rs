@@ -1,142 +1,137 @@
-//! Single events in a few words.
+//! Single events in words.
+//!
+//! [`what`] is a few words for a list; [`details`] are the decoded arguments, one by one. Where an event is
+//! about a place, that is [`address`] and not in [`what`], because lists have a column for it.
 
-use super::keys;
+mod fault;
+mod hypercall;
+
+pub use fault::kind as fault_kind;
+pub use hypercall::{is_unknown, name as hypercall_name};
+
+use super::{ioctl, keys};
 use crate::model::detail::KeyClass;
 use crate::model::event::{Event, EventKind};
 use crate::model::ids::Isa;
 
-/// What an event was: "write, write-protected", "SEND_IPI to 3 vCPUs". `isa` says how a fault's error code
-/// is to be read.
+/// In a few words: "write, write-protected", "SEND_IPI to 3 vCPUs". One line of at most [`WIDTH`] columns.
+/// `isa` is the host's, for events that happened in no exit.
 pub fn what(event: &Event, isa: Isa) -> String {
-    let [a, b, c, d, ..] = event.args;
+    let text = match event.kind {
+        EventKind::Fault => fault::what(event, isa),
+        EventKind::Mmio => mmio(event),
+        EventKind::Hypercall => hypercall::kvm(&event.args),
+        EventKind::HvHypercall => hypercall::hyperv(&event.args),
+        EventKind::XenHypercall => hypercall::xen(&event.args),
+        EventKind::Root => root(event),
+        EventKind::Ioctl => call(event),
+        EventKind::Memslot => memslot(event),
+    };
+    // Only numbers that no kernel hands out are that long.
+    if text.chars().count() > WIDTH {
+        text.chars().take(WIDTH - 1).chain(['…']).collect()
+    } else {
+        text
+    }
+}
+
+/// The most columns of [`what`], and of each of [`details`].
+pub const WIDTH: usize = 80;
+
+/// What there is to say beyond [`what`]: short phrases, the most telling first. May be empty.
+pub fn details(event: &Event, isa: Isa) -> Vec<String> {
     match event.kind {
-        EventKind::Fault => fault(b, isa),
-        EventKind::Mmio => {
-            let way = if c == 1 { "write" } else { "read" };
-            format!("MMIO {way}, {b} {}, {d:#x}", if b == 1 { "byte" } else { "bytes" })
-        }
-        EventKind::Hypercall => match (keys::name(KeyClass::Hypercall, a), a) {
-            (Some(name), 10) => {
-                let vcpus = u64::from(b.count_ones() + c.count_ones());
-                format!("{name} to {vcpus} {}", if vcpus == 1 { "vCPU" } else { "vCPUs" })
-            }
-            (Some(name), 5) => format!("{name} APIC id {c}"),
-            (Some(name), 11) => format!("{name} to APIC id {b}"),
-            (Some(name), 12) => format!("{name} {b:#x}, {c} pages"),
-            (Some(name), _) => format!("{name}({b:#x}, {c:#x}, {d:#x})"),
-            (None, _) => format!("unknown {a:#x}({b:#x}, {c:#x}, {d:#x})"),
-        },
-        EventKind::HvHypercall => {
-            let name = keys::name(KeyClass::HvHypercall, a);
-            let name = name.map_or_else(|| format!("unknown {a:#x}"), |name| name.into_owned());
-            let fast = if b == 1 { ", fast" } else { "" };
-            match c & 0xffff_ffff {
-                0 => format!("{name}{fast}, input {:#x}", event.args[4]),
-                n => format!("{name}{fast}, {n} repeats, input {:#x}", event.args[4]),
-            }
-        }
-        EventKind::XenHypercall => {
-            let name = keys::name(KeyClass::XenHypercall, a);
-            let name = name.map_or_else(|| format!("unknown {a}"), |name| name.into_owned());
-            format!("{name}({b:#x}, {c:#x}, {d:#x})")
-        }
-        EventKind::Root => {
-            let nested = if c == 1 { ", of a nested guest" } else { "" };
-            format!("MMU root, level {b}{nested}")
-        }
+        EventKind::Fault => fault::details(event, isa),
+        EventKind::Mmio => vec![format!("value {:#x}", event.args[3])],
+        EventKind::Hypercall => hypercall::kvm_details(&event.args),
+        EventKind::HvHypercall => hypercall::hyperv_details(&event.args),
+        EventKind::XenHypercall => vec![hypercall::arguments(&event.args[1..])],
+        EventKind::Root => Vec::new(),
         EventKind::Ioctl => {
-            let name = super::ioctl::name(a as u32);
-            let name = name.map_or_else(|| format!("{:#x}", a as u32), str::to_owned);
-            let on = match d {
-                0 => "/dev/kvm",
-                1 => "the VM",
-                2 => "a vCPU",
-                _ => "a device",
-            };
-            format!("{name} on {on}: {}", result(b))
+            let [command, _, fd, scope, ..] = event.args;
+            let scope = ioctl::Scope::from_record(scope)
+                .map(|scope| format!("{} file descriptor {fd}", scope.word()));
+            scope.into_iter().chain([format!("command {:#x}", command as u32)]).collect()
         }
         EventKind::Memslot => {
-            let (slot, space) = (a & 0xffff_ffff, a >> 32);
-            let space = if space > 0 { format!(" of space {space}") } else { String::new() };
-            let failed = match event.args[5] as i64 {
-                0 => String::new(),
-                _ => format!(": {}", result(event.args[5])),
-            };
-            match d {
-                0 => format!("slot {slot}{space} removed{failed}"),
-                _ => format!("slot {slot}{space} set{failed}"),
-            }
+            let slot = ioctl::Memslot::from_args(&event.args);
+            vec![format!("at {:#x} in the VMM", slot.hva)]
         }
     }
 }
 
-fn result(value: u64) -> String {
-    match value as i64 {
-        error if error < 0 => format!("failed, errno {}", error.unsigned_abs()),
-        value => value.to_string(),
+/// The guest address that it is about: of a fault, an MMIO access, a memory slot, an MMU root (whose
+/// address is the host's). A fault of shadow paging has a linear address.
+pub fn address(event: &Event) -> Option<u64> {
+    match event.kind {
+        EventKind::Fault | EventKind::Mmio | EventKind::Root => Some(event.args[0]),
+        EventKind::Memslot => Some(event.args[2]),
+        _ => None,
     }
 }
 
-/// From the EPT violation's qualification (SDM vol. 3, table 27-7) or PFERR bits.
-fn fault(code: u64, isa: Isa) -> String {
-    let (access, kind) = match isa {
-        Isa::Svm => {
-            let access = match code {
-                _ if code & 1 << 4 != 0 => "fetch",
-                _ if code & 1 << 1 != 0 => "write",
-                _ => "read",
-            };
-            let kind = match code {
-                _ if code & 1 << 3 != 0 => "MMIO",
-                _ if code & 1 << 33 != 0 => "guest page walk",
-                _ if code & 1 == 0 => "first touch",
-                _ if access == "write" => "write-protected",
-                _ if access == "fetch" => "not executable",
-                _ => "not readable",
-            };
-            (access, kind)
-        }
-        Isa::Vmx | Isa::None => {
-            let access = match code {
-                _ if code & 4 != 0 => "fetch",
-                _ if code & 2 != 0 => "write",
-                _ => "read",
-            };
-            let kind = match code {
-                _ if code & 1 << 7 != 0 && code & 1 << 8 == 0 => "guest page walk",
-                _ if code & 0x38 == 0 => "first touch",
-                _ if access == "write" => "write-protected",
-                _ if access == "fetch" => "not executable",
-                _ => "not readable",
-            };
-            (access, kind)
-        }
+/// "write 4 bytes, LAPIC ICR".
+fn mmio(event: &Event) -> String {
+    let [address, size, is_write, ..] = event.args;
+    let (class, verb) = match is_write {
+        0 => (KeyClass::MmioRead, "read"),
+        _ => (KeyClass::MmioWrite, "write"),
     };
-    format!("{access}, {kind}")
+    let name = keys::name(class, address).map(|name| format!(", {name}")).unwrap_or_default();
+    format!("{verb} {}{name}", bytes(size))
+}
+
+fn bytes(n: u64) -> String {
+    if n == 1 { "1 byte".to_owned() } else { format!("{n} bytes") }
+}
+
+/// "level 4".
+fn root(event: &Event) -> String {
+    let [_, level, is_nested, ..] = event.args;
+    let nested = if is_nested == 0 { "" } else { ", of a nested guest" };
+    format!("level {level}{nested}")
+}
+
+/// "KVM_SET_REGS", "KVM_CREATE_VM: 12", "KVM_RUN: EINTR".
+fn call(event: &Event) -> String {
+    let [command, result, ..] = event.args;
+    let name = ioctl::label(command as u32);
+    match ioctl::result(result) {
+        None => name.into_owned(),
+        Some(result) => format!("{name}: {result}"),
+    }
+}
+
+/// "slot 3: 128 MiB, LOG_DIRTY_PAGES", "slot 3 deleted".
+fn memslot(event: &Event) -> String {
+    let slot = ioctl::Memslot::from_args(&event.args);
+    let mut text = slot.label();
+    if slot.is_deleted() {
+        text.push_str(" deleted");
+    } else {
+        text.push_str(": ");
+        text.push_str(&memory(slot.size));
+    }
+    for word in slot.flag_words() {
+        text.push_str(", ");
+        text.push_str(&word);
+    }
+    if let Some(error) = ioctl::result(slot.result) {
+        text.push_str(": ");
+        text.push_str(&error);
+    }
+    text
+}
+
+/// A size in the largest unit that keeps it whole: "128 MiB", "4 KiB", "513 bytes".
+pub fn memory(size: u64) -> String {
+    for (shift, unit) in [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")] {
+        if size != 0 && size.trailing_zeros() >= shift {
+            return format!("{} {unit}", size >> shift);
+        }
+    }
+    bytes(size)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn event(kind: EventKind, args: [u64; 6]) -> Event {
-        Event { kind, args, ..Event::default() }
-    }
-
-    #[test]
-    fn events_read_well() {
-        for (event, words) in [
-            (event(EventKind::Fault, [0x1000, 0x182, 0, 0, 0, 0]), "write, first touch"),
-            (event(EventKind::Fault, [0x1000, 0x18a, 0, 0, 0, 0]), "write, write-protected"),
-            (event(EventKind::Mmio, [0xfed0_00f0, 4, 0, 7, 0, 0]), "MMIO read, 4 bytes, 0x7"),
-            (event(EventKind::Hypercall, [10, 7, 0, 0, 0xfb, 0]), "SEND_IPI to 3 vCPUs"),
-            (event(EventKind::Hypercall, [999, 1, 2, 3, 4, 0]), "unknown 0x3e7(0x1, 0x2, 0x3)"),
-            (event(EventKind::Root, [0x1000, 4, 0, 0, 0, 0]), "MMU root, level 4"),
-            (event(EventKind::Memslot, [3, 0, 0, 0, 0, 0]), "slot 3 removed"),
-        ] {
-            assert_eq!(what(&event, Isa::Vmx), words);
-        }
-        let write = event(EventKind::Fault, [0, 0x1_0000_0007, 0, 0, 0, 0]);
-        assert_eq!(what(&write, Isa::Svm), "write, write-protected");
-    }
-}
+mod tests;

@@ -1,6 +1,7 @@
 //! What tracefs says about the kernel's tracepoints: record layouts and names.
 
 mod builtin;
+mod errno;
 pub mod events;
 pub mod format;
 pub mod handlers;

@@ -1,11 +1,21 @@
 //! What the host does meanwhile: steal, our own CPU time, clocks, the kvm module.
 
 use super::kernel::read_line;
+use kvmscope_shared::column::{ISA_SVM, ISA_VMX};
 use rustix::time::{ClockId, clock_gettime};
 use std::path::Path;
 
 /// Vendor modules of KVM on x86, and the backend each stands for.
 const VENDORS: [(&str, &str); 3] = [("kvm_intel", "vmx"), ("kvm_amd", "svm"), ("kvm_pvm", "pvm")];
+
+/// `isa` of a `kvm_exit` record of a backend; 0 for one without any.
+pub fn isa(backend: Option<&str>) -> u32 {
+    match backend {
+        Some("vmx") => ISA_VMX,
+        Some("svm") => ISA_SVM,
+        _ => 0,
+    }
+}
 
 /// A clock, ns.
 pub fn clock_ns(clock: ClockId) -> u64 {

@@ -42,6 +42,20 @@ pub trait Names {
     }
 }
 
+/// Whose an ioctl is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Home {
+    /// This VM's, or its process's, whose first VM it is.
+    Vm {
+        /// The VM.
+        id: VmId,
+        /// Whether it is gone.
+        gone: bool,
+    },
+    /// Of a VM that may still come; if it does not, of the process's first one.
+    Perhaps(Option<VmId>),
+}
+
 /// (tgid, start, kvm): what makes a VM the same one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct VmKey {
@@ -173,6 +187,25 @@ impl Identities {
         vms.next().map(|(id, _)| *id)
     }
 
+    /// Whose an ioctl is: of this process, about this `struct kvm` (0: about none, or not known).
+    pub fn home(&self, tgid: u32, kvm: u64) -> Home {
+        let of_process = || self.vms.iter().filter(|(_, vm)| vm.key.tgid == tgid);
+        if kvm != 0
+            && let Some((id, vm)) = of_process().rfind(|(_, vm)| vm.key.kvm == kvm)
+        {
+            return Home::Vm { id: *id, gone: vm.gone };
+        }
+        // A pid may have been used before: the first VM of the process that began last.
+        let latest = of_process().map(|(_, vm)| vm.key.start_ns).max();
+        let first = of_process().find(|(_, vm)| Some(vm.key.start_ns) == latest);
+        match first {
+            // Which of its VMs is which was told; this one has not run yet.
+            Some((id, vm)) if kvm != 0 && vm.key.kvm != 0 => Home::Perhaps(Some(*id)),
+            Some((id, vm)) => Home::Vm { id: *id, gone: vm.gone },
+            None => Home::Perhaps(None),
+        }
+    }
+
     /// Whether any VM has a thread.
     pub fn any_live(&self) -> bool {
         self.vms.values().any(|vm| !vm.live.is_empty())
@@ -295,6 +328,26 @@ pub(crate) mod tests {
         assert_ne!(a.vm, b.vm);
         let Life::Vm(info) = &life[0] else { panic!("a VM comes first") };
         assert_eq!(info.nth, 1);
+    }
+
+    #[test]
+    fn an_ioctl_belongs_to_its_vm_or_to_the_first_of_its_process() {
+        let mut who = Identities::default();
+        assert_eq!(who.home(7, 0), Home::Perhaps(None));
+        let (a, _) = enter(&mut who, &slot(7, 100, 0xa, 0));
+        let (b, _) = enter(&mut who, &slot(7, 100, 0xb, 0));
+        let of = |key: VcpuKey| Home::Vm { id: key.vm, gone: false };
+        assert_eq!(who.home(7, 0xb), of(b));
+        assert_eq!(who.home(7, 0), of(a));
+        assert_eq!(who.home(7, 0xc), Home::Perhaps(Some(a.vm)), "it may still run");
+        assert_eq!(who.home(8, 0xa), Home::Perhaps(None));
+        // Another process with that pid; and one whose VMs do not tell who they are.
+        let (later, _) = enter(&mut who, &slot(7, 200, 0, NO_VCPU_ID));
+        assert_eq!(who.home(7, 0), of(later));
+        assert_eq!(who.home(7, 0xc), of(later));
+        who.leave(later, 5, &mut Vec::new());
+        who.sweep(5, true, &mut TestNames::default(), &mut Vec::new());
+        assert_eq!(who.home(7, 0xc), Home::Vm { id: later.vm, gone: true });
     }
 
     #[test]

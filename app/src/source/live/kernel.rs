@@ -10,7 +10,7 @@ use std::{collections::BTreeMap, path::Path};
 pub type Member = (&'static str, &'static str);
 
 /// Members of vmlinux's structs that probes read.
-const VMLINUX: [Member; 14] = [
+const VMLINUX: [Member; 21] = [
     ("task_struct", "pid"),
     ("task_struct", "__state"),
     ("task_struct", "state"),
@@ -25,17 +25,29 @@ const VMLINUX: [Member; 14] = [
     ("sched_info", "last_queued"),
     ("cfs_rq", "rq"),
     ("rq", "clock"),
+    ("task_struct", "files"),
+    ("files_struct", "fdt"),
+    ("fdtable", "max_fds"),
+    ("fdtable", "fd"),
+    ("file", "f_op"),
+    ("file", "private_data"),
+    ("file_operations", "unlocked_ioctl"),
 ];
 
 /// Members of KVM's structs that probes read.
-const KVM: [Member; 4] =
-    [("kvm_vcpu", "kvm"), ("kvm_vcpu", "vcpu_id"), ("kvm_vcpu", "arch"), ("kvm_vcpu_arch", "regs")];
+const KVM: [Member; 5] = [
+    ("kvm_vcpu", "kvm"),
+    ("kvm_vcpu", "vcpu_id"),
+    ("kvm_vcpu", "arch"),
+    ("kvm_vcpu_arch", "regs"),
+    ("kvm_device", "kvm"),
+];
 
 /// Members of the AMD part's structs that probes read.
 const KVM_AMD: [Member; 2] = [("vcpu_svm", "vcpu"), ("vcpu_svm", "vmcb")];
 
-/// Events of the families `detail` and `halt-poll`.
-pub const DETAILS: [&str; 10] = [
+/// Events of the families `detail`, `mmu`, `mmio`, `hypercall` and `halt-poll`.
+pub const DETAILS: [&str; 11] = [
     "kvm_pio",
     "kvm_mmio",
     "kvm_fast_mmio",
@@ -44,9 +56,13 @@ pub const DETAILS: [&str; 10] = [
     "kvm_cr",
     "kvm_hypercall",
     "kvm_hv_hypercall",
+    "kvm_xen_hypercall",
     "kvm_page_fault",
     "kvm_vcpu_wakeup",
 ];
+
+/// Events of the family `ioctl`, of the group `raw_syscalls`.
+pub const SYSCALLS: [&str; 2] = ["sys_enter", "sys_exit"];
 
 /// Numbers in vmlinux's BTF for `bpf_rdonly_cast` (6.2 and later).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +86,8 @@ pub struct Kernel {
     pub kvm_fpu: Result<Format, String>,
     /// Layouts of [`DETAILS`], of those that could be read.
     pub details: BTreeMap<&'static str, Format>,
+    /// Layouts of [`SYSCALLS`], of those that could be read.
+    pub syscalls: BTreeMap<&'static str, Format>,
     /// Layout of `sched_switch`.
     pub sched_switch: Result<Format, String>,
     /// Member offsets in bytes, of those that BTF has.
@@ -119,6 +137,10 @@ pub fn gather(vcpus: u32) -> Kernel {
         details: DETAILS
             .into_iter()
             .filter_map(|event| Some((event, format("kvm", event).ok()?)))
+            .collect(),
+        syscalls: SYSCALLS
+            .into_iter()
+            .filter_map(|event| Some((event, format("raw_syscalls", event).ok()?)))
             .collect(),
         sched_switch: format("sched", "sched_switch"),
         rdonly_cast,

@@ -2,7 +2,7 @@
 
 use super::{
     kfunc,
-    memory::{Maps, outlier},
+    memory::{Maps, ioctls::IoctlMaps, record},
     missed::{ProgramStats, program_stats},
     plan::{Family, How, Plan, Probe},
 };
@@ -12,12 +12,19 @@ use aya::{
     maps::{HashMap, MapData, MapError, Queue, RingBuf},
     programs::{BtfTracePoint, Program, ProgramError, RawTracePoint, TracePoint},
 };
-use kvmscope_shared::detail::Outlier;
+use kvmscope_shared::{
+    detail::Outlier,
+    event::Event,
+    ioctl::{Begun, Call},
+};
 use std::io;
 
 /// The built probe object; `probes/build` makes it.
 static OBJECT: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/../assets/kvmscope.bpf.o"));
+
+/// Length of a [`Begun`], whose content is not looked at here.
+const BEGUN_WORDS: usize = size_of::<Begun>() / size_of::<u64>();
 
 /// Why nothing could be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -90,7 +97,11 @@ pub struct Loaded {
     free_slots: Queue<MapData, u32>,
     free_chunks: Queue<MapData, u32>,
     unknown: HashMap<MapData, u64, u32>,
+    ioctl_rows: HashMap<MapData, [u64; 2], u32>,
+    free_ioctl_rows: Queue<MapData, u32>,
+    ioctls_begun: HashMap<MapData, u32, [u64; BEGUN_WORDS]>,
     outliers: RingBuf<MapData>,
+    events: RingBuf<MapData>,
     /// What the kernel had counted as missed for programs that were detached since.
     missed_before: u64,
 }
@@ -108,6 +119,11 @@ impl Loaded {
             .map_max_entries("KNOWN", sizes.known_words)
             .map_max_entries("THREADS", sizes.slots * 2)
             .map_max_entries("WAITS", sizes.slots)
+            .map_max_entries("IOCTLS_BEGUN", sizes.slots * 2)
+            .map_max_entries("IOCTL_ROWS", sizes.ioctl_rows)
+            .map_max_entries("FREE_IOCTL_ROWS", sizes.ioctl_rows)
+            .map_max_entries("IOCTL_CALLS", sizes.ioctl_rows)
+            .map_max_entries("IOCTL_TALLIES", sizes.ioctl_tallies())
             .map_max_entries("FREE_SLOTS", sizes.slots)
             .map_max_entries("FREE_CHUNKS", sizes.pool_chunks);
         for (name, value) in &plan.globals {
@@ -122,6 +138,7 @@ impl Loaded {
         let mut free_chunks =
             Queue::try_from(take(&mut ebpf, "FREE_CHUNKS")?).map_err(maps_error)?;
         let outliers = RingBuf::try_from(take(&mut ebpf, "OUTLIERS")?).map_err(maps_error)?;
+        let events = RingBuf::try_from(take(&mut ebpf, "EVENTS")?).map_err(maps_error)?;
         let unknown = HashMap::try_from(take(&mut ebpf, "UNKNOWN")?).map_err(maps_error)?;
         for slot in 1..sizes.slots {
             free_slots.push(slot, 0).map_err(maps_error)?;
@@ -129,6 +146,21 @@ impl Loaded {
         for chunk in sizes.chunks() {
             free_chunks.push(chunk, 0).map_err(maps_error)?;
         }
+        let ioctl_rows = HashMap::try_from(take(&mut ebpf, "IOCTL_ROWS")?).map_err(maps_error)?;
+        let ioctls_begun =
+            HashMap::try_from(take(&mut ebpf, "IOCTLS_BEGUN")?).map_err(maps_error)?;
+        let mut free_ioctl_rows =
+            Queue::try_from(take(&mut ebpf, "FREE_IOCTL_ROWS")?).map_err(maps_error)?;
+        for row in 1..sizes.ioctl_rows {
+            free_ioctl_rows.push(row, 0).map_err(maps_error)?;
+        }
+        let ioctls = IoctlMaps::new(
+            (sizes.ioctl_rows, sizes.ioctl_shards),
+            data(&ebpf, "IOCTL_CALLS")?.fd(),
+            data(&ebpf, "IOCTL_TALLIES")?.fd(),
+            data(&ebpf, "IOCTL_HANDLERS")?.fd(),
+        )
+        .map_err(|e| LoadError::Maps(e.to_string()))?;
         let mut maps = Maps::new(
             data(&ebpf, "CONTROL")?.fd(),
             (data(&ebpf, "SLOTS")?.fd(), sizes.slots),
@@ -136,6 +168,7 @@ impl Loaded {
             data(&ebpf, "DETAILS")?.fd(),
             data(&ebpf, "LIMITS")?.fd(),
             data(&ebpf, "WAITS")?.fd(),
+            ioctls,
         )
         .map_err(|e| LoadError::Maps(e.to_string()))?;
         maps.set_filter(pids);
@@ -151,7 +184,11 @@ impl Loaded {
             free_slots,
             free_chunks,
             unknown,
+            ioctl_rows,
+            free_ioctl_rows,
+            ioctls_begun,
             outliers,
+            events,
             missed_before: 0,
         };
         Ok((loaded, maps))
@@ -163,11 +200,11 @@ impl Loaded {
         self.attach_new(kvm, |_| true);
     }
 
-    fn attach_new(&mut self, kvm: bool, among: impl Fn(Family) -> bool) {
+    fn attach_new(&mut self, kvm: bool, among: impl Fn(&Probe) -> bool) {
         let Self { ebpf, probes, families, .. } = self;
         let wanted = |entry: &&mut Attached| {
-            let family = entry.probe.family;
-            entry.program.is_none() && family.wanted(families) && among(family)
+            let probe = &entry.probe;
+            entry.program.is_none() && probe.wanted(families) && among(probe)
         };
         for entry in probes.iter_mut().filter(wanted) {
             if entry.probe.is_kvm() && !kvm {
@@ -197,10 +234,10 @@ impl Loaded {
             self.families.push(family);
         }
         let now = self.families.clone();
-        self.attach_new(kvm, |family| !family.wanted(&before));
+        self.attach_new(kvm, |probe| !probe.wanted(&before));
         let mut missed = 0;
         let Self { ebpf, probes, .. } = self;
-        for entry in probes.iter_mut().filter(|entry| !entry.probe.family.wanted(&now)) {
+        for entry in probes.iter_mut().filter(|entry| !entry.probe.wanted(&now)) {
             entry.why = None;
             let Some((name, _)) = entry.program.take() else { continue };
             if let Some(program) = ebpf.program_mut(name) {
@@ -212,29 +249,43 @@ impl Loaded {
         self.missed_before += missed;
     }
 
-    /// Whether a family has a probe attached.
+    /// Whether a family is on and has a probe attached.
     pub fn has(&self, family: Family) -> bool {
-        self.probes.iter().any(|entry| entry.probe.family == family && entry.program.is_some())
+        let its = |entry: &Attached| entry.probe.families().any(|of| of == family);
+        family.wanted(&self.families)
+            && self.probes.iter().any(|entry| entry.program.is_some() && its(entry))
     }
 
-    /// What became of each probe.
+    /// The families that are on and have a probe attached.
+    pub fn on(&self) -> impl Iterator<Item = Family> {
+        Family::ASKABLE.into_iter().filter(|family| self.has(*family))
+    }
+
+    /// What became of each probe, once for each of its families.
     pub fn statuses(&self) -> Vec<ProbeStatus> {
-        let status = |entry: &Attached| ProbeStatus {
-            name: entry.probe.hook(),
-            family: entry.probe.family.name().to_owned(),
-            attached: entry.program.is_some(),
-            why: match (&entry.program, &entry.why) {
-                (Some(_), _) => None,
-                _ if !entry.probe.family.wanted(&self.families) => Some(entry.probe.family.off()),
-                (None, why) => Some(format!(
-                    "{}; {}",
-                    why.as_deref().unwrap_or("not attached"),
-                    entry.probe.family.costs()
-                )),
-            },
-            how: entry.program.map_or("", |(_, how)| how.text()).to_owned(),
+        let status = |entry: &Attached, family: Family| {
+            let program = entry.program.filter(|_| family.wanted(&self.families));
+            ProbeStatus {
+                name: entry.probe.hook(),
+                family: family.name().to_owned(),
+                attached: program.is_some(),
+                why: match (&program, &entry.why) {
+                    (Some(_), _) => None,
+                    _ if !family.wanted(&self.families) => Some(family.off()),
+                    (None, why) => Some(format!(
+                        "{}; {}",
+                        why.as_deref().unwrap_or("not attached"),
+                        family.costs()
+                    )),
+                },
+                how: program.map_or("", |(_, how)| how.text()).to_owned(),
+            }
         };
-        self.probes.iter().map(status).collect()
+        let mut all = Vec::new();
+        for entry in &self.probes {
+            all.extend(entry.probe.families().map(|family| status(entry, family)));
+        }
+        all
     }
 
     /// Whether a tracepoint is being watched.
@@ -272,12 +323,40 @@ impl Loaded {
         let _ = self.free_chunks.push(first_cell, 0);
     }
 
+    /// Forgets whose a row of KVM ioctls was, so that no program finds it any more.
+    pub fn forget_ioctl(&mut self, call: Call) {
+        let first = u64::from(call.command) << 32 | u64::from(call.tgid);
+        let _ = self.ioctl_rows.remove(&[first, call.kvm]);
+    }
+
+    /// Gives a row of KVM ioctls back, after it was forgotten and cleared.
+    pub fn free_ioctl_row(&mut self, row: u32) {
+        let _ = self.free_ioctl_rows.push(row, 0);
+    }
+
+    /// Before the family `ioctl` is attached again: ioctls whose end was not seen are nobody's.
+    pub fn forget_begun_ioctls(&mut self) {
+        let threads: Vec<u32> = self.ioctls_begun.keys().filter_map(Result::ok).collect();
+        for tid in threads {
+            let _ = self.ioctls_begun.remove(&tid);
+        }
+    }
+
     /// Outliers that the probes told of since the last call, in no order. A record that is not one
     /// (another version's object) is dropped.
     pub fn drain_outliers(&mut self) -> Vec<Outlier> {
         let mut found = Vec::new();
-        while let Some(record) = self.outliers.next() {
-            found.extend(outlier(&record));
+        while let Some(bytes) = self.outliers.next() {
+            found.extend(record::<Outlier>(&bytes));
+        }
+        found
+    }
+
+    /// The same of single events.
+    pub fn drain_events(&mut self) -> Vec<Event> {
+        let mut found = Vec::new();
+        while let Some(bytes) = self.events.next() {
+            found.extend(record::<Event>(&bytes));
         }
         found
     }

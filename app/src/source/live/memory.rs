@@ -6,10 +6,15 @@
 //! they are read with volatile loads and a reader must expect fields of different moments.
 #![allow(unsafe_code)]
 
+pub mod ioctls;
+
+use ioctls::IoctlMaps;
 use kvmscope_shared::{
     cell::Cell,
     conf::{Control, Limits, MAX_FILTER},
     detail::{Detail, Outlier},
+    event::Event,
+    ioctl::{Call, Tally},
     slot::{Slot, SlotEntry},
     waits::Waits,
 };
@@ -56,13 +61,35 @@ pub trait Memory {
     }
     /// Clears them, of a slot that no thread owns.
     fn clear_waits(&mut self, _index: u32) {}
+    /// Rows of KVM ioctls (family `ioctl`), row 0 included; none, unless the memory keeps them.
+    fn ioctl_rows(&self) -> u32 {
+        0
+    }
+    /// Whose a row is; thread group 0 where it is nobody's.
+    fn ioctl_call(&self, _row: u32) -> Call {
+        Call::default()
+    }
+    /// What a row's calls came to, fields possibly of different moments. Row 0 counts those that found none.
+    fn ioctl_tally(&self, _row: u32) -> Tally {
+        Tally::default()
+    }
 }
 
-/// An outlier, from its record; `None` for a record of another length.
-pub fn outlier(record: &[u8]) -> Option<Outlier> {
+/// A record of a ring buffer: any bits are one.
+///
+/// # Safety
+///
+/// Only for types of integers without padding.
+pub unsafe trait Record: Copy {}
+// SAFETY: integers, and the size that is asserted beside it is theirs.
+unsafe impl Record for Outlier {}
+// SAFETY: as above.
+unsafe impl Record for Event {}
+
+/// A record, from its bytes; `None` for another length.
+pub fn record<T: Record>(bytes: &[u8]) -> Option<T> {
     // SAFETY: as long as the structure, whose fields are integers; not read by alignment.
-    (record.len() == size_of::<Outlier>())
-        .then(|| unsafe { record.as_ptr().cast::<Outlier>().read_unaligned() })
+    (bytes.len() == size_of::<T>()).then(|| unsafe { bytes.as_ptr().cast::<T>().read_unaligned() })
 }
 
 /// A mapped BPF array.
@@ -100,6 +127,7 @@ pub struct Maps {
     details: Mapped<Detail>,
     limits: Mapped<Limits>,
     waits: Mapped<Waits>,
+    ioctls: IoctlMaps,
 }
 
 impl Maps {
@@ -111,6 +139,7 @@ impl Maps {
         details: impl AsFd,
         limits: impl AsFd,
         waits: impl AsFd,
+        ioctls: IoctlMaps,
     ) -> io::Result<Self> {
         let mut maps = Self {
             control: Mapped::new(control, 1)?,
@@ -119,10 +148,16 @@ impl Maps {
             details: Mapped::new(details, slot_count)?,
             limits: Mapped::new(limits, 1)?,
             waits: Mapped::new(waits, slot_count)?,
+            ioctls,
         };
         // Fresh maps are all zero, and a limit of 0 would make an outlier of every exit.
         maps.set_limits(&Limits::default());
         Ok(maps)
+    }
+
+    /// The maps of family `ioctl`.
+    pub fn ioctls(&mut self) -> &mut IoctlMaps {
+        &mut self.ioctls
     }
 
     /// Before the family `culprits` is attached again: what threads waited in between is not told,
@@ -154,6 +189,20 @@ impl Maps {
         // SAFETY: in bounds; user space alone writes this field.
         unsafe { (&raw mut (*self.control.at(0)).details).write_volatile(bits) }
         self.set_least();
+    }
+
+    /// Tells the probes which kinds of single events to tell of
+    /// ([`kvmscope_shared::conf::Control::events`]).
+    pub fn set_events(&mut self, bits: u64) {
+        // SAFETY: in bounds; user space alone writes this field.
+        unsafe { (&raw mut (*self.control.at(0)).events).write_volatile(bits) }
+    }
+
+    /// Tells the probes whose error codes page faults have
+    /// ([`kvmscope_shared::conf::Control::isa`]).
+    pub fn set_isa(&mut self, isa: u32) {
+        // SAFETY: in bounds; user space alone writes this field.
+        unsafe { (&raw mut (*self.control.at(0)).isa).write_volatile(isa) }
     }
 
     /// Tells the probes which exits are outliers.
@@ -253,5 +302,16 @@ impl Memory for Maps {
     fn clear_waits(&mut self, index: u32) {
         // SAFETY: in bounds; no probe writes the waits of such a slot.
         unsafe { self.waits.at(index).write_volatile(Waits::default()) }
+    }
+    fn ioctl_rows(&self) -> u32 {
+        self.ioctls.rows()
+    }
+
+    fn ioctl_call(&self, row: u32) -> Call {
+        self.ioctls.call(row)
+    }
+
+    fn ioctl_tally(&self, row: u32) -> Tally {
+        self.ioctls.tally(row)
     }
 }

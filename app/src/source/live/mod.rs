@@ -9,6 +9,7 @@ pub mod host;
 pub mod identity;
 pub mod kernel;
 pub mod kfunc;
+pub mod kvm_handlers;
 pub mod loader;
 pub mod memory;
 pub mod missed;
@@ -53,6 +54,10 @@ const SAMPLE_EVERY: Duration = Duration::from_secs(60);
 const WAITING: &str =
     "The kvm module is not loaded. Waiting for it: `modprobe kvm_intel` or `modprobe kvm_amd`.";
 
+/// What is said when there are more commands and VMs than rows.
+const IOCTLS_UNPLACED: &str =
+    "Some KVM ioctls were not counted: there is no room for so many commands of so many VMs.";
+
 /// What to watch.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -81,14 +86,39 @@ impl Default for Options {
 struct Probes {
     loaded: Loaded,
     maps: Maps,
+    /// Whether the way to a process's files is known.
+    files_known: bool,
     /// Vendor module at that time; when it goes, the probes must go with it.
     vendor: Option<&'static str>,
 }
 
 impl Probes {
+    /// Before the family `ioctl` is attached: how KVM's descriptors are known. A sentence where they cannot
+    /// be.
+    fn begin_ioctls(&mut self) -> Option<&'static str> {
+        let handlers = kvm_handlers::read();
+        let known = kvm_handlers::are_known(&handlers) && self.files_known;
+        self.maps.ioctls().set_handlers(handlers);
+        self.loaded.forget_begun_ioctls();
+        (!known).then_some(kvm_handlers::UNKNOWN)
+    }
+
     /// Whether instruction pointers and vectors are kept.
     fn keep_details(&mut self, on: bool) {
         self.maps.set_details(if on { detail::RIP | detail::VECTOR } else { 0 });
+    }
+
+    /// Tells the probes which events these families are about. Before they are attached, and before
+    /// they are detached: what is counted where it is told of is counted from the first on.
+    fn tell_of(&mut self, families: &[Family]) {
+        self.maps.set_events(families.iter().fold(0, |bits, family| bits | family.events()));
+    }
+
+    /// Takes in which vendor module is there.
+    fn follow_vendor(&mut self, vendor: Option<&'static str>, outliers: &OutlierLimits) {
+        self.vendor = vendor;
+        self.maps.set_isa(host::isa(vendor));
+        self.maps.set_limits(&outliers::by_column(outliers, vendor));
     }
 }
 
@@ -148,23 +178,31 @@ impl Live {
     fn tick(&mut self, last: bool) -> crate::model::tick::Tick {
         let host = self.host_tick();
         let missed_runs = self.probes.as_ref().map_or(0, |probes| probes.loaded.missed());
-        let kept = |p: &ProbeStatus| p.attached && p.family == Family::Detail.name();
-        let detail = self.session.probes.iter().any(kept);
+        let keeps = |probes: &Probes| probes.loaded.on().any(Family::keeps_keys);
+        let detail = self.probes.as_ref().is_some_and(keeps);
         let moment = Moment { now_ns: now_ns(), missed_runs, host, last, detail };
         let Some(probes) = &mut self.probes else {
             return self.reader.empty_tick(moment, &mut self.names);
         };
         self.reader.take_outliers(probes.loaded.drain_outliers());
+        self.reader.take_events(probes.loaded.drain_events());
         let (mut tick, freed) = self.reader.tick(&mut probes.maps, &mut self.names, moment);
         for freed in freed {
             match freed {
                 Freed::Slot(slot) => probes.loaded.free_slot(slot),
                 Freed::Chunk(first) => probes.loaded.free_chunk(first),
                 Freed::Unknown(key) => probes.loaded.forget_unknown(key),
+                Freed::Ioctl(row, call) => {
+                    probes.loaded.forget_ioctl(call);
+                    probes.maps.ioctls().clear(row);
+                    probes.loaded.free_ioctl_row(row);
+                }
             }
         }
         let processes = self.reader.processes(&self.session);
-        tick.vms = self.beside.look(&processes, moment.now_ns, &mut self.tasks);
+        let beside = self.beside.look(&processes, moment.now_ns, &mut self.tasks);
+        let ioctls = std::mem::replace(&mut tick.vms, beside);
+        reader::ioctls::merge(&mut tick.vms, ioctls);
         tick
     }
 
@@ -172,6 +210,9 @@ impl Live {
     fn notice_beside(&mut self) -> bool {
         let before = self.session.notices.len();
         self.beside.notices().into_iter().for_each(|notice| self.notice(notice));
+        if self.reader.ioctls_unplaced() > 0 {
+            self.notice(IOCTLS_UNPLACED.to_owned());
+        }
         self.session.notices.len() > before
     }
 
@@ -242,8 +283,7 @@ impl Live {
             }
             if probes.vendor.is_none() && module.vendor.is_some() {
                 // Attached while kvm was there without its vendor part.
-                probes.vendor = module.vendor;
-                probes.maps.set_limits(&outliers::by_column(&self.options.outliers, module.vendor));
+                probes.follow_vendor(module.vendor, &self.options.outliers);
                 self.session.host.backend = module.backend().to_owned();
                 return true;
             }
@@ -261,6 +301,7 @@ impl Live {
                 self.session.probes = session.probes;
                 self.session.names = session.names;
                 self.session.host = session.host;
+                session.notices.into_iter().for_each(|notice| self.notice(notice));
                 self.session.notices.retain(|notice| notice != WAITING);
             }
             Err(error) => self.notice(error.to_string()),
@@ -280,14 +321,22 @@ impl Live {
                     // No exit is looked at again for what is about to go.
                     probes.keep_details(false);
                 }
+                probes.tell_of(&self.options.families);
                 // Statistics are of the programs that were attached at both ends.
                 self.sampling = None;
                 if on && !probes.loaded.has(Family::Culprits) {
                     probes.maps.begin_waits();
                 }
+                let mut said = None;
+                if on && family == Family::Ioctl && !probes.loaded.has(family) {
+                    said = probes.begin_ioctls();
+                }
                 probes.loaded.set_family(family, on, true);
                 probes.keep_details(probes.loaded.has(Family::Detail));
                 self.session.probes = probes.loaded.statuses();
+                if let Some(said) = said {
+                    self.notice(said.to_owned());
+                }
             }
             None => self.session.probes = waiting(&self.options),
         }
@@ -349,15 +398,20 @@ fn open_probes(options: &Options, module: Module) -> Result<(Option<Probes>, Ses
         ..Session::default()
     };
     let probes = if module.kvm {
-        let (mut loaded, mut maps) = Loaded::load(&plan, &options.pids)?;
+        let (loaded, mut maps) = Loaded::load(&plan, &options.pids)?;
         // Epoch 0 is "never" in a fresh cell.
         maps.set_epoch(1);
         // Before the first probe: what it counts while the others are attached is of this session.
         (session.started_ns, session.started_unix_ns) = (now_ns(), unix_ns());
-        maps.set_limits(&outliers::by_column(&options.outliers, module.vendor));
-        loaded.attach(true);
-        session.probes = loaded.statuses();
-        let mut probes = Probes { loaded, maps, vendor: module.vendor };
+        let files_known = plan.globals.contains(&("FILES_KNOWN", 1));
+        let mut probes = Probes { loaded, maps, files_known, vendor: None };
+        probes.follow_vendor(module.vendor, &options.outliers);
+        probes.tell_of(&options.families);
+        if Family::Ioctl.wanted(&options.families) {
+            session.notices.extend(probes.begin_ioctls().map(str::to_owned));
+        }
+        probes.loaded.attach(true);
+        session.probes = probes.loaded.statuses();
         probes.keep_details(probes.loaded.has(Family::Detail));
         Some(probes)
     } else {
@@ -373,18 +427,22 @@ fn open_probes(options: &Options, module: Module) -> Result<(Option<Probes>, Ses
 fn waiting(options: &Options) -> Vec<ProbeStatus> {
     let kernel = kernel::gather(0);
     let plan = plan::plan(&kernel, &options.families);
-    let status = |probe: &plan::Probe| ProbeStatus {
+    let status = |probe: &plan::Probe, family: Family| ProbeStatus {
         name: probe.hook(),
-        family: probe.family.name().to_owned(),
+        family: family.name().to_owned(),
         attached: false,
-        why: Some(if probe.family.wanted(&options.families) {
+        why: Some(if family.wanted(&options.families) {
             "the kvm module is not loaded; attached as soon as it is".to_owned()
         } else {
-            probe.family.off()
+            family.off()
         }),
         how: String::new(),
     };
-    plan.probes.iter().map(status).collect()
+    let mut all = Vec::new();
+    for probe in &plan.probes {
+        all.extend(probe.families().map(|family| status(probe, family)));
+    }
+    all
 }
 
 /// Loads and attaches every probe once and detaches again: what works here, for `doctor`.

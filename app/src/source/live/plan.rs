@@ -1,10 +1,12 @@
 //! Which programs to load on this kernel, how, with what offsets and map sizes. Pure.
 
+mod calls;
 mod culprits;
+mod ioctl;
 
 use super::kernel::{Kernel, Member};
 use crate::{model::session::OFF, trace::format::Format};
-use kvmscope_shared::{cell::CELLS_PER_CHUNK, column::ISA_SVM};
+use kvmscope_shared::{cell::CELLS_PER_CHUNK, column::ISA_SVM, event::kind};
 
 /// How a program is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,17 +46,17 @@ pub enum Family {
     Detail,
     /// Who runs while a vCPU waits for its CPU: a second program at `sched_switch`, and `sched_wakeup`.
     Culprits,
-    /// Page faults: kinds, hottest pages, single ones.
+    /// Page faults by kind and one by one, and the hottest pages: `kvm_page_fault`.
     Mmu,
-    /// MMIO by address, single accesses.
+    /// MMIO by address and one by one: `kvm_mmio`, `kvm_fast_mmio`.
     Mmio,
-    /// Pages that were dirtied.
-    Dirty,
-    /// Loads of MMU roots.
-    Roots,
-    /// Hypercalls.
+    /// Hypercalls by number and one by one: `kvm_hypercall`, `kvm_hv_hypercall`, `kvm_xen_hypercall`.
     Hypercall,
-    /// KVM ioctls, memory slots as they are set.
+    /// Pages that KVM marks as dirty.
+    Dirty,
+    /// MMU roots and who loads them.
+    Roots,
+    /// KVM's ioctls: `sys_enter`, `sys_exit`, which every system call of the host pays for.
     Ioctl,
     /// What every other family needs: `sched_process_exit`.
     Base,
@@ -71,9 +73,9 @@ impl Family {
         Self::Culprits,
         Self::Mmu,
         Self::Mmio,
+        Self::Hypercall,
         Self::Dirty,
         Self::Roots,
-        Self::Hypercall,
         Self::Ioctl,
     ];
 
@@ -82,8 +84,16 @@ impl Family {
     pub const WATCHED: [Self; 4] = [Self::Exit, Self::Userspace, Self::Sched, Self::HaltPoll];
 
     /// What a report measures when nothing is asked for.
-    pub const REPORTED: [Self; 5] =
-        [Self::Exit, Self::Userspace, Self::Sched, Self::HaltPoll, Self::Detail];
+    pub const REPORTED: [Self; 8] = [
+        Self::Exit,
+        Self::Userspace,
+        Self::Sched,
+        Self::HaltPoll,
+        Self::Detail,
+        Self::Mmu,
+        Self::Mmio,
+        Self::Hypercall,
+    ];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -96,9 +106,9 @@ impl Family {
             Self::Culprits => "culprits",
             Self::Mmu => "mmu",
             Self::Mmio => "mmio",
+            Self::Hypercall => "hypercall",
             Self::Dirty => "dirty",
             Self::Roots => "roots",
-            Self::Hypercall => "hypercall",
             Self::Ioctl => "ioctl",
             Self::Base => "base",
         }
@@ -114,6 +124,23 @@ impl Family {
         }
     }
 
+    /// Whether what it counts is in the tables of keys, which are read only then.
+    pub fn keeps_keys(self) -> bool {
+        matches!(self, Self::Detail | Self::Mmu | Self::Mmio | Self::Hypercall)
+    }
+
+    /// The kinds of single events that are told of with it, by bit ([`kind`]).
+    pub fn events(self) -> u64 {
+        let kinds: &[u32] = match self {
+            Self::Mmu => &[kind::FAULT],
+            Self::Mmio => &[kind::MMIO],
+            Self::Hypercall => &[kind::HYPERCALL, kind::HV_HYPERCALL, kind::XEN_HYPERCALL],
+            Self::Ioctl => &[kind::IOCTL, kind::MEMSLOT],
+            _ => &[],
+        };
+        kinds.iter().fold(0, |bits, kind| bits | 1 << kind)
+    }
+
     /// Why it is not attached when nobody asked for it.
     pub fn off(self) -> String {
         let when = match self {
@@ -122,7 +149,11 @@ impl Family {
             }
             _ => "attached",
         };
-        format!("{OFF}{when} with --probes {}", self.name())
+        let price = match self {
+            Self::Ioctl => ", for which every system call of the host pays (docs/cost.md)",
+            _ => "",
+        };
+        format!("{OFF}{when} with --probes {}{price}", self.name())
     }
 
     /// What cannot be shown without it.
@@ -137,11 +168,11 @@ impl Family {
             Self::Detail => "what exits are about (MSR, port, address, RIP) is not shown",
             Self::Culprits => "who takes a vCPU's CPU is not shown",
             Self::Mmu => "page faults are not shown",
-            Self::Mmio => "MMIO by address is not shown",
-            Self::Dirty => "dirty pages are not shown",
-            Self::Roots => "loads of MMU roots are not shown",
+            Self::Mmio => "MMIO is not shown",
             Self::Hypercall => "hypercalls are not shown",
-            Self::Ioctl => "KVM ioctls and memory slots are not shown",
+            Self::Dirty => "which pages become dirty is not shown",
+            Self::Roots => "MMU roots and who loads them are not shown",
+            Self::Ioctl => "KVM's ioctls are not shown",
             Self::Base => "ended threads are noticed late",
         }
     }
@@ -154,7 +185,7 @@ pub struct Probe {
     pub system: &'static str,
     /// Tracepoint.
     pub event: &'static str,
-    /// Its family.
+    /// Its family; others may want it too, see [`Self::families`].
     pub family: Family,
     /// (program in the object, how), best first; the first that attaches is used.
     pub ways: Vec<(&'static str, How)>,
@@ -168,11 +199,30 @@ impl Probe {
         format!("{}:{}", self.system, self.event)
     }
 
+    /// The families that it belongs to: it is attached, once, when any of them is.
+    pub fn families(&self) -> impl Iterator<Item = Family> + use<> {
+        let also = match self.event {
+            "kvm_page_fault" => Some(Family::Mmu),
+            "kvm_mmio" | "kvm_fast_mmio" => Some(Family::Mmio),
+            "kvm_hypercall" | "kvm_hv_hypercall" => Some(Family::Hypercall),
+            _ => None,
+        };
+        [self.family].into_iter().chain(also)
+    }
+
+    /// Whether it is attached when these families are asked for.
+    pub fn wanted(&self, asked: &[Family]) -> bool {
+        self.families().any(|family| family.wanted(asked))
+    }
+
     /// Whether it belongs to the kvm module and goes with it.
     pub fn is_kvm(&self) -> bool {
         self.system == "kvm"
     }
 }
+
+/// Most rows of KVM ioctls: with as many tallies each as there can be, 16 MiB.
+const MAX_IOCTL_ROWS: u32 = 8192;
 
 /// Map sizes, in entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,6 +233,10 @@ pub struct Sizes {
     pub pool_chunks: u32,
     /// Words of the bitmap of known threads.
     pub known_words: u32,
+    /// Rows of KVM ioctls, the unused row 0 included: commands of all VMs together.
+    pub ioctl_rows: u32,
+    /// Tallies of a row, a power of two.
+    pub ioctl_shards: u32,
 }
 
 impl Sizes {
@@ -192,12 +246,23 @@ impl Sizes {
         let slots =
             vcpus.saturating_mul(2).saturating_add(cpus.saturating_mul(8)).saturating_add(256);
         let slots = slots.clamp(512, 16_384);
-        Self { slots, pool_chunks: slots / 4, known_words: pid_max / 64 + 1 }
+        Self {
+            slots,
+            pool_chunks: slots / 4,
+            known_words: pid_max / 64 + 1,
+            ioctl_rows: (slots * 2).min(MAX_IOCTL_ROWS),
+            ioctl_shards: ioctl::shards(cpus),
+        }
     }
 
     /// Cells: a chunk for each slot, then the pool.
     pub fn cells(&self) -> u32 {
         (self.slots + self.pool_chunks) * CELLS_PER_CHUNK
+    }
+
+    /// Tallies of KVM ioctls, of all rows.
+    pub fn ioctl_tallies(&self) -> u32 {
+        self.ioctl_rows * self.ioctl_shards
     }
 
     /// First cells of the pool's chunks.
@@ -243,15 +308,18 @@ const SWITCH_FIELDS: [(&str, &str, u32); 3] = [
 /// Tracepoints of one function each way, and where its record has what the program reads
 /// (`probes/src/hooks.rs`): from its arguments, from its record.
 type Hook = (&'static str, &'static str, Family, &'static [(&'static str, u32)]);
-const HOOKS: [Hook; 9] = [
+const HOOKS: [Hook; 7] = [
     ("kvm_pio", "kvm_pio_record", Family::Detail, &[("rw", 8), ("port", 12)]),
-    ("kvm_mmio", "kvm_mmio_record", Family::Detail, &[("type", 8), ("gpa", 16)]),
+    (
+        "kvm_mmio",
+        "kvm_mmio_record",
+        Family::Detail,
+        &[("type", 8), ("len", 12), ("gpa", 16), ("val", 24)],
+    ),
     ("kvm_fast_mmio", "kvm_fast_mmio_record", Family::Detail, &[("gpa", 8)]),
     ("kvm_msr", "kvm_msr_record", Family::Detail, &[("write", 8), ("ecx", 12), ("exception", 24)]),
     ("kvm_cpuid", "kvm_cpuid_record", Family::Detail, &[("function", 8), ("index", 12)]),
     ("kvm_cr", "kvm_cr_record", Family::Detail, &[("rw", 8), ("cr", 12)]),
-    ("kvm_hypercall", "kvm_hypercall_record", Family::Detail, &[("nr", 8)]),
-    ("kvm_hv_hypercall", "kvm_hv_hypercall_record", Family::Detail, &[("code", 32)]),
     ("kvm_vcpu_wakeup", "kvm_vcpu_wakeup_record", Family::HaltPoll, &[("ns", 8), ("waited", 16)]),
 ];
 
@@ -272,6 +340,8 @@ pub fn plan(kernel: &Kernel, families: &[Family]) -> Plan {
     let at = |member: Member| kernel.offsets.get(&member).copied().unwrap_or(0);
     globals.push(("VCPU_KVM", at(("kvm_vcpu", "kvm"))));
     globals.push(("VCPU_ID", at(("kvm_vcpu", "vcpu_id"))));
+    let sizes = Sizes::for_host(kernel.cpus, kernel.vcpus, kernel.pid_max);
+    ioctl::globals(kernel, &sizes, &mut globals);
 
     let probe =
         |system, event, family, ways, hopeless| Probe { system, event, family, ways, hopeless };
@@ -340,14 +410,18 @@ pub fn plan(kernel: &Kernel, families: &[Family]) -> Plan {
         let usual = kernel.details.get(event).is_some_and(|format| has(format, fields));
         all.push(probe("kvm", event, family, either(event, record, usual), None));
     }
+    all.extend(calls::probes(kernel));
     let ways = page_fault_ways(kernel);
     all.push(probe("kvm", "kvm_page_fault", Family::Detail, ways, None));
+    let (exit, enter, why) = ioctl::ways(kernel);
+    all.push(probe("raw_syscalls", "sys_exit", Family::Ioctl, exit, why.clone()));
+    all.push(probe("raw_syscalls", "sys_enter", Family::Ioctl, enter, why));
     Plan {
         probes: all,
         families: families.to_vec(),
         globals,
         rdonly_cast: kernel.rdonly_cast.map(|cast| cast.function),
-        sizes: Sizes::for_host(kernel.cpus, kernel.vcpus, kernel.pid_max),
+        sizes,
     }
 }
 
@@ -359,7 +433,8 @@ fn page_fault_ways(kernel: &Kernel) -> Vec<(&'static str, How)> {
     if !late {
         return vec![("kvm_page_fault_early", How::Raw)];
     }
-    let usual = format.is_some_and(|format| has(format, &[("fault_address", 24)]));
+    let usual =
+        format.is_some_and(|format| has(format, &[("fault_address", 24), ("error_code", 32)]));
     unpreempted(kernel, "kvm_page_fault", "kvm_page_fault_record", usual)
 }
 
@@ -406,10 +481,15 @@ fn unpreempted(
 ) -> Vec<(&'static str, How)> {
     let mut ways = vec![(event, How::Raw)];
     if usual {
-        let first = if kernel.version >= PREEMPTIBLE { 0 } else { 1 };
+        let first = if unpreempted_first(kernel) { 0 } else { 1 };
         ways.insert(first, (record, How::Tracepoint));
     }
     ways
+}
+
+/// Whether the record comes first.
+fn unpreempted_first(kernel: &Kernel) -> bool {
+    kernel.version >= PREEMPTIBLE
 }
 
 /// Whether a record has these fields at these offsets.
@@ -479,7 +559,12 @@ mod tests {
             kvm_exit: Ok(testdata::format(release, "kvm_exit")),
             kvm_userspace_exit: Ok(testdata::format(release, "kvm_userspace_exit")),
             kvm_fpu: Ok(testdata::format(release, "kvm_fpu")),
-            details: DETAILS.map(|event| (event, testdata::format(release, event))).into(),
+            details: DETAILS
+                .into_iter()
+                .filter(|event| release != testdata::LINUX_5_10 || *event != "kvm_xen_hypercall")
+                .map(|event| (event, testdata::format(release, event)))
+                .collect(),
+            syscalls: BTreeMap::new(),
             sched_switch: Err("tracefs is not mounted".to_owned()),
             offsets: BTreeMap::from([
                 (("task_struct", "pid"), 1),
@@ -617,7 +702,7 @@ mod tests {
         let kernel = kernel(testdata::LINUX_6_12, (6, 12));
         let events = |families: &[Family]| -> Vec<&str> {
             let plan = plan(&kernel, families);
-            let wanted = plan.probes.iter().filter(|p| p.family.wanted(families));
+            let wanted = plan.probes.iter().filter(|p| p.wanted(families));
             wanted.map(|p| p.event).collect()
         };
         assert_eq!(
@@ -662,6 +747,35 @@ mod tests {
             ways(&kernel, "kvm_page_fault")
         };
         assert_eq!((unread((5, 10)), unread((6, 1))), (early.to_vec(), late[..1].to_vec()));
+    }
+
+    #[test]
+    fn a_probe_of_two_families_is_attached_when_either_is_asked_for() {
+        let kernel = kernel(testdata::LINUX_6_12, (6, 12));
+        let wanted = |families: &[Family]| -> Vec<&str> {
+            let plan = plan(&kernel, families);
+            let ours = plan.probes.iter().filter(|p| p.is_kvm() && p.family.keeps_keys());
+            ours.filter(|p| p.wanted(families)).map(|p| p.event).collect()
+        };
+        assert_eq!(wanted(&[Family::Mmu]), ["kvm_page_fault"]);
+        assert_eq!(wanted(&[Family::Mmio]), ["kvm_mmio", "kvm_fast_mmio"]);
+        let calls = ["kvm_hypercall", "kvm_hv_hypercall", "kvm_xen_hypercall"];
+        assert_eq!(wanted(&[Family::Hypercall]), calls);
+        let all = wanted(&[Family::Detail]);
+        assert!(all.contains(&"kvm_page_fault") && all.contains(&"kvm_mmio"));
+        assert!(!all.contains(&"kvm_xen_hypercall"), "of one family alone");
+        assert!(wanted(&Family::WATCHED).is_empty());
+    }
+
+    #[test]
+    fn events_are_told_of_by_the_family_that_is_on() {
+        assert_eq!(Family::Mmu.events(), 1 << kind::FAULT);
+        assert_eq!(Family::Detail.events(), 0, "what exits are about is no list");
+        let all = Family::ASKABLE.iter().fold(0, |bits, family| {
+            assert_eq!(bits & family.events(), 0, "each kind is of one family");
+            bits | family.events()
+        });
+        assert_ne!(all & 1 << kind::XEN_HYPERCALL, 0);
     }
 
     #[test]

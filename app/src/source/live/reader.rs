@@ -6,6 +6,9 @@
 
 mod cells;
 pub mod culprits;
+mod events;
+mod gone;
+pub mod ioctls;
 mod keys;
 mod parts;
 mod seen;
@@ -24,15 +27,20 @@ use crate::model::{
     stats::add_cell,
     tick::{HostTick, Lost, Phase, Tick, VmInfo},
 };
+use events::Events;
+use gone::{Gone, reason_of};
+use ioctls::Ioctls;
 use kvmscope_shared::{
     cell::{CELLS_PER_CHUNK, Cell},
     column::column_of,
     detail::Outlier,
+    event::Event,
+    ioctl::Call,
     slot::{Slot, life},
 };
 use parts::SeenDelay;
 use seen::{Change, Seen};
-use slow::{Slow, reason_of};
+use slow::Slow;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Something that was read to the end and can be used again.
@@ -44,6 +52,8 @@ pub enum Freed {
     Chunk(u32),
     /// A key of the map of codes without a column.
     Unknown(u64),
+    /// A row of KVM ioctls, and whose it was.
+    Ioctl(u32, Call),
 }
 
 /// `KVM_EXIT_INTR`.
@@ -66,8 +76,11 @@ pub struct Reader {
     /// Outliers that the token bucket refused, as told last.
     refused: u64,
     slow: Slow,
+    events: Events,
+    gone: Gone,
     /// Waits for a CPU of slots that were looked at before their first tick, by index and generation.
     early: BTreeMap<(u32, u32), SeenDelay>,
+    ioctls: Ioctls,
     /// In how many ticks each thread's wait for a CPU is read once.
     turns: usize,
 }
@@ -136,7 +149,10 @@ impl Reader {
             detailed: false,
             refused: 0,
             slow: Slow::default(),
+            events: Events::default(),
+            gone: Gone::default(),
             early: BTreeMap::new(),
+            ioctls: Ioctls::default(),
             turns: 1,
         }
     }
@@ -148,12 +164,25 @@ impl Reader {
         self.refused = 0;
         self.detailed = false;
         self.slow.clear();
+        self.events.clear();
+        self.gone = Gone::default();
         self.early.clear();
+        self.ioctls.clear();
+    }
+
+    /// KVM ioctls that were not counted, as there was no row left for them, since the probes were loaded.
+    pub fn ioctls_unplaced(&self) -> u64 {
+        self.ioctls.unplaced()
     }
 
     /// Takes slow exits as the probes tell of them, for the next tick.
     pub fn take_outliers(&mut self, records: Vec<Outlier>) {
         self.slow.take(records);
+    }
+
+    /// Takes single events as the probes tell of them, for the next tick.
+    pub fn take_events(&mut self, records: Vec<Event>) {
+        self.events.take(records);
     }
 
     /// A thread was looked at soon after it was claimed: what it waits for a CPU from now on counts,
@@ -214,7 +243,8 @@ impl Reader {
         self.entries = false;
     }
 
-    /// Makes the next tick, and says what can be used again.
+    /// Makes the next tick, and says what can be used again. Of VMs it has what they called alone
+    /// ([`crate::model::detail::VmTick::ioctls`]).
     pub fn tick(
         &mut self,
         memory: &mut dyn Memory,
@@ -254,9 +284,14 @@ impl Reader {
         for index in self.untold_of(&changes) {
             self.read_slot(memory, names, index, epoch, &moment, &mut tick, &mut changes);
         }
+        tick.vms = self.ioctls.advance(memory, &self.who, names, moment.last, &mut freed);
         self.who.sweep(now, moment.last, names, &mut tick.life);
-        let (outliers, nobodys) = self.slow.tell(memory, &self.seen, moment.last);
+        let (outliers, nobodys) = self.slow.tell(memory, &self.seen, &self.gone, moment.last);
         tick.outliers = outliers;
+        let whose = (self.seen.as_slice(), &self.gone, &self.who);
+        let told = self.events.tell(memory, whose, &control.events_refused, (now, moment.last));
+        (tick.events, tick.events_left_out) = (told.events, told.left_out);
+        self.gone.age();
         let refused = control.outliers_refused.saturating_sub(self.refused);
         self.refused = control.outliers_refused;
         tick.outliers_left_out = refused.saturating_add(nobodys);
@@ -375,7 +410,7 @@ impl Reader {
     ) {
         let Some(seen) = self.seen.get_mut(index as usize).and_then(Option::take) else { return };
         self.early.remove(&(index, seen.generation));
-        self.slow.part(index, &seen, memory);
+        self.gone.part(index, &seen, memory);
         let slot = memory.slot(index);
         let at = if slot.retired_ns == 0 { now } else { slot.retired_ns };
         self.who.leave(seen.key, at, &mut tick.life);

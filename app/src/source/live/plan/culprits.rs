@@ -92,7 +92,7 @@ mod tests {
         let kernel = with_scheduler();
         let programs = |families: &[Family]| -> Vec<&str> {
             let probes = plan(&kernel, families).probes;
-            let wanted = probes.iter().filter(|p| p.family.wanted(families));
+            let wanted = probes.iter().filter(|p| p.wanted(families));
             wanted.flat_map(|p| &p.ways).map(|(name, _)| *name).collect()
         };
         let ours = ("culprits_switch", How::Btf);

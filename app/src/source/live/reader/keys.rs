@@ -8,15 +8,18 @@ use crate::model::{
     detail::{KeyClass, KeyId, KeyTick},
     ids::Reason,
 };
-use kvmscope_shared::detail::{Detail, KEYS, Key, Other, class};
+use kvmscope_shared::detail::{Detail, KEYS, Key, Other, class, fault};
 use std::collections::BTreeMap;
 
 /// Keys in the making, by id.
 pub type Keys = BTreeMap<KeyId, KeyTick>;
 
+/// Places of keys: those that change hands, then those of page faults.
+const PLACES: usize = KEYS + fault::COUNT;
+
 /// A slot's details as they were told last.
 pub struct SeenKeys {
-    told: Box<[Key; KEYS]>,
+    told: Box<[Key; PLACES]>,
     /// Reasons of the keys, by their cell.
     reasons: BTreeMap<u32, Option<Reason>>,
     others: [Other; class::COUNT],
@@ -34,7 +37,7 @@ struct Balance {
 impl Default for SeenKeys {
     fn default() -> Self {
         Self {
-            told: Box::new([Key::default(); KEYS]),
+            told: Box::new([Key::default(); PLACES]),
             reasons: BTreeMap::new(),
             others: [Other::default(); class::COUNT],
             balance: [Balance::default(); class::COUNT],
@@ -53,7 +56,8 @@ impl SeenKeys {
         reason_of: impl Fn(u32) -> Option<Reason>,
         into: &mut Keys,
     ) {
-        let places = first.keys.iter().zip(&second.keys).zip(self.told.iter_mut());
+        let (before, now) = (places(first), places(second));
+        let places = before.zip(now).zip(self.told.iter_mut());
         for ((before, now), told) in places {
             if now.generation != told.generation {
                 // Its "other" has these in it, now or in a moment.
@@ -93,6 +97,11 @@ impl SeenKeys {
             }
         }
     }
+}
+
+/// All places of a slot's keys.
+fn places(detail: &Detail) -> impl Iterator<Item = &Key> {
+    detail.keys.iter().chain(&detail.faults)
 }
 
 /// What makes an entry the same key.

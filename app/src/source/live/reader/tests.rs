@@ -2,6 +2,7 @@
 
 mod culprits;
 mod detail;
+mod events;
 mod parts;
 mod plain;
 
