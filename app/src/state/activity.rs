@@ -14,7 +14,7 @@ use crate::model::codec::Part;
 use crate::model::detail::{IoctlTick, KeyClass, KeyTick};
 use crate::model::ids::{Reason, VcpuKey, VmId};
 use crate::model::tick::{Tick, VcpuTick};
-use crate::trace::keys as tables;
+use crate::trace::events;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
@@ -294,10 +294,10 @@ fn add_keys(slice: &mut Slice, tab: Tab, key: VcpuKey, keys: &[KeyTick]) {
     }
 }
 
-/// Whether a hypercall's number has no name.
+/// Whether it is a hypercall that nothing answers.
 fn is_unknown(class: KeyClass, value: Option<u64>) -> bool {
     let calls = [KeyClass::Hypercall, KeyClass::HvHypercall, KeyClass::XenHypercall];
-    calls.contains(&class) && value.is_some_and(|value| tables::name(class, value).is_none())
+    calls.contains(&class) && value.is_some_and(|value| events::is_unknown(class, value))
 }
 
 /// Leaves at most [`APART`] keys of a class; kinds of page faults are few and all stay.

@@ -4,10 +4,12 @@ use super::State;
 use super::fields::{Field, Row};
 use super::nav::{Pane, RowId, Scope, Who};
 use super::value::{Value, moment};
+use crate::model::detail::KeyClass;
 use crate::model::event::{Event, EventKind};
 use crate::model::ids::{Isa, Reason, VcpuKey, VmId};
 use crate::model::tick::Tick;
-use crate::trace::events::what;
+use crate::trace::events::{address, is_unknown, memory, what};
+use crate::trace::ioctl::Memslot;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 /// Events that are kept, of everyone together. Where they are more, the oldest give way before their
@@ -226,18 +228,22 @@ pub struct EventRow {
 }
 
 impl EventRow {
-    fn address(&self) -> Option<u64> {
-        match self.event.kind {
-            EventKind::Fault | EventKind::Mmio | EventKind::Root => self.event.args.first(),
-            EventKind::Memslot => self.event.args.get(2),
-            _ => None,
-        }
-        .copied()
+    fn memslot(&self) -> Option<Memslot> {
+        let is = self.event.kind == EventKind::Memslot;
+        is.then(|| Memslot::from_args(&self.event.args))
     }
 
-    fn memslot(&self, arg: usize) -> Option<u64> {
-        let args = &self.event.args;
-        (self.event.kind == EventKind::Memslot).then(|| args.get(arg).copied()).flatten()
+    /// Whether it is a hypercall whose number is unknown, or a call that failed.
+    pub fn is_odd(&self) -> bool {
+        let [number, result, .., answer] = self.event.args;
+        match self.event.kind {
+            EventKind::Hypercall => is_unknown(KeyClass::Hypercall, number),
+            EventKind::HvHypercall => is_unknown(KeyClass::HvHypercall, number),
+            EventKind::XenHypercall => is_unknown(KeyClass::XenHypercall, number),
+            EventKind::Ioctl => result.cast_signed() < 0,
+            EventKind::Memslot => answer.cast_signed() < 0,
+            EventKind::Fault | EventKind::Mmio | EventKind::Root => false,
+        }
     }
 
     /// Where it points: its reason, else its vCPU, else its VM.
@@ -260,22 +266,9 @@ fn hex(value: Option<u64>) -> Value {
     value.map_or(Value::None, |value| Value::Text(format!("{value:#x}").into()))
 }
 
-/// A size in the largest binary unit that leaves nothing over.
-fn size(bytes: u64) -> Value {
-    let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
-    let unit = units.into_iter().find(|(bits, _)| bytes > 0 && bytes.trailing_zeros() >= *bits);
-    Value::Text(match unit {
-        Some((bits, unit)) => format!("{} {unit}", bytes >> bits).into(),
-        None => format!("{bytes} B").into(),
-    })
-}
-
-/// Flags of a memory slot (include/uapi/linux/kvm.h).
-fn flags(flags: u64) -> Value {
-    let names = [(1, "log dirty pages"), (2, "read-only"), (4, "guest_memfd")];
-    let named: Vec<&str> =
-        names.into_iter().filter(|(bit, _)| flags & bit != 0).map(|(_, name)| name).collect();
-    if named.is_empty() { Value::None } else { Value::Text(named.join(", ").into()) }
+/// Flags of a memory slot.
+fn flags(slot: &Memslot) -> Value {
+    text(&slot.flag_words().join(", "))
 }
 
 fn took(ns: u64) -> Value {
@@ -292,16 +285,16 @@ impl Row for EventRow {
         Field { key: "time", title: "time", width: 12, numeric: false, about: "when it happened, or ended where it took time", value: |r| text(&moment(r.unix_ns)) },
         Field { key: "vm", title: "VM", width: 8, numeric: false, about: "whose", value: |r| text(&r.vm) },
         Field { key: "vcpu", title: "vCPU", width: 4, numeric: true, about: "number of the vCPU", value: |r| r.event.vcpu.map_or(Value::None, |vcpu| Value::Count(vcpu.into())) },
-        Field { key: "gpa", title: "GPA", width: 12, numeric: true, about: "guest-physical address; of an MMU root, the root's", value: |r| hex(r.address()) },
+        Field { key: "gpa", title: "GPA", width: 12, numeric: true, about: "guest-physical address; of an MMU root, the root's", value: |r| hex(address(&r.event)) },
         Field { key: "what", title: "what", width: 26, numeric: false, about: "what it was", value: |r| text(&r.what) },
         Field { key: "took", title: "took", width: 5, numeric: true, about: "from exit to entry, all of it", value: |r| took(r.event.wall_ns()) },
         Field { key: "invmm", title: "inVMM", width: 5, numeric: true, about: "of it: outside KVM_RUN, in the VMM", value: |r| took(r.event.vmm_ns) },
         Field { key: "off", title: "offCPU", width: 6, numeric: true, about: "of it: off the CPU inside KVM_RUN", value: |r| took(r.event.off_ns) },
         Field { key: "rip", title: "guest RIP", width: 18, numeric: false, about: "guest code: symbol, or address", value: |r| r.code.as_deref().map_or(Value::None, text) },
         Field { key: "slot", title: "slot", width: 4, numeric: true, about: "memory slot of the address, where it is known (family ioctl, from before the VM starts)", value: |r| r.region.map_or(Value::None, |(slot, _)| Value::Count(slot)) },
-        Field { key: "hva", title: "HVA", width: 14, numeric: true, about: "the address in the VMM, where it is known", value: |r| hex(r.memslot(4).or(r.region.map(|(_, hva)| hva))) },
-        Field { key: "size", title: "size", width: 8, numeric: true, about: "size of the memory slot", value: |r| r.memslot(3).map_or(Value::None, size) },
-        Field { key: "flags", title: "flags", width: 15, numeric: false, about: "flags of the memory slot", value: |r| r.memslot(1).map_or(Value::None, flags) },
+        Field { key: "hva", title: "HVA", width: 14, numeric: true, about: "the address in the VMM, where it is known", value: |r| hex(r.memslot().map(|slot| slot.hva).or(r.region.map(|(_, hva)| hva))) },
+        Field { key: "size", title: "size", width: 8, numeric: true, about: "size of the memory slot", value: |r| r.memslot().map_or(Value::None, |slot| Value::Text(memory(slot.size).into())) },
+        Field { key: "flags", title: "flags", width: 15, numeric: false, about: "flags of the memory slot", value: |r| r.memslot().map_or(Value::None, |slot| flags(&slot)) },
         Field { key: "cpu", title: "CPU", width: 4, numeric: true, about: "physical CPU", value: |r| Value::Text(r.event.cpu.to_string().into()) },
         Field { key: "tid", title: "TID", width: 7, numeric: true, about: "thread", value: |r| Value::Text(r.event.tid.to_string().into()) },
     ];
@@ -355,6 +348,12 @@ impl State {
         let is_fault = event.kind == EventKind::Fault;
         let region = is_fault.then(|| self.log.region(event.vm, event.args[0])).flatten();
         let what = what(&event, self.isa(event.reason));
+        // Of several kinds in one list each says which it is.
+        let what = match event.kind {
+            EventKind::Mmio => format!("MMIO {what}"),
+            EventKind::Root => format!("MMU root, {what}"),
+            _ => what,
+        };
         let unix_ns = self.session.unix_ns(event.at_ns);
         Some(EventRow { event, number, unix_ns, vm, what, code, region })
     }

@@ -102,7 +102,7 @@ pub fn price(family: Family) -> &'static str {
         Family::Dirty => "a little for each page that is logged as dirty",
         Family::Roots => "a little for each MMU root that is loaded",
         Family::Hypercall => "a little for each hypercall",
-        Family::Ioctl => "a little for each ioctl of the whole host, KVM's or not",
+        Family::Ioctl => "some instructions for each system call of the whole host",
         Family::Base => "nothing that can be measured: a program where threads end",
     }
 }

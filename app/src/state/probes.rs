@@ -136,7 +136,7 @@ impl State {
             }
             None | Some(Family::Base) => format!("{family} is what the others need, and stays"),
             Some(known) if self.family_on(known) => format!("detaching {family}"),
-            Some(known) => format!("attaching {family}: {}", price(known)),
+            Some(_) => format!("attaching {family}"),
         })
     }
 }

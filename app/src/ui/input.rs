@@ -221,7 +221,7 @@ fn turned(tab: Tab, state: &State, view: &mut View) -> Input {
     let families = state.would_attach(tab);
     if state.session().origin == Origin::Live && !families.is_empty() {
         let names: Vec<&str> = families.iter().map(|family| family.name()).collect();
-        let text = format!("attaching {} while this tab is open", names.join(" and "));
+        let text = format!("attaching {}", names.join(" and "));
         view.message = Some(text);
     }
     act(Action::Tab(tab))

@@ -149,6 +149,10 @@ fn what(id: &HotId) -> Cow<'static, str> {
         (KeyClass::Fault, name) => name.unwrap_or_else(|| number.into()),
         (KeyClass::DirtySlot, _) => format!("slot {number}").into(),
         (KeyClass::DirtyPage, _) => format!("page {number}").into(),
+        // Some numbers have a name elsewhere, and no answer here.
+        (_, Some(name)) if is_unknown(id.class, id.value) => {
+            format!("{number} unknown ({name})").into()
+        }
         (_, Some(name)) => format!("{number} {name}").into(),
         (_, None) if is_unknown(id.class, id.value) => format!("{number} unknown").into(),
         (_, None) => number.into(),
@@ -249,8 +253,7 @@ pub struct IoctlRow {
 impl IoctlRow {
     /// Its name, or its number.
     pub fn name(&self) -> String {
-        let name = ioctl::name(self.command);
-        name.map_or_else(|| format!("{:#x}", self.command), |name| format!("KVM_{name}"))
+        ioctl::label(self.command).into_owned()
     }
 }
 

@@ -42,10 +42,9 @@ const IOCTLS: &[Spec] = &[
 const SLOTS: &[Spec] = &[
     ("time", 1, 12),
     ("vm", 4, 16),
-    ("what", 0, 30),
+    ("what", 0, 50),
     ("gpa", 2, 12),
-    ("size", 3, 8),
-    ("flags", 6, 20),
+    ("took", 5, 5),
     ("hva", 7, 14),
 ];
 

@@ -100,10 +100,12 @@ fn columns(area: Rect, items: &[Item], focus: Pane) -> Option<Vec<(Pane, Rect)>>
 fn stacked(area: Rect, items: &[Item], focus: Pane) -> (Vec<(Pane, Rect)>, Vec<Pane>) {
     let mut order: Vec<&Item> = items.iter().collect();
     order.sort_by_key(|item| (item.pane != focus, item.rank));
-    // The pane with the cursor has two fifths at least: it is what one looks at.
-    let least = |item: &Item| match item.pane == focus {
-        true => item.want.min(LEAST.max(area.height * 2 / 5)),
-        false => least(item),
+    // The pane with the cursor has two fifths at least: it is what one looks at. The table has it when
+    // the tab is opened, and less.
+    let least = |item: &Item| match (item.pane == focus, item.place) {
+        (true, Place::Top) => item.want.min(LEAST.max(area.height * 3 / 10)),
+        (true, _) => item.want.min(LEAST.max(area.height * 2 / 5)),
+        (false, _) => least(item),
     };
     // A line says which panes have no place.
     let room =

@@ -324,7 +324,7 @@ const SLOW_NS: u64 = 1_000_000;
 fn event_style(row: &EventRow, key: &str, look: &Look) -> Style {
     match key {
         "took" if row.event.wall_ns() >= SLOW_NS => look.theme.warn,
-        "what" if row.what.starts_with("unknown") || row.what.contains("failed") => look.theme.warn,
+        "what" if row.is_odd() => look.theme.warn,
         _ => look.theme.text,
     }
 }
