@@ -68,10 +68,7 @@ impl Events {
         for record in std::mem::take(&mut self.records) {
             let Some(kind) = EventKind::from_record(record.kind) else { continue };
             let whose = if record.slot == 0 {
-                match who.vm_of_process(record.tgid) {
-                    Some(vm) => Some((vm, None, None)),
-                    None => None,
-                }
+                who.vm_of_process(record.tgid).map(|vm| (vm, None, None))
             } else {
                 match gone.whose(memory, seen, (record.slot, record.generation, record.cell)) {
                     Whose::Of(key, reason) => Some((key.vm, Some(key.vcpu), reason)),
