@@ -69,7 +69,7 @@ pub fn ioctls_equal(report: &Report, guest: &Guest) -> Problems {
             let sum = is.entry(ioctl.command).or_default();
             (sum.0, sum.1) = (sum.0 + ioctl.count, sum.1 + ioctl.failed);
             let name = ioctl.name.as_deref().unwrap_or("without a name");
-            if !guest.ioctls.get(name).is_some_and(|made| made.command == ioctl.command) {
+            if guest.ioctls.get(name).is_none_or(|made| made.command != ioctl.command) {
                 problems.push(format!("ioctl {:#x} is called {name}", ioctl.command));
             }
         }
