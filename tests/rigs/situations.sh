@@ -31,3 +31,9 @@ options='--outlier 2ms'
 watched slow --out 20 --cpuid 200 --vmm-sleep-us 5000
 options=
 watched stuck --out 2 --stuck 3
+
+# Memory and calls, each with what its probes cost.
+options='--probes all'
+watched memory --touch $((few * 6)) --touch-pages $((few * 2)) --walk "$few" --doorbell $((few * 3)) --mmio-read "$few" --mmio-write "$few"
+watched calls --kick-cpu "$few" --send-ipi $((few + 1)) --sched-yield $((few + 2)) --clock-pairing $((few + 3)) --hypercall 7 --slots 6 --touch "$few"
+options=

@@ -8,5 +8,6 @@ pub mod hist;
 pub mod program;
 pub mod pty;
 pub mod rig;
+pub mod sections;
 pub mod situation;
 pub mod skip;

@@ -5,11 +5,12 @@ use anyhow::{Context, Result, ensure};
 use kvmscope_tests::check::{self, Problems};
 use kvmscope_tests::format::{Guest, Report, Vcpu};
 use kvmscope_tests::rig::Vendor;
+use kvmscope_tests::sections;
 use kvmscope_tests::situation::{self, compare, first};
 
 use crate::{Case, Rig};
 
-pub const CASES: [Case; 11] = [
+pub const CASES: [Case; 13] = [
     ("spread", spread),
     ("page", page),
     ("halt", halt),
@@ -21,6 +22,8 @@ pub const CASES: [Case; 11] = [
     ("io", io),
     ("slow", slow),
     ("stuck", stuck),
+    ("memory", memory),
+    ("calls", calls),
 ];
 
 /// A case's report and guest: counts and keys equal, time accounted for.
@@ -204,6 +207,47 @@ pub fn all_kinds(rig: &Rig) -> Result<Problems> {
     problems.extend(situation::time_is_accounted_for(&report));
     if check::vcpus(&report).any(|(_, vcpu)| vcpu.keys.iter().all(|key| key.class != "rip")) {
         problems.push("a vCPU without guest instruction pointers".to_owned());
+    }
+    Ok(problems)
+}
+
+/// Page faults by kind and MMIO by address, doorbells too, in the sections of the report as in its keys; and
+/// single events of them.
+fn memory(rig: &Rig) -> Result<Problems> {
+    let (report, guest, mut problems) = sound(rig, "memory")?;
+    problems.extend(situation::keys_equal(&report, &guest));
+    problems.extend(sections::vcpus_equal(&report, &guest));
+    problems.extend(sections::ioctls_equal(&report, &guest));
+    problems.extend(sections::events_add_up(&report));
+    let vm = report.vms.first().context("no VM")?;
+    let mmio = vm.memory.mmio.as_ref().context("mmio is off")?;
+    let to_vmm = |access: &str| mmio.iter().find(|mmio| mmio.access == access)?.to_vmm;
+    if to_vmm("read") != Some(true) || !mmio.iter().any(|mmio| mmio.to_vmm == Some(false)) {
+        problems.push(format!("who answered: {mmio:?}"));
+    }
+    Ok(problems)
+}
+
+/// Hypercalls by number, unknown ones flagged, ioctls by name, memory slots as they are set.
+fn calls(rig: &Rig) -> Result<Problems> {
+    let (report, guest, mut problems) = sound(rig, "calls")?;
+    problems.extend(sections::vcpus_equal(&report, &guest));
+    problems.extend(sections::ioctls_equal(&report, &guest));
+    problems.extend(sections::events_add_up(&report));
+    let vm = report.vms.first().context("no VM")?;
+    let hypercalls = vm.calls.hypercalls.as_ref().context("hypercall is off")?;
+    for call in hypercalls {
+        if call.unknown != call.name.is_none() {
+            problems.push(format!("unknown or not: {call:?}"));
+        }
+    }
+    if hypercalls.iter().filter(|call| call.unknown).map(|call| call.count).sum::<u64>() != 7 {
+        problems.push(format!("7 unknown hypercalls: {hypercalls:?}"));
+    }
+    let set = vm.calls.ioctls_of("KVM_SET_USER_MEMORY_REGION").context("ioctl is off")?;
+    let (slots, left_out) = report.events_of("memslot");
+    if slots.len() as u64 + left_out != set.0 || slots.is_empty() {
+        problems.push(format!("{} memory slots and {left_out} more of {set:?}", slots.len()));
     }
     Ok(problems)
 }

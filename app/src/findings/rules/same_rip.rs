@@ -37,7 +37,9 @@ fn found(look: &Look<'_>, vcpu: &VcpuFacts) -> Option<Found> {
     let rip = words::rip(most.id.value?);
     let reason = most.id.reason;
     let name = vcpu.reasons.iter().find(|r| Some(r.reason) == reason).map(|r| r.name.as_str());
-    let what = vcpu.keys.iter().filter(|k| k.id.reason == reason && k.id.class != KeyClass::Rip);
+    // The kind of a page fault says less than its page, and is met as often.
+    let is_what = |class| !matches!(class, KeyClass::Rip | KeyClass::Fault);
+    let what = vcpu.keys.iter().filter(|k| k.id.reason == reason && is_what(k.id.class));
     let what = what.max_by_key(|key| key.count).and_then(|k| Some(thing(k.id.class, k.id.value?)));
     let text = format!(
         "exits {} times a second at one instruction and does nothing else: it polls, or it is stuck",
@@ -82,6 +84,9 @@ mod tests {
         );
         assert!(found[0].evidence[1].starts_with("IO_INSTRUCTION, about port 0xabc1"));
         assert_eq!(found[0].reason, Some(vmx(30)));
+        let with_kind = exits(99_500, 500).key(KeyClass::Fault, 1, 99_600);
+        let found = rules(&with_kind.facts(), RULE);
+        assert!(found[0].evidence[1].ends_with("port 0xabc1, read"), "{:?}", found[0].evidence);
     }
 
     #[test]
