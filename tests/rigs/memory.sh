@@ -56,3 +56,9 @@ made doorbell --doorbell $((few * 3)) --mmio-read "$few" --mmio-write "$few"
 made mmio-kernel --mmio-kernel "$few" --out 3
 made hypercalls --kick-cpu "$few" --send-ipi $((few + 1)) --sched-yield $((few + 2)) --clock-pairing $((few + 3)) --hypercall 7
 made together --vms 2 --vcpus 2 --all "$few" --touch-pages 5 --dirty $((few * 3)) --dirty-pages "$few" --walk "$few" --doorbell "$few" --send-ipi 3
+
+# Without the processor's log of pages KVM protects them from writing instead.
+if [ "$(cat /sys/module/kvm_intel/parameters/pml 2>/dev/null)" = Y ]; then
+    rmmod kvm_intel && insmod "/modules/$(grep intel /modules/order).ko" pml=0 || echo "kvm_intel did not come back"
+    made no-page-log --dirty $((few * 6)) --dirty-pages $((few * 2))
+fi
