@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 
-use crate::format::{Cell, Guest, GuestVcpu, Lost, Report, Vcpu, Vm};
+use crate::format::{Calls, Cell, Guest, GuestVcpu, Lost, Memory, Report, Vcpu, Vm};
 use crate::hist::{Hist, Traced};
 
 /// Sentences about what is wrong; none is good.
@@ -28,6 +28,7 @@ pub fn sound(report: &Report) -> Problems {
     for probe in report.probes.iter().filter(|probe| !probe.attached && !off(&probe.why)) {
         problems.push(format!("probe {} is not attached: {:?}", probe.name, probe.why));
     }
+    problems.extend(report.vms.iter().flat_map(memory_adds_up));
     for (vm, vcpu) in vcpus(report) {
         for (kind, cells) in [("exit", &vcpu.exits), ("userspace exit", &vcpu.userspace_exits)] {
             for cell in cells {
@@ -37,6 +38,67 @@ pub fn sound(report: &Report) -> Problems {
         }
     }
     problems
+}
+
+/// What a vCPU did with memory and called is what its keys say, and what a VM did is what its vCPUs did.
+fn memory_adds_up(vm: &Vm) -> Problems {
+    let mut problems = Problems::new();
+    let mut sums: BTreeMap<&str, u64> = BTreeMap::new();
+    for vcpu in &vm.vcpus {
+        for (what, classes, count) in sections(&vcpu.memory, &vcpu.calls) {
+            let keys = vcpu.keys.iter().filter(|key| classes.contains(&key.class.as_str()));
+            let noted: u64 = keys.map(|key| key.count).sum();
+            if noted != count {
+                let at = format!("VM {} vCPU {}", vm.id, vcpu.vcpu);
+                problems.push(format!("{at}: {count} {what}, and {noted} by its keys"));
+            }
+            *sums.entry(what).or_default() += count;
+        }
+    }
+    for (what, _, count) in sections(&vm.memory, &vm.calls) {
+        let of_vcpus = sums.get(what).copied().unwrap_or(0);
+        if of_vcpus != count {
+            problems.push(format!("VM {}: {count} {what}, and {of_vcpus} by its vCPUs", vm.id));
+        }
+    }
+    problems
+}
+
+/// What is counted, by which classes of keys, how often.
+fn sections(memory: &Memory, calls: &Calls) -> [(&'static str, &'static [&'static str], u64); 6] {
+    fn sum<T>(list: Option<&Vec<T>>, count: impl Fn(&T) -> u64) -> u64 {
+        list.into_iter().flatten().map(count).sum()
+    }
+    let dirty = memory.dirty.as_ref();
+    [
+        ("page faults", &["fault"], sum(memory.faults.as_ref(), |fault| fault.count)),
+        (
+            "faults of pages",
+            &["page"],
+            sum(memory.pages.as_ref(), |page| page.count) + memory.pages_other,
+        ),
+        (
+            "MMIO accesses",
+            &["mmio_read", "mmio_write", "mmio_fast"],
+            sum(memory.mmio.as_ref(), |mmio| mmio.count) + memory.mmio_other,
+        ),
+        (
+            "pages written",
+            &["dirty_page"],
+            sum(dirty.map(|dirty| &dirty.pages), |page| page.count)
+                + dirty.map_or(0, |dirty| dirty.pages_other),
+        ),
+        (
+            "loads of roots",
+            &["root"],
+            sum(memory.roots.as_ref(), |root| root.count) + memory.roots_other,
+        ),
+        (
+            "hypercalls",
+            &["hypercall", "hv_hypercall", "xen_hypercall"],
+            sum(calls.hypercalls.as_ref(), |call| call.count) + calls.hypercalls_other,
+        ),
+    ]
 }
 
 fn cell_sound(cell: &Cell) -> Problems {
@@ -226,6 +288,7 @@ pub fn vcpus(report: &Report) -> impl Iterator<Item = (&Vm, &Vcpu)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::Key;
 
     fn report() -> Report {
         serde_json::from_str(
@@ -259,6 +322,33 @@ mod tests {
         assert!(is_right("NPF", 603, 602, true));
         assert!(!is_right("NPF", 601, 602, true) && !is_right("NPF", 700, 602, true));
         assert!(!is_right("CPUID", 603, 602, true));
+    }
+
+    #[test]
+    fn memory_that_does_not_add_up_is_a_problem() {
+        let memory = |count: u64, other: u64| -> Memory {
+            serde_json::from_str(&format!(
+                r#"{{"faults":[],"pages":[{{"address":4096,"count":{count}}}],"pages_other":{other},
+                "mmio":null,"mmio_other":0,"dirty":null,"roots":null,"roots_other":0}}"#
+            ))
+            .expect("is memory")
+        };
+        let key = |value: Option<u64>, count| Key {
+            reason: None,
+            class: "page".to_owned(),
+            value,
+            name: None,
+            count,
+            vmm_ns: 0,
+        };
+        let mut vm = report().vms.remove(0);
+        vm.vcpus[0].keys = vec![key(Some(4096), 5), key(None, 2)];
+        (vm.memory, vm.vcpus[0].memory) = (memory(5, 2), memory(5, 2));
+        assert_eq!(memory_adds_up(&vm), Problems::new());
+        vm.memory = memory(5, 3);
+        assert_eq!(memory_adds_up(&vm), ["VM 1: 8 faults of pages, and 7 by its vCPUs"]);
+        (vm.memory, vm.vcpus[0].memory) = (memory(4, 2), memory(4, 2));
+        assert_eq!(memory_adds_up(&vm), ["VM 1 vCPU 0: 6 faults of pages, and 7 by its keys"]);
     }
 
     #[test]

@@ -71,6 +71,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     if let Some(name) = &options.common.vm {
         totals.vms.retain(|_, vm| vm.info.name == *name);
         totals.outliers.retain(|outlier| totals.vms.contains_key(&outlier.key.vm));
+        totals.events.retain(|event| totals.vms.contains_key(&event.vm));
         findings.retain(|finding| totals.vms.contains_key(&finding.vm));
         if totals.vms.is_empty() {
             say(format_args!("no VM called {name:?} was seen"));

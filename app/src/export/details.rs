@@ -3,11 +3,13 @@
 use super::Content;
 use crate::findings::Finding;
 use crate::model::detail::{CulpritTick, KeyClass, KeyId, Outlier, VmTick};
+use crate::model::ids::VmId;
 use crate::model::session::Session;
-use crate::model::totals::{KeySum, MAX_OUTLIERS, VcpuTotals};
+use crate::model::totals::{KeySum, MAX_EVENTS, MAX_OUTLIERS, VcpuTotals};
 use crate::trace::{keys, qualification};
 use kvmscope_shared::column::hardware_code;
 use kvmscope_shared::detail::{KEYS, OUTLIERS_PER_SECOND};
+use kvmscope_shared::event::EVENTS_PER_SECOND;
 use serde::Serialize;
 use std::borrow::Cow;
 
@@ -190,7 +192,12 @@ impl<'a> SlowExit<'a> {
 
 /// The name of the VM of an outlier; empty where it is not known.
 pub fn vm_name<'a>(content: &Content<'a>, outlier: &Outlier) -> &'a str {
-    content.totals.vms.get(&outlier.key.vm).map_or("", |vm| vm.info.name.as_str())
+    vm_called(content, outlier.key.vm)
+}
+
+/// The name of a VM; empty where it is not known.
+pub fn vm_called<'a>(content: &Content<'a>, vm: VmId) -> &'a str {
+    content.totals.vms.get(&vm).map_or("", |vm| vm.info.name.as_str())
 }
 
 /// What is kept at most.
@@ -199,6 +206,9 @@ pub struct Bounds {
     keys_per_vcpu: usize,
     outliers: usize,
     outliers_per_second: u64,
+    events_per_kind: usize,
+    events_per_second: u64,
+    listed: usize,
 }
 
 /// The bounds of this program and its probes.
@@ -206,6 +216,9 @@ pub const BOUNDS: Bounds = Bounds {
     keys_per_vcpu: KEYS,
     outliers: MAX_OUTLIERS,
     outliers_per_second: OUTLIERS_PER_SECOND,
+    events_per_kind: MAX_EVENTS,
+    events_per_second: EVENTS_PER_SECOND,
+    listed: super::sections::LISTED,
 };
 
 /// One finding.

@@ -3,6 +3,8 @@
 
 use super::Content;
 use super::details::{BOUNDS, Bounds, Culprit, Found, Halts, Key, OtherThreads, SlowExit};
+use super::sections::{Calls, Family, Happened, Hypercalls, Memory, NotListed, families};
+use super::sums;
 use crate::model::ids::{Kind, Reason};
 use crate::model::session::{Origin, Session};
 use crate::model::stats::Sum;
@@ -22,6 +24,8 @@ pub fn report(content: &Content<'_>) -> serde_json::Result<String> {
 /// The document, to be serialised.
 pub fn document<'a>(content: &Content<'a>) -> Report<'a> {
     let Content { session, totals, duration_ns, findings, .. } = *content;
+    let isa = sums::isa(session);
+    let events = totals.events.in_order();
     Report {
         schema: SCHEMA,
         host: Host {
@@ -55,10 +59,13 @@ pub fn document<'a>(content: &Content<'a>) -> Report<'a> {
                 how: &probe.how,
             })
             .collect(),
+        families: families(session),
         findings: findings.iter().map(|finding| Found::new(session, finding)).collect(),
         vms: totals.vms.values().map(|vm| Vm::new(content, vm)).collect(),
         outliers: totals.outliers.iter().map(|slow| SlowExit::new(content, slow)).collect(),
         outliers_left_out: totals.outliers_left_out,
+        events: events.into_iter().map(|event| Happened::new(content, event, isa)).collect(),
+        events_left_out: totals.events.left_out().map(NotListed::new).collect(),
         detail_bounds: BOUNDS,
     }
 }
@@ -74,10 +81,13 @@ pub struct Report<'a> {
     synthetic: Option<&'a str>,
     notices: &'a [String],
     probes: Vec<Probe<'a>>,
+    families: Vec<Family<'a>>,
     findings: Vec<Found<'a>>,
     vms: Vec<Vm<'a>>,
     outliers: Vec<SlowExit<'a>>,
     outliers_left_out: u64,
+    events: Vec<Happened<'a>>,
+    events_left_out: Vec<NotListed>,
     detail_bounds: Bounds,
 }
 
@@ -119,6 +129,8 @@ struct Vm<'a> {
     ended_unix_ns: Option<u64>,
     other_threads: Option<OtherThreads<'a>>,
     throttled_ns: Option<u64>,
+    memory: Memory,
+    calls: Calls,
     vcpus: Vec<Vcpu<'a>>,
 }
 
@@ -126,6 +138,7 @@ impl<'a> Vm<'a> {
     fn new(content: &Content<'a>, vm: &'a VmTotals) -> Self {
         let session = content.session;
         let name = &vm.info.name;
+        let vcpus: Vec<&VcpuTotals> = vm.vcpus.values().collect();
         Self {
             id: vm.info.id.0,
             pid: vm.info.pid,
@@ -136,6 +149,8 @@ impl<'a> Vm<'a> {
             ended_unix_ns: vm.ended_ns.map(|ns| session.unix_ns(ns)),
             other_threads: vm.beside.as_ref().map(OtherThreads::new),
             throttled_ns: vm.beside.as_ref().and_then(|beside| beside.throttled_ns),
+            memory: Memory::new(session, &vcpus),
+            calls: Calls::new(session, vm),
             vcpus: vm.vcpus.values().map(|vcpu| Vcpu::new(content, name, vcpu)).collect(),
         }
     }
@@ -154,6 +169,8 @@ struct Vcpu<'a> {
     userspace_exits: Vec<Cell<'a>>,
     keys: Vec<Key<'a>>,
     culprits: Vec<Culprit<'a>>,
+    memory: Memory,
+    calls: Hypercalls,
 }
 
 impl<'a> Vcpu<'a> {
@@ -183,6 +200,8 @@ impl<'a> Vcpu<'a> {
             userspace_exits: cells(Kind::Userspace),
             keys: vcpu.keys.iter().map(|(&id, sum)| Key::new(content, vm, id, sum)).collect(),
             culprits: vcpu.culprits.iter().map(Culprit::new).collect(),
+            memory: Memory::new(session, &[vcpu]),
+            calls: Hypercalls::new(session, &[vcpu]),
         }
     }
 }

@@ -4,6 +4,8 @@
 
 mod details;
 pub mod json;
+mod sections;
+mod sums;
 pub mod text;
 
 #[cfg(test)]

@@ -1,5 +1,9 @@
 //! A small session for tests of reports.
 
+mod memory;
+
+pub use memory::{REMEMBERED_NS, remembered};
+
 use crate::model::detail::{CulpritTick, Halts, KeyClass, KeyId, KeyTick, Outlier, VmTick};
 use crate::model::ids::{Isa, Reason, VcpuKey, VmId};
 use crate::model::session::{Host, ProbeStatus, Session};

@@ -1,7 +1,8 @@
-//! The report as text: what would make its numbers wrong, what stands out, a table for each vCPU
-//! with what its exits were about, the slowest exits.
+//! The report as text: what would make its numbers wrong, what stands out, what each VM did with memory
+//! and called, a table for each vCPU with what its exits were about, the slowest exits, single events.
 
 mod about;
+mod sections;
 mod slow;
 
 use super::Content;
@@ -26,6 +27,7 @@ pub fn report(content: &Content<'_>) -> String {
         of_vm(&mut out, content, vm);
     }
     slow::outliers(&mut out, content);
+    sections::happened(&mut out, content);
     out
 }
 
@@ -59,6 +61,11 @@ fn head(out: &mut String, content: &Content<'_>) {
         let why = probe.why.as_deref().unwrap_or("No reason is known.");
         line!(out, "Not attached: {}. {}", clean(&probe.name), clean(why));
     }
+    let off = super::sections::families(session);
+    let off: Vec<&str> = off.iter().filter(|family| family.is_off()).map(|f| f.name()).collect();
+    if !off.is_empty() {
+        line!(out, "Not asked for with --probes: {}.", clean(&off.join(", ")));
+    }
     let causes = [
         (totals.lost.missed_runs, "probe runs that the kernel skipped"),
         (totals.lost.ring, "records that the ring had no room for"),
@@ -90,6 +97,8 @@ fn of_vm(out: &mut String, content: &Content<'_>, vm: &VmTotals) {
     };
     line!(out, "\nVM {}  {}  pid {}{nth}{ended}", clean(&info.name), clean(&info.vmm), info.pid);
     about::beside(out, vm);
+    sections::memory(out, content, vm);
+    sections::calls(out, content, vm);
     for vcpu in vm.vcpus.values() {
         of_vcpu(out, content, vm, vcpu);
     }

@@ -74,6 +74,7 @@ fn of_key(id: KeyId, sum: &KeySum) -> KeyTick {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::detail::VmTick;
     use crate::model::ids::{Isa, VmId};
     use crate::model::testing::sample_tick;
     use crate::model::tick::{Life, Tick};
@@ -88,7 +89,8 @@ mod tests {
         assert_eq!(facts.over_ns, tick.dur_ns);
         let vm = &facts.vms[0];
         assert_eq!((vm.name.as_str(), vm.pid), ("web-7", 4711));
-        assert_eq!(vm.beside.as_ref(), tick.vms.first());
+        let beside = VmTick { ioctls: Vec::new(), ..tick.vms[0].clone() };
+        assert_eq!(vm.beside, Some(beside));
         let vcpu = &vm.vcpus[0];
         assert_eq!((&vcpu.keys, &vcpu.culprits), (&tick.vcpus[0].keys, &tick.vcpus[0].culprits));
         assert_eq!((vcpu.time, vcpu.halts), (tick.vcpus[0].time, tick.vcpus[0].halts));

@@ -1,7 +1,7 @@
 //! A very small assembler: the instructions the guest needs, for 32-bit protected mode.
 //!
 //! Each method appends one instruction; its comment gives the encoding as in the manuals
-//! (Intel SDM volume 2). `[ebp+d]` operands take a signed 8-bit displacement.
+//! (Intel SDM volume 2). `[ebp+d]` operands take a displacement of 8 bits where that is enough, else of 32.
 
 /// A place in the program that jumps can name before it is known.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +61,14 @@ impl Asm {
         self.bytes(&value.to_le_bytes());
     }
 
+    /// `opcode` with ModRM for register (or extension) `reg` and `[ebp+d]`.
+    fn with_var(&mut self, opcode: u8, reg: u8, d: i32) {
+        match i8::try_from(d) {
+            Ok(near) => self.bytes(&[opcode, 0x45 | reg << 3, near as u8]),
+            Err(_) => self.with_imm32(&[opcode, 0x85 | reg << 3], d as u32),
+        }
+    }
+
     fn jump(&mut self, opcode: &[u8], label: Label) {
         self.bytes(opcode);
         self.holes.push((self.code.len(), label));
@@ -88,13 +96,13 @@ impl Asm {
     }
 
     /// `mov ecx, dword [ebp+d]`: 8B /r.
-    pub fn mov_ecx_var(&mut self, d: i8) {
-        self.bytes(&[0x8b, 0x4d, d as u8]);
+    pub fn mov_ecx_var(&mut self, d: i32) {
+        self.with_var(0x8b, 1, d);
     }
 
     /// `mov edx, dword [ebp+d]`: 8B /r.
-    pub fn mov_edx_var(&mut self, d: i8) {
-        self.bytes(&[0x8b, 0x55, d as u8]);
+    pub fn mov_edx_var(&mut self, d: i32) {
+        self.with_var(0x8b, 2, d);
     }
 
     /// `mov ecx, eax`: 89 C1.
@@ -123,13 +131,15 @@ impl Asm {
     }
 
     /// `add qword [ebp+d], edx:eax`, in two steps: 01 /r, 11 /r (ADC).
-    pub fn add_var64(&mut self, d: i8) {
-        self.bytes(&[0x01, 0x45, d as u8, 0x11, 0x55, (d + 4) as u8]);
+    pub fn add_var64(&mut self, d: i32) {
+        self.with_var(0x01, 0, d);
+        self.with_var(0x11, 2, d + 4);
     }
 
     /// `sub qword [ebp+d], edx:eax`, in two steps: 29 /r, 19 /r (SBB).
-    pub fn sub_var64(&mut self, d: i8) {
-        self.bytes(&[0x29, 0x45, d as u8, 0x19, 0x55, (d + 4) as u8]);
+    pub fn sub_var64(&mut self, d: i32) {
+        self.with_var(0x29, 0, d);
+        self.with_var(0x19, 2, d + 4);
     }
 
     /// `pause`: F3 90.
@@ -195,49 +205,81 @@ impl Asm {
         self.bytes(&[0x29, 0xd8]);
     }
 
+    /// `mov ebx, imm32`: BB id.
+    pub fn mov_ebx(&mut self, value: u32) {
+        self.with_imm32(&[0xbb], value);
+    }
+
+    /// `mov ecx, imm32`: B9 id.
+    pub fn mov_ecx(&mut self, value: u32) {
+        self.with_imm32(&[0xb9], value);
+    }
+
+    /// `mov esi, imm32`: BE id.
+    pub fn mov_esi(&mut self, value: u32) {
+        self.with_imm32(&[0xbe], value);
+    }
+
+    /// `mov edi, imm32`: BF id.
+    pub fn mov_edi(&mut self, value: u32) {
+        self.with_imm32(&[0xbf], value);
+    }
+
+    /// `mov esi, dword [ebp+d]`: 8B /r.
+    pub fn mov_esi_var(&mut self, d: i32) {
+        self.with_var(0x8b, 6, d);
+    }
+
     /// `add edi, imm32`: 81 /0 id.
     pub fn add_edi(&mut self, value: u32) {
         self.with_imm32(&[0x81, 0xc7], value);
     }
 
     /// `cmp dword [ebp+d], 0`: 83 /7 ib.
-    pub fn cmp_var_zero(&mut self, d: i8) {
-        self.bytes(&[0x83, 0x7d, d as u8, 0]);
+    pub fn cmp_var_zero(&mut self, d: i32) {
+        self.with_var(0x83, 7, d);
+        self.bytes(&[0]);
     }
 
     /// `cmp eax, dword [ebp+d]`: 3B /r.
-    pub fn cmp_eax_var(&mut self, d: i8) {
-        self.bytes(&[0x3b, 0x45, d as u8]);
+    pub fn cmp_eax_var(&mut self, d: i32) {
+        self.with_var(0x3b, 0, d);
     }
 
     /// `inc dword [ebp+d]`: FF /0.
-    pub fn inc_var(&mut self, d: i8) {
-        self.bytes(&[0xff, 0x45, d as u8]);
+    pub fn inc_var(&mut self, d: i32) {
+        self.with_var(0xff, 0, d);
     }
 
     /// `dec dword [ebp+d]`: FF /1.
-    pub fn dec_var(&mut self, d: i8) {
-        self.bytes(&[0xff, 0x4d, d as u8]);
+    pub fn dec_var(&mut self, d: i32) {
+        self.with_var(0xff, 1, d);
     }
 
     /// `mov dword [ebp+d], imm32`: C7 /0 id.
-    pub fn mov_var(&mut self, d: i8, value: u32) {
-        self.with_imm32(&[0xc7, 0x45, d as u8], value);
+    pub fn mov_var(&mut self, d: i32, value: u32) {
+        self.with_var(0xc7, 0, d);
+        self.bytes(&value.to_le_bytes());
     }
 
     /// `mov edi, dword [ebp+d]`: 8B /r.
-    pub fn mov_edi_var(&mut self, d: i8) {
-        self.bytes(&[0x8b, 0x7d, d as u8]);
+    pub fn mov_edi_var(&mut self, d: i32) {
+        self.with_var(0x8b, 7, d);
     }
 
     /// `mov dword [ebp+d], edi`: 89 /r.
-    pub fn mov_var_edi(&mut self, d: i8) {
-        self.bytes(&[0x89, 0x7d, d as u8]);
+    pub fn mov_var_edi(&mut self, d: i32) {
+        self.with_var(0x89, 7, d);
     }
 
     /// `mov dword [edi], eax`: 89 /r.
     pub fn store_at_edi(&mut self) {
         self.bytes(&[0x89, 0x07]);
+    }
+
+    /// `mov eax, dword [edi]`: 8B /r.
+    pub fn load_at_edi(&mut self) {
+        self.bytes(&[0x8b, 0x07]);
     }
 
     /// `mov eax, dword [esi]`: 8B /r.
@@ -316,6 +358,10 @@ mod tests {
         assert_eq!(assembled(|a| a.mov_edx_var(-8)), [0x8b, 0x55, 0xf8]);
         assert_eq!(assembled(|a| a.add_var64(8)), [0x01, 0x45, 8, 0x11, 0x55, 12]);
         assert_eq!(assembled(|a| a.sub_var64(-8)), [0x29, 0x45, 0xf8, 0x19, 0x55, 0xfc]);
+        assert_eq!(assembled(|a| a.mov_esi_var(127)), [0x8b, 0x75, 0x7f]);
+        assert_eq!(assembled(|a| a.mov_esi_var(128)), [0x8b, 0xb5, 128, 0, 0, 0]);
+        assert_eq!(assembled(|a| a.dec_var(-129)), [0xff, 0x8d, 0x7f, 0xff, 0xff, 0xff]);
+        assert_eq!(assembled(|a| a.mov_ebx(7)), [0xbb, 7, 0, 0, 0]);
         assert_eq!(assembled(Asm::forever).len() as u64, Asm::FOREVER);
     }
 

@@ -58,6 +58,11 @@ pub struct Host {
     /// KVM remembers in the EPT which pages have no memory, so that only the first access
     /// to one is an EPT violation.
     pub mmio_caching: bool,
+    /// The processor logs the pages that the guest writes (VMX, PML), so that dirty logging needs no
+    /// page faults.
+    pub page_log: bool,
+    /// The processor says where the next instruction is (SVM), which KVM needs for fast MMIO.
+    pub next_rip: bool,
     /// The processor can intercept idle HLTs under a code of their own (AMD, IDLE_HLT), which
     /// newer kernels do.
     pub idle_hlt: bool,
@@ -107,6 +112,9 @@ impl Host {
                 _ => false,
             },
             mmio_caching: on("kvm", "mmio_caching"),
+            page_log: backend == Backend::Vmx
+                && ["ept", "eptad", "pml"].iter().all(|&parameter| on("kvm_intel", parameter)),
+            next_rip: backend == Backend::Svm && on("kvm_amd", "nrips"),
             idle_hlt,
         }
     }

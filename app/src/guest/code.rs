@@ -1,15 +1,5 @@
-//! The guest's program and its memory map.
-//!
-//! One flat 32-bit program without paging, stack, descriptor tables or interrupts: nothing
-//! in it can exit by accident. The VMM writes how many of each kind a *round* makes; the
-//! guest makes them, counting each in memory just before it happens, and ends the round
-//! with HLT, or in a VM whose kernel has an interrupt controller with OUT to a port of its own.
-//!
-//! Nothing ever brings an interrupt: there is no interrupt controller, or one that nobody has
-//! programmed. Still they are enabled where the guest computes without an exit, because some
-//! emulated processors (Bochs) keep the host's interrupts masked while a guest runs with IF=0.
+//! The guest's memory map and its variables.
 
-use super::asm::{Asm, UnplacedLabel};
 use super::op::{Counts, KINDS, Op};
 
 /// Each vCPU has a region of its own, so that no page and no page table is first used by
@@ -20,21 +10,36 @@ pub const CODE: u64 = 0;
 /// The variables. KVM before 5.15 maps up to seven neighbours of a faulting page with it when
 /// the host has them in memory, so pages that must fault by themselves are [`STRIDE`] apart.
 pub const DATA: u64 = STRIDE;
+/// The guest's page directory, where it has one.
+pub const DIRECTORY: u64 = 2 * STRIDE;
 /// The first page to be touched; its page table is not the program's.
 pub const TOUCH: u64 = 2 << 20;
 /// How far apart two pages are that must not be mapped by one fault.
 pub const STRIDE: u64 = 8 * PAGE;
 /// Pages that can be touched before they have to be given back.
 pub const TOUCH_PAGES: u64 = 512;
+/// The first of the guest's page tables that it walks for the first time, [`STRIDE`] apart.
+pub const WALK: u64 = TOUCH + TOUCH_PAGES * STRIDE;
+/// Such page tables.
+pub const WALK_TABLES: u64 = 128;
 /// How much of a region is memory.
-pub const MEMORY: u64 = TOUCH + TOUCH_PAGES * STRIDE;
+pub const MEMORY: u64 = WALK + WALK_TABLES * STRIDE;
+/// Where a memory slot is set, and to where it is moved before it is deleted.
+pub const SLOT: [u64; 2] = [22 << 20, 23 << 20];
 /// An address of the region without memory, in a page table of its own.
 pub const MMIO: u64 = 24 << 20;
+/// An address without memory whose writes ring an eventfd.
+pub const DOORBELL: u64 = MMIO + STRIDE;
 /// A page of memory that the guest may only read, so that every write to it faults. It is
 /// memory only when it is asked for.
 pub const READ_ONLY: u64 = 26 << 20;
-/// Pages of its own that a vCPU touches once, before its first round: program and variables.
-pub const OWN_PAGES: u64 = 2;
+/// The slot whose dirty pages KVM logs; it is memory only when it is asked for. KVM never maps
+/// neighbours of a page that it logs, so its pages may lie side by side.
+pub const DIRTY: u64 = 28 << 20;
+/// Pages of it.
+pub const DIRTY_PAGES: u64 = 1024;
+/// So many of them are written in a round, unless something else is asked for.
+pub const DIRTY_USUALLY: u64 = 256;
 /// Most vCPUs of one VM: the regions end below 3 GiB, where platforms keep their devices.
 pub const MAX_VCPUS: u32 = 96;
 /// A page, in bytes.
@@ -56,30 +61,61 @@ pub const MSR_WRITTEN: u32 = 0x79;
 /// A hypercall number that KVM does not have: it answers -KVM_ENOSYS and nothing else.
 pub const HYPERCALL: u32 = 0x7fff_ff00;
 
-/// Where EBP points, from [`DATA`]: 8-bit displacements reach all variables from there.
+/// The register window of the interrupt controller in the kernel (the I/O APIC's IOWIN), of all VMs.
+pub const IOAPIC_WINDOW: u64 = 0xfec0_0010;
+/// The linear address that the first of the walked page tables is for; one table is for 4 MiB.
+pub const WALK_LINEAR: u64 = 3 << 30;
+/// An APIC that no vCPU has: what is sent there goes nowhere.
+pub const NO_APIC: u32 = 200;
+
+/// Where EBP points, from [`DATA`]: 8-bit displacements reach the first 64 variables from there.
 pub const BASE: u64 = 128;
 /// The displacement of variable number `word`.
-const fn var(word: usize) -> i8 {
-    (4 * word as i64 - BASE as i64) as i8
+pub const fn var(word: usize) -> i32 {
+    (4 * word as i64 - BASE as i64) as i32
 }
-const TODO: usize = 0;
-const MADE: usize = KINDS;
-const DONE: usize = 2 * KINDS;
-const SPIN: usize = DONE + 1;
-const GAP: usize = DONE + 2;
-const NEXT_TOUCH: usize = DONE + 3;
-const OUT_PORT: usize = DONE + 4;
-const IN_PORT: usize = DONE + 5;
-const READ_MSR: usize = DONE + 6;
-const WRITTEN_MSR: usize = DONE + 7;
-const READ_ONLY_PAGE: usize = DONE + 8;
-const LOOP: usize = DONE + 9;
-const HALTED: usize = DONE + 10;
-const SPUN: usize = DONE + 12;
-const GUEST: usize = DONE + 14;
-const LOOPED: usize = DONE + 16;
+/// Numbers of variables; see [`Vars`].
+pub const TODO: usize = 0;
+/// How many of each kind were made.
+pub const MADE: usize = KINDS;
+/// See [`Vars::done`].
+pub const DONE: usize = 2 * KINDS;
+/// See [`Vars::spin`].
+pub const SPIN: usize = DONE + 1;
+/// See [`Vars::gap`].
+pub const GAP: usize = DONE + 2;
+/// See [`Vars::touch`].
+pub const NEXT_TOUCH: usize = DONE + 3;
+/// See [`Vars::out_port`].
+pub const OUT_PORT: usize = DONE + 4;
+/// See [`Vars::in_port`].
+pub const IN_PORT: usize = DONE + 5;
+/// See [`Vars::msr_read`].
+pub const READ_MSR: usize = DONE + 6;
+/// See [`Vars::msr_written`].
+pub const WRITTEN_MSR: usize = DONE + 7;
+/// See [`Vars::read_only`].
+pub const READ_ONLY_PAGE: usize = DONE + 8;
+/// See [`Vars::stay`].
+pub const LOOP: usize = DONE + 9;
+/// See [`Vars::halted`].
+pub const HALTED: usize = DONE + 10;
+/// See [`Vars::spun`].
+pub const SPUN: usize = DONE + 12;
+/// See [`Vars::guest`].
+pub const GUEST: usize = DONE + 14;
+/// See [`Vars::looped`].
+pub const LOOPED: usize = DONE + 16;
+/// See [`Vars::dirty`].
+pub const NEXT_DIRTY: usize = DONE + 18;
+/// See [`Vars::doorbell`].
+pub const DOORBELL_AT: usize = DONE + 19;
+/// See [`Vars::walk`].
+pub const NEXT_WALK: usize = DONE + 20;
+/// See [`Vars::mmio`].
+pub const MMIO_AT: usize = DONE + 21;
 /// Variables, of four bytes each.
-const WORDS: usize = DONE + 18;
+const WORDS: usize = DONE + 22;
 /// Bytes of all variables.
 const VARS: usize = 4 * WORDS;
 
@@ -147,6 +183,14 @@ pub struct Vars {
     pub read_only: u32,
     /// 1 to stay on one instruction in this round, until the VMM moves it on.
     pub stay: u32,
+    /// The next page to dirty, a guest physical address.
+    pub dirty: u32,
+    /// The address that rings.
+    pub doorbell: u32,
+    /// The next linear address that needs a page table.
+    pub walk: u32,
+    /// The address without memory.
+    pub mmio: u32,
     /// From before each halt inside KVM to after it.
     pub halted: u64,
     /// From the beginning of each computation to its end.
@@ -189,8 +233,10 @@ impl Vars {
             self.read_only,
             self.stay,
         ];
+        let last = [self.dirty, self.doorbell, self.walk, self.mmio];
         let mut bytes = [0; VARS];
-        let words = self.todo.iter().chain(&self.made).chain(&single).chain(halves.as_flattened());
+        let halves = halves.as_flattened();
+        let words = self.todo.iter().chain(&self.made).chain(&single).chain(halves).chain(&last);
         for (word, place) in words.zip(bytes.chunks_exact_mut(4)) {
             place.copy_from_slice(&word.to_le_bytes());
         }
@@ -221,194 +267,24 @@ impl Vars {
             spun: u64::from(next()) | u64::from(next()) << 32,
             guest: u64::from(next()) | u64::from(next()) << 32,
             looped: u64::from(next()) | u64::from(next()) << 32,
+            dirty: next(),
+            doorbell: next(),
+            walk: next(),
+            mmio: next(),
         }
     }
 }
 
-/// The program, and where in it the guest stays on one instruction.
-#[derive(Debug)]
-pub struct Program {
-    /// Machine code.
-    pub code: Vec<u8>,
-    /// Offset of the instruction that jumps to itself; the next one is [`Asm::FOREVER`] on.
-    pub stays_at: u64,
-}
-
-/// The program. EBP is [`BASE`] bytes into the variables, ESI the address without memory; both
-/// are set by the VMM and never change. In a VM with `irqchip`, HLT stays inside KVM.
-///
-/// # Errors
-/// Never for the program as it is; the assembler's error is passed on.
-pub fn program(hypercall: HypercallInsn, irqchip: bool) -> Result<Program, UnplacedLabel> {
-    let mut asm = Asm::new();
-    let round = asm.label();
-    asm.place(round);
-    let stays_at = stay(&mut asm);
-    for op in Op::ALL {
-        repeat(&mut asm, op, hypercall);
-    }
-    spin(&mut asm);
-    asm.mov_var(var(DONE), 1);
-    if irqchip {
-        asm.mov_edx(u32::from(PORT_CONTROL));
-        asm.out_dx_al();
-    } else {
-        asm.hlt();
-    }
-    asm.jmp(round);
-    Ok(Program { code: asm.finish()?, stays_at })
-}
-
-/// `while todo != 0 { made += 1; the instruction; todo -= 1 }`
-fn repeat(asm: &mut Asm, op: Op, hypercall: HypercallInsn) {
-    let (todo, made) = (var(TODO + op as usize), var(MADE + op as usize));
-    let (again, end) = (asm.label(), asm.label());
-    asm.place(again);
-    asm.cmp_var_zero(todo);
-    asm.je(end);
-    asm.inc_var(made);
-    one(asm, op, hypercall);
-    asm.dec_var(todo);
-    asm.jmp(again);
-    asm.place(end);
-}
-
-/// The instructions of one exit: exactly one of them exits (PAUSE rarely does).
-fn one(asm: &mut Asm, op: Op, hypercall: HypercallInsn) {
-    match op {
-        Op::Cpuid => {
-            asm.zero_eax();
-            asm.zero_ecx();
-            asm.cpuid();
-        }
-        Op::Rdmsr => {
-            asm.mov_ecx_var(var(READ_MSR));
-            asm.rdmsr();
-        }
-        Op::Wrmsr => {
-            asm.mov_ecx_var(var(WRITTEN_MSR));
-            asm.zero_eax();
-            asm.zero_edx();
-            asm.wrmsr();
-        }
-        Op::Hypercall => {
-            asm.mov_eax(HYPERCALL);
-            match hypercall {
-                HypercallInsn::Vmcall => asm.vmcall(),
-                HypercallInsn::Vmmcall => asm.vmmcall(),
-            }
-        }
-        Op::Touch => {
-            asm.mov_edi_var(var(NEXT_TOUCH));
-            asm.store_at_edi();
-            asm.add_edi(STRIDE as u32);
-            asm.mov_var_edi(var(NEXT_TOUCH));
-        }
-        Op::Out => {
-            asm.mov_edx_var(var(OUT_PORT));
-            asm.mov_eax(u32::from(b'k'));
-            asm.out_dx_al();
-        }
-        Op::In => {
-            asm.mov_edx_var(var(IN_PORT));
-            asm.in_al_dx();
-        }
-        Op::MmioRead => asm.load_at_esi(),
-        Op::MmioWrite => asm.store_at_esi(),
-        Op::Hlt => asm.hlt(),
-        Op::SamePage => {
-            asm.mov_edi_var(var(READ_ONLY_PAGE));
-            asm.store_at_edi();
-        }
-        Op::Halt => timed(asm, HALTED, Asm::hlt),
-        Op::Pause => asm.pause(),
-    }
-}
-
-/// Adds the ticks that `what` takes to variable `total`. `what` leaves the variables alone.
-fn timed(asm: &mut Asm, total: usize, what: impl FnOnce(&mut Asm)) {
-    asm.rdtsc();
-    asm.sub_var64(var(total));
-    what(asm);
-    asm.rdtsc();
-    asm.add_var64(var(total));
-}
-
-/// Reads the time stamp counter until `spin` ticks have passed; neither vendor's KVM
-/// intercepts RDTSC. Steps smaller than `gap` are added up as time in the guest.
-fn spin(asm: &mut Asm) {
-    let (again, other, end) = (asm.label(), asm.label(), asm.label());
-    asm.cmp_var_zero(var(SPIN));
-    asm.je(end);
-    asm.sti();
-    timed(asm, SPUN, |asm| {
-        asm.rdtsc();
-        asm.mov_ebx_eax(); // the beginning
-        asm.mov_ecx_eax(); // the last reading
-        asm.place(again);
-        asm.rdtsc();
-        asm.mov_edi_eax();
-        asm.sub_eax_ecx();
-        asm.mov_ecx_edi();
-        asm.cmp_eax_var(var(GAP));
-        asm.jae(other);
-        asm.zero_edx();
-        asm.add_var64(var(GUEST));
-        asm.place(other);
-        asm.mov_eax_edi();
-        asm.sub_eax_ebx();
-        asm.cmp_eax_var(var(SPIN));
-        asm.jb(again);
-    });
-    asm.cli();
-    asm.place(end);
-}
-
-/// An instruction that jumps to itself, if it is asked for; returns where it is.
-fn stay(asm: &mut Asm) -> u64 {
-    let end = asm.label();
-    asm.cmp_var_zero(var(LOOP));
-    asm.je(end);
-    asm.sti();
-    let mut at = 0;
-    timed(asm, LOOPED, |asm| {
-        at = asm.here();
-        asm.forever();
-    });
-    asm.cli();
-    asm.place(end);
-    at
-}
-
-const _: () = assert!(MEMORY <= MMIO && MMIO + PAGE <= READ_ONLY && READ_ONLY + PAGE <= REGION);
-const _: () = assert!(REGION * MAX_VCPUS as u64 <= 3 << 30);
-const _: () = assert!(VARS as u64 <= 2 * BASE && LOOPED + 2 == WORDS);
+const _: () = assert!(MEMORY <= SLOT[0] && SLOT[1] + PAGE <= MMIO && DOORBELL + PAGE <= READ_ONLY);
+const _: () = assert!(READ_ONLY + PAGE <= DIRTY && DIRTY + DIRTY_PAGES * PAGE <= REGION);
+const _: () = assert!(REGION * MAX_VCPUS as u64 <= 3 << 30 && NO_APIC > MAX_VCPUS);
+const _: () = assert!(DIRECTORY > DATA && DIRECTORY + PAGE <= TOUCH);
+const _: () = assert!(WALK_LINEAR + WALK_TABLES * (4 << 20) < IOAPIC_WINDOW);
+const _: () = assert!(VARS as u64 <= PAGE && MMIO_AT + 1 == WORDS);
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_program_fits_its_page() {
-        for insn in [HypercallInsn::Vmcall, HypercallInsn::Vmmcall] {
-            for irqchip in [false, true] {
-                let code = program(insn, irqchip).expect("assembles").code;
-                assert!(code.len() as u64 <= PAGE, "{} bytes", code.len());
-            }
-        }
-    }
-
-    #[test]
-    fn only_the_hosts_own_hypercall_instruction_is_in_it() {
-        let has = |insn, bytes: &[u8]| {
-            let code = program(insn, false).expect("assembles").code;
-            code.windows(3).any(|window| window == bytes)
-        };
-        assert!(has(HypercallInsn::Vmcall, &[0x0f, 0x01, 0xc1]));
-        assert!(!has(HypercallInsn::Vmcall, &[0x0f, 0x01, 0xd9]));
-        assert!(has(HypercallInsn::Vmmcall, &[0x0f, 0x01, 0xd9]));
-        assert!(!has(HypercallInsn::Vmmcall, &[0x0f, 0x01, 0xc1]));
-    }
 
     #[test]
     fn variables_survive_the_way_through_guest_memory() {
@@ -429,6 +305,10 @@ mod tests {
             spun: 5,
             guest: u64::MAX - 1,
             looped: 1 << 40,
+            dirty: 0x1c0_0000,
+            doorbell: 0x180_8000,
+            walk: 0xc000_0000,
+            mmio: 0x180_0000,
         };
         let bytes = vars.to_bytes();
         assert_eq!(Vars::from_bytes(&bytes), vars);
@@ -440,15 +320,8 @@ mod tests {
     }
 
     #[test]
-    fn the_instruction_to_stay_on_is_where_it_is_said_to_be() {
-        let program = program(HypercallInsn::Vmcall, true).expect("assembles");
-        let at = program.stays_at as usize;
-        assert_eq!(program.code[at..at + Asm::FOREVER as usize], [0xeb, 0xfe]);
-    }
-
-    #[test]
     fn displacements_reach_every_variable() {
-        assert_eq!((var(0), var(WORDS - 1)), (-128, 44));
+        assert_eq!((var(0), var(32), var(64)), (-128, 0, 128));
     }
 
     #[test]
@@ -464,6 +337,9 @@ mod tests {
     fn pages_that_must_fault_alone_never_share_eight_neighbours() {
         assert_ne!(CODE / STRIDE, DATA / STRIDE);
         assert_eq!(TOUCH % STRIDE, 0);
-        assert_eq!(MMIO % (2 << 20), 0, "a page table of its own");
+        assert_eq!((WALK % STRIDE, DIRECTORY % STRIDE), (0, 0));
+        for apart in [MMIO, READ_ONLY, DIRTY] {
+            assert_eq!(apart % (2 << 20), 0, "a page table of its own");
+        }
     }
 }

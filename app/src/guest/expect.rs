@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::backend::{Backend, Host};
-use super::code::OWN_PAGES;
+use super::faults::Faults;
 use super::keys::{KeyCount, Used, keys};
-use super::op::Counts;
+use super::op::{Counts, Op};
+use super::program::hypercall_of;
 
 /// Exits by the running kernel's name of the reason, upper case.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +22,24 @@ pub struct Expect {
     /// no keys; those that are have all of them here.
     #[serde(default)]
     pub keys: Vec<KeyCount>,
+    /// The hypercalls among them with their arguments.
+    #[serde(default)]
+    pub hypercalls: Vec<HypercallCount>,
+    /// Loads of an MMU root: so many at least, one for the vCPU's first entry and one for each time
+    /// that its memory slots changed.
+    #[serde(default)]
+    pub roots_at_least: u64,
+}
+
+/// How often a hypercall was made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HypercallCount {
+    /// Its number.
+    pub number: u32,
+    /// Its arguments.
+    pub args: [u32; 4],
+    /// How often.
+    pub count: u64,
 }
 
 /// What one vCPU did.
@@ -32,6 +51,8 @@ pub struct Done {
     pub control: u64,
     /// There is an interrupt controller in the kernel.
     pub irqchip: bool,
+    /// The guest has page tables of its own.
+    pub paging: bool,
 }
 
 impl Done {
@@ -48,11 +69,27 @@ impl Done {
 
 /// What `done` must have made on `host`, with what it used.
 pub fn expect(host: &Host, done: &Done, used: &Used) -> Expect {
+    let faults = Faults::of(host, done, used);
     Expect {
-        exits: kernel(host, done),
+        exits: kernel(host, done, faults.as_ref()),
         userspace_exits: userspace(done),
-        keys: keys(host, done, used),
+        keys: keys(host, done, used, faults.as_ref()),
+        hypercalls: hypercalls(&done.made),
+        roots_at_least: match faults {
+            Some(_) => 1 + done.made.slots,
+            None => 0,
+        },
     }
+}
+
+fn hypercalls(made: &Counts) -> Vec<HypercallCount> {
+    let made = Op::ALL.into_iter().filter(|op| op.is_hypercall()).map(|op| (op, made.get(op)));
+    made.filter(|&(_, count)| count > 0)
+        .map(|(op, count)| {
+            let (number, args) = hypercall_of(op);
+            HypercallCount { number, args, count }
+        })
+        .collect()
 }
 
 fn userspace(done: &Done) -> BTreeMap<String, u64> {
@@ -64,22 +101,21 @@ fn userspace(done: &Done) -> BTreeMap<String, u64> {
     ])
 }
 
-fn kernel(host: &Host, done: &Done) -> BTreeMap<String, u64> {
+fn kernel(host: &Host, done: &Done, faults: Option<&Faults>) -> BTreeMap<String, u64> {
     // Without unrestricted guest KVM emulates code without paging: no exits to count.
     if !host.unrestricted {
         return BTreeMap::new();
     }
     let made = &done.made;
     let (io, hlt) = (done.io(), done.hlt() + made.halt);
-    let mmio = made.mmio_read + made.mmio_write;
-    let faults = OWN_PAGES + made.touch + made.same_page;
+    let hypercalls = hypercalls(made).iter().map(|call| call.count).sum();
     let mut exits = match host.backend {
         Backend::Vmx => named([
             ("IO_INSTRUCTION", io),
             ("CPUID", made.cpuid),
             ("MSR_READ", made.rdmsr),
             ("MSR_WRITE", made.wrmsr),
-            ("VMCALL", made.hypercall),
+            ("VMCALL", hypercalls),
             ("HLT", hlt),
         ]),
         // SVM has one code for both directions of an MSR access; kvmscope tells them apart.
@@ -88,7 +124,7 @@ fn kernel(host: &Host, done: &Done) -> BTreeMap<String, u64> {
             ("CPUID", made.cpuid),
             ("MSR_READ", made.rdmsr),
             ("MSR_WRITE", made.wrmsr),
-            ("HYPERCALL", made.hypercall),
+            ("HYPERCALL", hypercalls),
             ("HLT", hlt),
         ]),
         Backend::Pvm | Backend::Unknown => return BTreeMap::new(),
@@ -97,15 +133,13 @@ fn kernel(host: &Host, done: &Done) -> BTreeMap<String, u64> {
         // Whether the kernel uses it, and so under which code halts come, is not known.
         exits.remove("HLT");
     }
-    if host.nested_paging {
+    if let Some(faults) = faults {
         exits.extend(match host.backend {
-            // The first access marks the page in the EPT; later ones are misconfigurations.
-            Backend::Vmx if host.mmio_caching => named([
-                ("EPT_VIOLATION", faults + mmio.min(1)),
-                ("EPT_MISCONFIG", mmio.saturating_sub(1)),
+            Backend::Vmx => named([
+                ("EPT_VIOLATION", faults.all()),
+                ("EPT_MISCONFIG", faults.misconfigurations),
             ]),
-            Backend::Vmx => named([("EPT_VIOLATION", faults + mmio), ("EPT_MISCONFIG", 0)]),
-            _ => named([("NPF", faults + mmio)]),
+            _ => named([("NPF", faults.all())]),
         });
     }
     exits
@@ -117,6 +151,7 @@ fn named<const N: usize>(counts: [(&str, u64); N]) -> BTreeMap<String, u64> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::demo;
     use super::*;
 
     const MADE: Counts = Counts {
@@ -133,8 +168,10 @@ mod tests {
         same_page: 0,
         halt: 0,
         pause: 11,
+        ..NONE
     };
-    const DONE: Done = Done { made: MADE, control: 2, irqchip: false };
+    const NONE: Counts = demo::NOTHING;
+    const DONE: Done = Done { made: MADE, control: 2, irqchip: false, paging: false };
 
     fn host(backend: Backend) -> Host {
         Host {
@@ -142,12 +179,19 @@ mod tests {
             nested_paging: true,
             unrestricted: true,
             mmio_caching: true,
+            page_log: false,
+            next_rip: false,
             idle_hlt: false,
         }
     }
 
+    /// What goes with `MADE`.
+    fn used() -> Used {
+        Used { touched: vec![1; 10], ..Used::default() }
+    }
+
     fn expect_of(host: &Host, done: &Done) -> Expect {
-        expect(host, done, &Used::default())
+        expect(host, done, &used())
     }
 
     fn exits(host: &Host) -> Vec<(String, u64)> {
@@ -220,7 +264,7 @@ mod tests {
     #[test]
     fn with_an_interrupt_controller_rounds_end_by_out_and_halts_stay_in_kvm() {
         let made = Counts { hlt: 0, halt: 7, ..MADE };
-        let expected = expect_of(&host(Backend::Vmx), &Done { made, control: 2, irqchip: true });
+        let expected = expect_of(&host(Backend::Vmx), &Done { made, irqchip: true, ..DONE });
         assert_eq!((expected.exits["HLT"], expected.exits["IO_INSTRUCTION"]), (7, 5));
         let userspace = expected.userspace_exits;
         assert_eq!((userspace["HLT"], userspace["IO"]), (0, 5));
@@ -234,5 +278,28 @@ mod tests {
         assert_eq!((vmx.exits["EPT_VIOLATION"], vmx.exits["EPT_MISCONFIG"]), (113, 6));
         assert_eq!(vmx.userspace_exits["MMIO"], 107);
         assert_eq!(expect_of(&host(Backend::Svm), &done).exits["NPF"], 119);
+    }
+
+    #[test]
+    fn hypercalls_add_up_and_are_told_with_their_arguments() {
+        let made = Counts { kick_cpu: 3, send_ipi: 4, ..MADE };
+        let expected = expect_of(&host(Backend::Vmx), &Done { made, ..DONE });
+        assert_eq!(expected.exits["VMCALL"], 15);
+        let told = expected.hypercalls.iter().map(|call| (call.number, call.args, call.count));
+        let [unknown, kick, ipi] = [
+            (0x7fff_ff00, [0x11, 0x22, 0x33, 0x44], 8),
+            (5, [0, 200, 0, 0], 3),
+            (10, [0b111, 0, 200, 0xf0], 4),
+        ];
+        assert_eq!(told.collect::<Vec<_>>(), [unknown, kick, ipi]);
+    }
+
+    #[test]
+    fn changing_the_slots_makes_the_guest_begin_with_a_new_root() {
+        let made = Counts { slots: 5, cpuid: 1, ..NONE };
+        let expected = expect(&host(Backend::Svm), &Done { made, ..DONE }, &Used::default());
+        assert_eq!((expected.exits["NPF"], expected.roots_at_least), (2 * 6, 6));
+        let nothing = expect(&host(Backend::Pvm), &Done { made, ..DONE }, &Used::default());
+        assert_eq!(nothing.roots_at_least, 0);
     }
 }

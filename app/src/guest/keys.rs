@@ -8,15 +8,18 @@ use serde::{Deserialize, Serialize};
 use super::backend::{Backend, Host};
 use super::code::{self, Targets};
 use super::expect::Done;
+use super::faults::Faults;
+use super::op::Op;
+use super::program::hypercall_of;
 
 /// How often one key came.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct KeyCount {
     /// What the key is: `port_out`, `port_in`, `mmio_read`, `mmio_write`, `msr_read`, `msr_write`,
-    /// `cpuid`, `hypercall`, `page`.
+    /// `cpuid`, `hypercall`, `page`, `mmio_fast`, `fault`, `dirty_slot`, `dirty_page`.
     pub class: String,
-    /// The port, guest physical address, MSR, leaf (sub-leaf in the high half), number, or page
-    /// (as its address).
+    /// The port, guest physical address, MSR, leaf (sub-leaf in the high half), number, page (as
+    /// its address), kind of fault (`kvmscope_shared::detail::fault`) or slot.
     pub value: u64,
     /// Instructions that were about it; of a page, its faults.
     pub count: u64,
@@ -33,13 +36,19 @@ pub struct Used {
     pub ports: Option<BTreeMap<u16, u64>>,
     /// First writes by page to be touched.
     pub touched: Vec<u64>,
+    /// The slot whose dirty pages KVM logs.
+    pub dirty_slot: u32,
+    /// Writes by page of that slot, at most one between two reads of the log.
+    pub dirtied: Vec<u64>,
+    /// First walks by page table.
+    pub walked: Vec<u64>,
     /// It ended in the middle of a userspace exit. KVM tells of what was read only when the vCPU
     /// comes back with it, so what a last IN or MMIO read was about is never said.
     pub died: bool,
 }
 
 /// The keys of `done` on `host`, by class and value.
-pub fn keys(host: &Host, done: &Done, used: &Used) -> Vec<KeyCount> {
+pub fn keys(host: &Host, done: &Done, used: &Used, faults: Option<&Faults>) -> Vec<KeyCount> {
     let made = &done.made;
     let targets = &used.targets;
     let mmio = used.region + code::MMIO;
@@ -60,31 +69,49 @@ pub fn keys(host: &Host, done: &Done, used: &Used) -> Vec<KeyCount> {
         all.add("port_in", u64::from(targets.in_port), made.input);
         all.add("mmio_read", mmio, made.mmio_read);
     }
+    all.add("mmio_read", code::IOAPIC_WINDOW, made.mmio_kernel);
     all.add("mmio_write", mmio, made.mmio_write);
     all.add("mmio_write", read_only, made.same_page);
+    match doorbell(host, made.doorbell) {
+        Some((fast, emulated)) => {
+            all.add("mmio_fast", used.region + code::DOORBELL, fast);
+            all.add("mmio_write", used.region + code::DOORBELL, emulated);
+        }
+        None => all.leave_out("mmio_write"),
+    }
     all.add("msr_read", u64::from(targets.msr_read), made.rdmsr);
     all.add("msr_write", u64::from(targets.msr_written), made.wrmsr);
     all.add("cpuid", 0, made.cpuid);
-    all.add("hypercall", u64::from(code::HYPERCALL), made.hypercall);
-    let hardware = matches!(host.backend, Backend::Vmx | Backend::Svm);
-    if hardware && host.unrestricted && host.nested_paging {
-        // The event of a page fault comes with an EPT violation, not with a misconfiguration.
-        let accesses = made.mmio_read + made.mmio_write;
-        match host.backend {
-            Backend::Vmx if host.mmio_caching => all.add("page", mmio, accesses.min(1)),
-            _ => all.add("page", mmio, accesses),
-        }
-        all.add("page", read_only, made.same_page);
-        all.add("page", used.region + code::CODE, 1);
-        all.add("page", used.region + code::DATA, 1);
-        for (index, &count) in (0..).zip(&used.touched) {
-            all.add("page", used.region + code::TOUCH + index * code::STRIDE, count);
+    for op in Op::ALL.into_iter().filter(|op| op.is_hypercall()) {
+        all.add("hypercall", u64::from(hypercall_of(op).0), made.get(op));
+    }
+    if let Some(faults) = faults {
+        faults.pages.iter().for_each(|(&page, &count)| all.add("page", page, count));
+        faults.kinds.iter().for_each(|(&kind, &count)| all.add("fault", kind, count));
+        all.add("dirty_slot", u64::from(used.dirty_slot), made.dirty);
+        for (index, &count) in (0..).zip(&used.dirtied) {
+            let page = used.region + code::DIRTY + index * code::PAGE;
+            all.add("dirty_page", page, count);
         }
     }
     all.0
         .into_iter()
         .map(|((class, value), count)| KeyCount { class: class.to_owned(), value, count })
         .collect()
+}
+
+/// Of `rings` of a doorbell those that KVM answers fast, and those that it emulates; `None` where that
+/// is not known.
+fn doorbell(host: &Host, rings: u64) -> Option<(u64, u64)> {
+    match host.backend {
+        // Fast ones come by EPT misconfigurations, and the first access is none yet.
+        Backend::Vmx if host.mmio_caching && host.nested_paging => {
+            Some((rings.saturating_sub(1), rings.min(1)))
+        }
+        // Newer kernels know fast ones on SVM, where the processor says where the next instruction is.
+        Backend::Svm if host.next_rip && rings > 0 => None,
+        _ => Some((0, rings)),
+    }
 }
 
 /// Counts by class and value.
@@ -96,6 +123,11 @@ impl Tally {
         if count > 0 {
             *self.0.entry((class, value)).or_default() += count;
         }
+    }
+
+    /// Nothing is said about this class.
+    fn leave_out(&mut self, class: &'static str) {
+        self.0.retain(|key, _| key.0 != class);
     }
 }
 
@@ -132,6 +164,7 @@ impl Spread {
 
 #[cfg(test)]
 mod tests {
+    use super::super::demo::NOTHING;
     use super::super::op::Counts;
     use super::*;
 
@@ -149,6 +182,7 @@ mod tests {
         same_page: 11,
         halt: 12,
         pause: 13,
+        ..NOTHING
     };
 
     fn host(backend: Backend) -> Host {
@@ -157,13 +191,20 @@ mod tests {
             nested_paging: true,
             unrestricted: true,
             mmio_caching: true,
+            page_log: false,
+            next_rip: false,
             idle_hlt: false,
         }
     }
 
     fn counts(backend: Backend, irqchip: bool, used: &Used) -> Vec<(String, u64, u64)> {
-        let done = Done { made: MADE, control: 2, irqchip };
-        let keys = keys(&host(backend), &done, used);
+        keys_of(&host(backend), MADE, irqchip, used)
+    }
+
+    fn keys_of(host: &Host, made: Counts, irqchip: bool, used: &Used) -> Vec<(String, u64, u64)> {
+        let done = Done { made, control: 2, irqchip, paging: false };
+        let faults = Faults::of(host, &done, used);
+        let keys = keys(host, &done, used, faults.as_ref());
         keys.into_iter().map(|key| (key.class, key.value, key.count)).collect()
     }
 
@@ -205,8 +246,8 @@ mod tests {
         assert_eq!(of("page", &vmx)[2], (0x180_0000, 1), "later ones are misconfigurations");
         assert!(of("page", &counts(Backend::Pvm, false, &used)).is_empty());
         let none = Host { nested_paging: false, ..host(Backend::Vmx) };
-        let done = Done { made: MADE, control: 2, irqchip: false };
-        assert!(keys(&none, &done, &used).iter().all(|key| key.class != "page"));
+        let keys = keys_of(&none, MADE, false, &used);
+        assert!(keys.iter().all(|key| key.0 != "page" && key.0 != "fault"));
     }
 
     #[test]
@@ -238,5 +279,28 @@ mod tests {
             &Used { ports: Some(BTreeMap::from([(0x1000, 1), (0x1002, 3)])), ..Used::default() },
         );
         assert_eq!(of("port_out", &all), [(0x1000, 1), (0x1002, 3)]);
+    }
+
+    #[test]
+    fn a_doorbell_is_fast_where_that_is_known() {
+        let made = Counts { doorbell: 5, mmio_write: 2, ..NOTHING };
+        let at = |host: &Host| keys_of(host, made, false, &Used::default());
+        let vmx = at(&host(Backend::Vmx));
+        assert_eq!(of("mmio_fast", &vmx), [(0x180_8000, 4)]);
+        assert_eq!(of("mmio_write", &vmx), [(0x180_0000, 2), (0x180_8000, 1)]);
+        let svm = at(&host(Backend::Svm));
+        assert!(of("mmio_fast", &svm).is_empty());
+        assert_eq!(of("mmio_write", &svm), [(0x180_0000, 2), (0x180_8000, 5)]);
+        let unknown = at(&Host { next_rip: true, ..host(Backend::Svm) });
+        assert!(of("mmio_write", &unknown).is_empty() && of("mmio_fast", &unknown).is_empty());
+    }
+
+    #[test]
+    fn what_is_dirtied_is_told_by_slot_and_page() {
+        let made = Counts { dirty: 5, ..NOTHING };
+        let used = Used { dirty_slot: 192, dirtied: vec![3, 2], ..Used::default() };
+        let all = keys_of(&host(Backend::Vmx), made, false, &used);
+        assert_eq!(of("dirty_slot", &all), [(192, 5)]);
+        assert_eq!(of("dirty_page", &all), [(0x1c0_0000, 3), (0x1c0_1000, 2)]);
     }
 }

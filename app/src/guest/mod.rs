@@ -11,21 +11,28 @@ mod conduct;
 pub mod demo;
 mod error;
 mod expect;
+mod faults;
 mod helper;
+mod ioctls;
+mod job;
 mod keys;
 mod load;
 mod measure;
 mod op;
 mod options;
 mod outcome;
+mod paging;
 mod plan;
+mod program;
 mod stop;
 mod sys;
 #[cfg(test)]
 mod tests;
 mod vcpu;
 mod vm;
+mod window;
 
+use std::collections::BTreeMap;
 use std::ffi::CString;
 use std::io::Write;
 use std::sync::Arc;
@@ -33,21 +40,25 @@ use std::time::{Duration, Instant};
 
 pub use backend::{Backend, Host};
 pub use error::Error;
-pub use expect::{Done, Expect, expect};
+pub use expect::{Done, Expect, HypercallCount, expect};
+pub use ioctls::{IoctlCount, IoctlCounts};
 pub use keys::{KeyCount, Used};
 pub use load::OtherThread;
 pub use measure::Measured;
 pub use op::{Counts, Op};
 pub use options::{Format, Options};
 pub use outcome::{Beside, Outcome, Skipped, VcpuOutcome, VmOutcome};
+pub use vcpu::DirtyLog;
 
-use code::{HypercallInsn, OWN_PAGES};
+use code::HypercallInsn;
 use conduct::{End, Finale, Switches, conduct};
+use ioctls::Ioctls;
+use job::Job;
 use load::Neighbour;
 use measure::nanos;
 use plan::Plan;
-use vcpu::{Ended, Job, Worker};
-use vm::Kind;
+use vcpu::{Ended, Worker};
+use vm::{Kind, Machine};
 
 /// `kvmscope guest`: runs what `options` ask for and writes the outcome to `out`. With the
 /// hidden `--demo` it is the demo's guest and writes nothing.
@@ -91,8 +102,9 @@ pub fn make(options: &Options) -> Result<Outcome, Error> {
     for cpu in [options.pin, options.neighbour].into_iter().flatten() {
         load::check_cpu(cpu)?;
     }
-    let kvm = vm::open_kvm()?;
-    let (counts, skipped) = possible(options.counts(), host.backend, || vm::cannot_halt(&kvm));
+    let machine = Machine::open()?;
+    let (counts, skipped) =
+        possible(options.counts(), host.backend, || machine.no_irqchip(), || machine.no_doorbell());
     let job = job(options, counts);
 
     let switches = Switches::default();
@@ -101,10 +113,13 @@ pub fn make(options: &Options) -> Result<Outcome, Error> {
         hypercall: host.backend.hypercall().unwrap_or(HypercallInsn::Vmcall),
         irqchip: job.irqchip,
         read_only: counts.same_page > 0,
+        dirty: counts.dirty > 0,
+        doorbell: counts.doorbell > 0,
+        paging: job.paging,
     };
     let mut workers = Vec::new();
     for index in 0..options.vms {
-        for vcpu in vm::create(&kvm, index, options.vcpus, kind)? {
+        for vcpu in vm::create(&machine, index, options.vcpus, kind)? {
             workers.push(Worker::new(vcpu, job.clone(), Arc::clone(&switches.stop))?);
         }
     }
@@ -135,7 +150,7 @@ pub fn make(options: &Options) -> Result<Outcome, Error> {
         other_threads: others,
         neighbour_pid: neighbour.as_ref().map(Neighbour::pid),
     };
-    outcome(&host, finale, skipped, beside, options.deadline)
+    outcome(&host, &machine, finale, skipped, beside, options.deadline)
 }
 
 /// How often is looked whether the I/O thread has done its work.
@@ -145,22 +160,39 @@ const LOOK: Duration = Duration::from_millis(2);
 fn possible(
     mut counts: Counts,
     backend: Backend,
-    cannot_halt: impl FnOnce() -> Option<String>,
+    no_irqchip: impl FnOnce() -> Option<String>,
+    no_doorbell: impl FnOnce() -> Option<String>,
 ) -> (Counts, Vec<Skipped>) {
     let mut skipped = Vec::new();
-    if let (true, Err(why)) = (counts.hypercall > 0, backend.hypercall()) {
-        counts.hypercall = 0;
-        skipped.push(Skipped { kind: Op::Hypercall.name().to_owned(), why });
-    }
-    if counts.halt > 0 {
-        if let Some(why) = cannot_halt() {
-            counts.halt = 0;
-            skipped.push(Skipped { kind: Op::Halt.name().to_owned(), why });
-        } else if counts.hlt > 0 {
-            counts.hlt = 0;
-            let why = "with --halt every HLT stays inside KVM".to_owned();
-            skipped.push(Skipped { kind: Op::Hlt.name().to_owned(), why });
+    let mut leave_out = |counts: &mut Counts, which: &dyn Fn(Op) -> bool, why: String| {
+        for op in Op::ALL {
+            if !which(op) || counts.get(op) == 0 {
+                continue;
+            }
+            counts.set(op, 0);
+            skipped.push(Skipped { kind: op.name().to_owned(), why: why.clone() });
         }
+    };
+    if let Err(why) = backend.hypercall() {
+        leave_out(&mut counts, &Op::is_hypercall, why);
+    }
+    if counts.any(Op::needs_irqchip) {
+        match no_irqchip() {
+            Some(why) => leave_out(&mut counts, &Op::needs_irqchip, why),
+            None => {
+                let why = "with an interrupt controller in the kernel every HLT stays inside KVM";
+                leave_out(&mut counts, &|op| op == Op::Hlt, why.to_owned());
+            }
+        }
+    }
+    if backend == Backend::Pvm {
+        let why = "the paravirtual backend shuts a guest with 32-bit page tables of its own down";
+        leave_out(&mut counts, &|op| op == Op::Walk, why.to_owned());
+    }
+    if counts.doorbell > 0
+        && let Some(why) = no_doorbell()
+    {
+        leave_out(&mut counts, &|op| op == Op::Doorbell, why);
     }
     (counts, skipped)
 }
@@ -177,16 +209,19 @@ fn job(options: &Options, counts: Counts) -> Job {
         halt: Duration::from_micros(options.halt_us),
         targets: options.targets(),
         spread: options.spread_ports,
-        irqchip: counts.halt > 0,
+        irqchip: counts.any(Op::needs_irqchip),
+        paging: counts.walk > 0,
+        pages: options.pages(),
         pin: options.pin,
         die_after: options.die.then_some(counts.reaching_vmm().div_ceil(2)),
-        ..Job::new(Plan::exact(counts, options.rate, rounds))
+        ..Job::new(Plan::exact(counts, &options.pages(), options.rate, rounds))
     }
 }
 
 /// The outcome of a run that ended well, or the sentence for one that did not.
 fn outcome(
     host: &Host,
+    machine: &Machine,
     finale: Finale,
     skipped: Vec<Skipped>,
     beside: Beside,
@@ -196,16 +231,25 @@ fn outcome(
         return Err(unfinished(finale, deadline));
     }
     let mut vms: Vec<VmOutcome> = Vec::new();
+    let mut ioctls = machine.ioctls.counts();
+    let workers = || finale.ends.iter().filter_map(|end| Some((end.who.0, end.worker.as_ref()?)));
+    workers().for_each(|(_, worker)| worker.count_runs());
+    let mut of_vm: BTreeMap<u32, Arc<Ioctls>> = BTreeMap::new();
+    of_vm.extend(workers().map(|(vm, worker)| (vm, worker.ioctls())));
+    of_vm.values().for_each(|vm| vm.add_to(&mut ioctls));
     for end in finale.ends {
         let vm = end.who.0;
         let vcpu = vcpu_outcome(host, end)?;
         match vms.last_mut() {
             Some(last) if last.vm == vm => last.vcpus.push(vcpu),
-            _ => vms.push(VmOutcome { vm, vcpus: vec![vcpu] }),
+            _ => {
+                let ioctls = of_vm.get(&vm).map(|ioctls| ioctls.counts()).unwrap_or_default();
+                vms.push(VmOutcome { vm, vcpus: vec![vcpu], ioctls });
+            }
         }
     }
     let pid = std::process::id();
-    Ok(Outcome { schema: 1, pid, backend: host.backend, vms, skipped, beside })
+    Ok(Outcome { schema: 1, pid, backend: host.backend, vms, skipped, beside, ioctls })
 }
 
 fn vcpu_outcome(host: &Host, end: End) -> Result<VcpuOutcome, Error> {
@@ -221,10 +265,12 @@ fn vcpu_outcome(host: &Host, end: End) -> Result<VcpuOutcome, Error> {
         ended: if ended == Ended::Died { "died" } else { "done" }.to_owned(),
         made: done.made,
         control: done.control,
-        own_pages: OWN_PAGES,
+        own_pages: if done.paging { 3 } else { 2 },
         userspace: tally.by_reason(),
         runs: tally.runs,
         elapsed_ns: nanos(worker.took()),
+        dirty_log: tally.dirty_log,
+        rang: tally.rang,
         expect: expect(host, &done, &used),
         measured: worker.measured()?,
     })

@@ -32,10 +32,28 @@ pub enum Op {
     Halt,
     /// PAUSE, which exits only where the processor finds too many of them.
     Pause,
+    /// A write to a page of the slot whose dirty pages KVM logs.
+    Dirty,
+    /// A write to an address that rings an eventfd in the kernel.
+    Doorbell,
+    /// A read of a register of the interrupt controller in the kernel (I/O APIC).
+    MmioKernel,
+    /// A read through a page table that KVM has not mapped.
+    Walk,
+    /// Nothing by the guest: before it the VMM set, moved and deleted a memory slot.
+    Slots,
+    /// KVM_HC_KICK_CPU of an APIC that no vCPU has.
+    KickCpu,
+    /// KVM_HC_SEND_IPI to three APICs that no vCPU has.
+    SendIpi,
+    /// KVM_HC_SCHED_YIELD to an APIC that no vCPU has.
+    SchedYield,
+    /// KVM_HC_CLOCK_PAIRING of a type that KVM does not have.
+    ClockPairing,
 }
 
 /// How many kinds there are.
-pub const KINDS: usize = 13;
+pub const KINDS: usize = 22;
 
 impl Op {
     /// All of them, in the order in which the guest makes them.
@@ -53,6 +71,15 @@ impl Op {
         Self::SamePage,
         Self::Halt,
         Self::Pause,
+        Self::Dirty,
+        Self::Doorbell,
+        Self::MmioKernel,
+        Self::Walk,
+        Self::Slots,
+        Self::KickCpu,
+        Self::SendIpi,
+        Self::SchedYield,
+        Self::ClockPairing,
     ];
 
     /// The name in options and output.
@@ -71,6 +98,15 @@ impl Op {
             Self::SamePage => "same_page",
             Self::Halt => "halt",
             Self::Pause => "pause",
+            Self::Dirty => "dirty",
+            Self::Doorbell => "doorbell",
+            Self::MmioKernel => "mmio_kernel",
+            Self::Walk => "walk",
+            Self::Slots => "slots",
+            Self::KickCpu => "kick_cpu",
+            Self::SendIpi => "send_ipi",
+            Self::SchedYield => "sched_yield",
+            Self::ClockPairing => "clock_pairing",
         }
     }
 
@@ -86,7 +122,23 @@ impl Op {
 
     /// Whether `--all` and the default ask for it: kinds that need nothing but the instruction.
     pub fn is_plain(self) -> bool {
-        !matches!(self, Self::SamePage | Self::Halt | Self::Pause)
+        (self as usize) <= Self::Hlt as usize
+    }
+
+    /// Whether it is a hypercall.
+    pub fn is_hypercall(self) -> bool {
+        use Op::{ClockPairing, Hypercall, KickCpu, SchedYield, SendIpi};
+        matches!(self, Hypercall | KickCpu | SendIpi | SchedYield | ClockPairing)
+    }
+
+    /// Whether it needs an interrupt controller in the kernel.
+    pub fn needs_irqchip(self) -> bool {
+        matches!(self, Self::Halt | Self::MmioKernel)
+    }
+
+    /// Whether it makes KVM map memory, which must not happen while other memory is unmapped.
+    pub fn maps_memory(self) -> bool {
+        matches!(self, Self::Touch | Self::Dirty | Self::Walk)
     }
 }
 
@@ -123,6 +175,33 @@ pub struct Counts {
     /// PAUSE instructions.
     #[serde(default)]
     pub pause: u64,
+    /// Writes to pages whose dirtying KVM logs.
+    #[serde(default)]
+    pub dirty: u64,
+    /// Writes to an address that rings an eventfd in the kernel.
+    #[serde(default)]
+    pub doorbell: u64,
+    /// Reads of a register of the interrupt controller in the kernel.
+    #[serde(default)]
+    pub mmio_kernel: u64,
+    /// Reads through page tables that KVM has not mapped.
+    #[serde(default)]
+    pub walk: u64,
+    /// Memory slots that the VMM set, moved and deleted while the guest was stopped.
+    #[serde(default)]
+    pub slots: u64,
+    /// KVM_HC_KICK_CPU hypercalls.
+    #[serde(default)]
+    pub kick_cpu: u64,
+    /// KVM_HC_SEND_IPI hypercalls.
+    #[serde(default)]
+    pub send_ipi: u64,
+    /// KVM_HC_SCHED_YIELD hypercalls.
+    #[serde(default)]
+    pub sched_yield: u64,
+    /// KVM_HC_CLOCK_PAIRING hypercalls.
+    #[serde(default)]
+    pub clock_pairing: u64,
 }
 
 impl Counts {
@@ -142,6 +221,15 @@ impl Counts {
             Op::SamePage => self.same_page,
             Op::Halt => self.halt,
             Op::Pause => self.pause,
+            Op::Dirty => self.dirty,
+            Op::Doorbell => self.doorbell,
+            Op::MmioKernel => self.mmio_kernel,
+            Op::Walk => self.walk,
+            Op::Slots => self.slots,
+            Op::KickCpu => self.kick_cpu,
+            Op::SendIpi => self.send_ipi,
+            Op::SchedYield => self.sched_yield,
+            Op::ClockPairing => self.clock_pairing,
         }
     }
 
@@ -161,6 +249,15 @@ impl Counts {
             Op::SamePage => &mut self.same_page,
             Op::Halt => &mut self.halt,
             Op::Pause => &mut self.pause,
+            Op::Dirty => &mut self.dirty,
+            Op::Doorbell => &mut self.doorbell,
+            Op::MmioKernel => &mut self.mmio_kernel,
+            Op::Walk => &mut self.walk,
+            Op::Slots => &mut self.slots,
+            Op::KickCpu => &mut self.kick_cpu,
+            Op::SendIpi => &mut self.send_ipi,
+            Op::SchedYield => &mut self.sched_yield,
+            Op::ClockPairing => &mut self.clock_pairing,
         };
         *field = count;
     }
@@ -177,6 +274,11 @@ impl Counts {
     /// The largest count of a single kind.
     pub fn largest(&self) -> u64 {
         Op::ALL.iter().map(|&op| self.get(op)).max().unwrap_or(0)
+    }
+
+    /// Whether there are any of the kinds for which `is` holds.
+    pub fn any(&self, is: impl Fn(Op) -> bool) -> bool {
+        Op::ALL.iter().any(|&op| is(op) && self.get(op) > 0)
     }
 
     /// The sum over the kinds that a device of the VMM answers.

@@ -4,9 +4,12 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::code::{MAX_VCPUS, PORT_CONTROL, Targets};
+use super::code::{
+    DIRTY_PAGES, DIRTY_USUALLY, MAX_VCPUS, PORT_CONTROL, TOUCH_PAGES, Targets, WALK_TABLES,
+};
 use super::error::Error;
 use super::op::{Counts, Op};
+use super::plan::Pages;
 
 /// How the result is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -75,6 +78,45 @@ pub struct Options {
     /// PAUSE, which exits only where KVM looks for too many of them
     #[arg(long, value_name = "N", value_parser = count())]
     pub pause: Option<u64>,
+    /// Writes to an address that rings an eventfd in the kernel (ioeventfd)
+    #[arg(long, value_name = "N", value_parser = count())]
+    pub doorbell: Option<u64>,
+    /// Reads of a register of the interrupt controller in the kernel
+    #[arg(long, value_name = "N", value_parser = count(), conflicts_with = "hlt")]
+    pub mmio_kernel: Option<u64>,
+    /// Writes to pages whose dirtying KVM logs; the log is read after each round
+    #[arg(long, value_name = "N", value_parser = count(), conflicts_with = "die")]
+    pub dirty: Option<u64>,
+    /// Reads through page tables of the guest that KVM has not mapped
+    #[arg(long, value_name = "N", value_parser = count())]
+    pub walk: Option<u64>,
+    /// Memory slots that the VMM sets, moves and deletes, each time before a round
+    #[arg(long, value_name = "N", value_parser = count(), conflicts_with = "die")]
+    pub slots: Option<u64>,
+    /// Hypercalls KICK_CPU
+    #[arg(long, value_name = "N", value_parser = count())]
+    pub kick_cpu: Option<u64>,
+    /// Hypercalls SEND_IPI
+    #[arg(long, value_name = "N", value_parser = count())]
+    pub send_ipi: Option<u64>,
+    /// Hypercalls SCHED_YIELD
+    #[arg(long, value_name = "N", value_parser = count())]
+    pub sched_yield: Option<u64>,
+    /// Hypercalls CLOCK_PAIRING
+    #[arg(long, value_name = "N", value_parser = count())]
+    pub clock_pairing: Option<u64>,
+    /// So many different pages are touched, then given back and touched again
+    #[arg(long, value_name = "P", default_value_t = TOUCH_PAGES,
+          value_parser = clap::value_parser!(u64).range(1..=TOUCH_PAGES))]
+    pub touch_pages: u64,
+    /// So many different pages are written between two reads of the log
+    #[arg(long, value_name = "P", default_value_t = DIRTY_USUALLY,
+          value_parser = clap::value_parser!(u64).range(1..=DIRTY_PAGES))]
+    pub dirty_pages: u64,
+    /// So many different page tables are walked, then given back and walked again
+    #[arg(long, value_name = "P", default_value_t = WALK_TABLES,
+          value_parser = clap::value_parser!(u64).range(1..=WALK_TABLES))]
+    pub walk_tables: u64,
     /// The port of OUT
     #[arg(long, value_name = "PORT", value_parser = port, conflicts_with = "spread_ports")]
     pub out_port: Option<u16>,
@@ -197,6 +239,11 @@ impl Options {
         }
     }
 
+    /// How many pages are used before they are used again.
+    pub fn pages(&self) -> Pages {
+        Pages { touch: self.touch_pages, dirty: self.dirty_pages, walk: self.walk_tables }
+    }
+
     /// Whether the options make sense together, for what is asked for.
     ///
     /// # Errors
@@ -222,6 +269,7 @@ impl Options {
                 "--spread-ports is about OUT, but none is asked for; add --out".to_owned(),
             );
         }
+        self.check_memory(counts).or_else(refuse)?;
         let deadline = Duration::from_secs(self.deadline);
         for (name, time) in [("--stuck", self.stuck), ("--loop", self.stay)] {
             if time.is_some_and(|time| time >= deadline) {
@@ -236,11 +284,54 @@ impl Options {
         let taken = [(counts.out, targets.out_port), (counts.input, targets.in_port)]
             .into_iter()
             .find(|&(count, port)| count > 0 && PIC_PORTS.contains(&port));
-        if let (true, Some((_, port))) = (counts.halt > 0, taken) {
+        if let (true, Some((_, port))) = (counts.any(Op::needs_irqchip), taken) {
             return refuse(format!(
-                "with --halt port {port:#x} is a device of KVM's own and never comes to the VMM; \
+                "with --halt and --mmio-kernel port {port:#x} is a device of KVM's own and never comes to the VMM; \
                  take another port"
             ));
+        }
+        Ok(())
+    }
+
+    /// The part of [`Options::check`] that is about memory.
+    fn check_memory(&self, counts: &Counts) -> Result<(), String> {
+        let usual = Pages::default();
+        for (name, given, of) in [
+            ("--touch-pages", self.touch_pages != usual.touch, (counts.touch, "--touch")),
+            ("--dirty-pages", self.dirty_pages != usual.dirty, (counts.dirty, "--dirty")),
+            ("--walk-tables", self.walk_tables != usual.walk, (counts.walk, "--walk")),
+        ] {
+            if given && of.0 == 0 {
+                return Err(format!("{name} is about {0}, but none is asked for; add {0}", of.1));
+            }
+        }
+        if counts.slots > 0 && self.vcpus > 1 {
+            return Err("when a slot is moved or deleted KVM forgets all of the VM's pages, and \
+                 other vCPUs may be anywhere then, so that their faults cannot be counted; with \
+                 --slots take --vcpus 1 (and --vms for more)"
+                .to_owned());
+        }
+        let remembered = [
+            (counts.mmio_read, "--mmio-read"),
+            (counts.mmio_write, "--mmio-write"),
+            (counts.mmio_kernel, "--mmio-kernel"),
+            (counts.doorbell, "--doorbell"),
+            (counts.dirty, "--dirty"),
+        ];
+        if let (true, Some((_, name))) =
+            (counts.slots > 0, remembered.into_iter().find(|&(count, _)| count > 0))
+        {
+            return Err(format!(
+                "when a slot is moved or deleted KVM forgets all of the VM's pages, also those \
+                 of {name}, whose next fault would be of another kind; take {name} and --slots \
+                 in two runs"
+            ));
+        }
+        if counts.mmio_kernel > 0 && self.vcpus > 1 {
+            return Err("the vCPUs of a VM share its interrupt controller's page, and whose \
+                 first access faults cannot be known; with --mmio-kernel take --vcpus 1 (and \
+                 --vms for more)"
+                .to_owned());
         }
         Ok(())
     }
@@ -261,6 +352,15 @@ impl Options {
             Op::SamePage => self.same_page,
             Op::Halt => self.halt,
             Op::Pause => self.pause,
+            Op::Doorbell => self.doorbell,
+            Op::MmioKernel => self.mmio_kernel,
+            Op::Dirty => self.dirty,
+            Op::Walk => self.walk,
+            Op::Slots => self.slots,
+            Op::KickCpu => self.kick_cpu,
+            Op::SendIpi => self.send_ipi,
+            Op::SchedYield => self.sched_yield,
+            Op::ClockPairing => self.clock_pairing,
         };
         let none_given = self.all.is_none()
             && self.stay.is_none()
@@ -331,6 +431,12 @@ mod tests {
             "--spread-ports 0",
             "--loop 0",
             "--wrmsr-to TSC",
+            "--dirty 5 --out 1 --die",
+            "--slots 5 --out 1 --die",
+            "--hlt 1 --mmio-kernel 1",
+            "--touch 1 --touch-pages 513",
+            "--dirty 1 --dirty-pages 1025",
+            "--walk 1 --walk-tables 0",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }
@@ -358,6 +464,10 @@ mod tests {
         assert!(refused("--out 1 --stuck 5 --deadline 5").contains("--deadline"));
         assert!(refused("--loop 60").contains("--loop"));
         assert!(refused("--in 1 --in-port 0x20 --halt 1").contains("0x20"));
+        assert!(refused("--out 1 --touch-pages 5").contains("add --touch"));
+        assert!(refused("--slots 1 --vcpus 2").contains("--vcpus 1"));
+        assert!(refused("--slots 1 --all 1").contains("--mmio-read and --slots"));
+        assert!(refused("--mmio-kernel 1 --vcpus 2").contains("--vcpus 1"));
         let fine = parse("--in 1 --in-port 0x20").expect("accepted");
         fine.check(&fine.counts()).expect("without --halt it is the VMM's");
     }

@@ -7,10 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use super::backend::Backend;
 use super::expect::Expect;
+use super::ioctls::IoctlCounts;
 use super::keys::KeyCount;
 use super::load::OtherThread;
 use super::measure::Measured;
 use super::op::{Counts, Op};
+use super::vcpu::DirtyLog;
 
 /// The result of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -28,6 +30,9 @@ pub struct Outcome {
     /// What the process did beside its vCPUs.
     #[serde(default)]
     pub beside: Beside,
+    /// KVM ioctls of this process, by name.
+    #[serde(default)]
+    pub ioctls: IoctlCounts,
 }
 
 /// Load beside the vCPUs.
@@ -48,6 +53,9 @@ pub struct VmOutcome {
     pub vm: u32,
     /// By vCPU.
     pub vcpus: Vec<VcpuOutcome>,
+    /// KVM ioctls on the VM and its vCPUs, by name.
+    #[serde(default)]
+    pub ioctls: IoctlCounts,
 }
 
 /// One vCPU's part.
@@ -74,6 +82,12 @@ pub struct VcpuOutcome {
     pub runs: u64,
     /// From the first round's beginning to the last one's end.
     pub elapsed_ns: u64,
+    /// What KVM's log of dirty pages said; as many pages as `made.dirty`.
+    #[serde(default)]
+    pub dirty_log: DirtyLog,
+    /// How often the doorbell's eventfd was signalled; as often as `made.doorbell`.
+    #[serde(default)]
+    pub rang: u64,
     /// Exits that this must have made.
     pub expect: Expect,
     /// Times that were measured meanwhile.
@@ -121,6 +135,8 @@ impl fmt::Display for Outcome {
         for thread in &self.beside.other_threads {
             writeln!(f, "\nthread {}: {} µs of CPU", thread.comm, thread.cpu_ns / 1000)?;
         }
+        let ioctls = self.ioctls.iter().map(|(name, ioctl)| (name.as_str(), ioctl.count));
+        writeln!(f, "\nioctls: {}", list(ioctls))?;
         for skipped in &self.skipped {
             writeln!(f, "\n{} was left out: {}", skipped.kind, skipped.why)?;
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::code::TOUCH_PAGES;
+use super::code::{DIRTY_USUALLY, TOUCH_PAGES, WALK_TABLES};
 use super::op::Counts;
 
 /// One round: what the guest makes before it says that it is done.
@@ -12,6 +12,33 @@ pub struct Round {
     pub counts: Counts,
     /// Not before this long after the vCPU began.
     pub due: Duration,
+}
+
+/// How many pages of each kind are used before they are used again; a round uses no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pages {
+    /// To touch.
+    pub touch: u64,
+    /// To dirty.
+    pub dirty: u64,
+    /// Page tables to walk.
+    pub walk: u64,
+}
+
+impl Default for Pages {
+    fn default() -> Self {
+        Self { touch: TOUCH_PAGES, dirty: DIRTY_USUALLY, walk: WALK_TABLES }
+    }
+}
+
+impl Pages {
+    /// In how many rounds `total` can be made.
+    fn rounds(&self, total: &Counts) -> u64 {
+        let pages = [(total.touch, self.touch), (total.dirty, self.dirty), (total.walk, self.walk)];
+        let rounds = pages.map(|(count, pages)| count.div_ceil(pages.max(1)));
+        // One change of the slots a round, so that the guest runs after each.
+        rounds.into_iter().max().unwrap_or(0).max(total.slots)
+    }
 }
 
 /// The work of one vCPU.
@@ -38,10 +65,10 @@ pub enum Plan {
 impl Plan {
     /// `total` in as few rounds as the pages to touch allow, or, with a rate, in rounds that
     /// make at most one of each kind.
-    pub fn exact(total: Counts, rate_hz: Option<f64>, at_least: u64) -> Self {
+    pub fn exact(total: Counts, pages: &Pages, rate_hz: Option<f64>, at_least: u64) -> Self {
         let (wanted, period) = match rate_hz {
             Some(hz) => (total.largest(), Duration::from_secs_f64(1.0 / hz)),
-            None => (total.touch.div_ceil(TOUCH_PAGES), Duration::ZERO),
+            None => (pages.rounds(&total), Duration::ZERO),
         };
         Self::Exact { total, rounds: wanted.max(at_least).max(1), period }
     }
@@ -101,7 +128,7 @@ mod tests {
     fn rounds_add_up_to_what_was_asked_for() {
         let total = Counts { out: 10_000_000, cpuid: 7, touch: 10_001, ..Counts::default() };
         for at_least in [1, 2, 3, 1000] {
-            let plan = Plan::exact(total, None, at_least);
+            let plan = Plan::exact(total, &Pages::default(), None, at_least);
             assert_eq!(sum(&plan), total, "{at_least}");
         }
     }
@@ -109,7 +136,8 @@ mod tests {
     #[test]
     fn no_round_touches_more_pages_than_there_are() {
         for touch in [0, 1, TOUCH_PAGES, TOUCH_PAGES + 1, 10_000_000] {
-            let plan = Plan::exact(Counts { touch, ..Counts::default() }, None, 1);
+            let total = Counts { touch, ..Counts::default() };
+            let plan = Plan::exact(total, &Pages::default(), None, 1);
             let rounds = plan.rounds().expect("it ends");
             for index in [0, rounds / 2, rounds - 1] {
                 let round = plan.round(index).expect("a round");
@@ -119,9 +147,24 @@ mod tests {
     }
 
     #[test]
+    fn a_round_uses_as_many_pages_and_changes_of_slots_as_it_may() {
+        let pages = Pages { touch: 100, dirty: 50, walk: 8 };
+        let rounds = |total| Plan::exact(total, &pages, None, 1).rounds();
+        assert_eq!(rounds(Counts { touch: 300, ..Counts::default() }), Some(3));
+        assert_eq!(rounds(Counts { touch: 300, dirty: 201, ..Counts::default() }), Some(5));
+        assert_eq!(rounds(Counts { walk: 80, ..Counts::default() }), Some(10));
+        let total = Counts { slots: 7, out: 70, ..Counts::default() };
+        let plan = Plan::exact(total, &pages, None, 1);
+        assert_eq!(
+            plan.round(6).map(|round| (round.counts.slots, round.counts.out)),
+            Some((1, 10))
+        );
+    }
+
+    #[test]
     fn a_rate_makes_at_most_one_of_each_kind_per_round() {
         let total = Counts { out: 100, hlt: 33, ..Counts::default() };
-        let plan = Plan::exact(total, Some(50.0), 1);
+        let plan = Plan::exact(total, &Pages::default(), Some(50.0), 1);
         assert_eq!(plan.rounds(), Some(100));
         assert_eq!(sum(&plan), total);
         for index in 0..100 {
@@ -133,7 +176,7 @@ mod tests {
 
     #[test]
     fn nothing_to_do_is_one_empty_round() {
-        let plan = Plan::exact(Counts::default(), None, 1);
+        let plan = Plan::exact(Counts::default(), &Pages::default(), None, 1);
         assert_eq!(plan.rounds(), Some(1));
         assert_eq!(sum(&plan), Counts::default());
     }

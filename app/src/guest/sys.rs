@@ -4,10 +4,25 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use kvm_bindings::{KVM_MEM_READONLY, kvm_userspace_memory_region};
+use kvm_bindings::kvm_userspace_memory_region;
 use kvm_ioctls::VmFd;
 use memmap2::{Advice, MmapMut, MmapRaw, UncheckedAdvice};
 use rustix::thread::Pid;
+
+use super::ioctls::{Command, Ioctls};
+
+/// A memory slot of a VM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// Its number.
+    pub number: u32,
+    /// Where it begins, a guest physical address.
+    pub gpa: u64,
+    /// Bytes.
+    pub len: u64,
+    /// `KVM_MEM_…`.
+    pub flags: u32,
+}
 
 /// A piece of guest memory: private, zeroed, in small pages, filled by the host on first use.
 #[derive(Debug)]
@@ -17,30 +32,45 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Maps `len` bytes and gives them to `vm` as memory slot `slot` at `gpa`; with `read_only` the
-    /// guest's writes there fault and go to the VMM.
+    /// Maps as many bytes as `slot` has and makes that slot of `vm` of them.
     ///
     /// # Errors
     /// When the host has no address space left, or KVM refuses the slot.
-    pub fn give(vm: &VmFd, slot: u32, gpa: u64, len: usize, read_only: bool) -> io::Result<Self> {
+    pub fn give(vm: &VmFd, ioctls: &Ioctls, slot: Slot) -> io::Result<Self> {
+        let len = usize::try_from(slot.len).map_err(|_| outside())?;
         let map = MmapRaw::from(MmapMut::map_anon(len)?);
         match map.advise(Advice::NoHugePage) {
             // A kernel without transparent huge pages has nothing to be told.
             Err(error) if error.raw_os_error() != Some(libc::EINVAL) => return Err(error),
             _ => {}
         }
+        let memory = Self { map, gpa: slot.gpa };
+        memory.set(vm, ioctls, slot)?;
+        Ok(memory)
+    }
+
+    /// Makes it slot `slot` of `vm`, from now on: the slot is moved if it was elsewhere, and deleted
+    /// where its length is 0.
+    ///
+    /// # Errors
+    /// When KVM refuses, or the slot is longer than this.
+    pub fn set(&self, vm: &VmFd, ioctls: &Ioctls, slot: Slot) -> io::Result<()> {
+        if slot.len > self.map.len() as u64 {
+            return Err(outside());
+        }
         let region = kvm_userspace_memory_region {
-            slot,
-            flags: if read_only { KVM_MEM_READONLY } else { 0 },
-            guest_phys_addr: gpa,
-            memory_size: len as u64,
-            userspace_addr: map.as_mut_ptr() as u64,
+            slot: slot.number,
+            flags: slot.flags,
+            guest_phys_addr: slot.gpa,
+            memory_size: slot.len,
+            userspace_addr: self.map.as_mut_ptr() as u64,
         };
-        // SAFETY: the range is mapped, belongs to this value alone, and is only reached
-        // through raw pointers; `GuestVm` drops the vCPUs and the VM before it.
-        unsafe { vm.set_user_memory_region(region) }
-            .map_err(|error| io::Error::from_raw_os_error(error.errno()))?;
-        Ok(Self { map, gpa })
+        // SAFETY: the range is mapped (its length was checked), belongs to this value alone, and is
+        // only reached through raw pointers; `GuestVm` drops the vCPUs and the VM before it.
+        let result = unsafe { vm.set_user_memory_region(region) };
+        ioctls
+            .told(Command::SetUserMemoryRegion, result)
+            .map_err(|error| io::Error::from_raw_os_error(error.errno()))
     }
 
     /// The guest physical address of the first byte.

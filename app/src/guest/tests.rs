@@ -19,7 +19,7 @@ fn options(line: &str) -> Options {
 /// Runs the guest; `None` (and a line that says why, which is not captured) where this machine has
 /// no KVM to use. In continuous integration that is a failure.
 fn outcome_of(line: &str) -> Option<Result<Outcome, Error>> {
-    if let Err(error) = vm::open_kvm() {
+    if let Err(error) = Machine::open() {
         assert!(std::env::var("CI").as_deref() != Ok("true"), "not tested: {error}");
         let _ = writeln!(std::io::stderr(), "skipped: guest {line}: {error}");
         return None;
@@ -101,14 +101,14 @@ fn a_death_needs_a_userspace_exit_to_happen_in() {
 #[test]
 fn what_cannot_be_made_is_left_out_with_a_reason() {
     let asked = Counts { hypercall: 5, out: 1, ..Counts::default() };
-    let (counts, skipped) = possible(asked, Backend::Pvm, || None);
+    let (counts, skipped) = possible(asked, Backend::Pvm, || None, || None);
     assert_eq!((counts.hypercall, counts.out), (0, 1));
     assert_eq!((skipped.len(), skipped[0].kind.as_str()), (1, "hypercall"));
-    assert_eq!(possible(asked, Backend::Svm, || None), (asked, Vec::new()));
+    assert_eq!(possible(asked, Backend::Svm, || None, || None), (asked, Vec::new()));
     let halting = Counts { halt: 3, hlt: 2, ..asked };
-    let (counts, skipped) = possible(halting, Backend::Svm, || None);
+    let (counts, skipped) = possible(halting, Backend::Svm, || None, || None);
     assert_eq!((counts.halt, counts.hlt, skipped[0].kind.as_str()), (3, 0, "hlt"));
-    let (counts, skipped) = possible(halting, Backend::Svm, || Some("no".to_owned()));
+    let (counts, skipped) = possible(halting, Backend::Svm, || Some("no".to_owned()), || None);
     assert_eq!((counts.halt, counts.hlt, skipped[0].kind.as_str()), (0, 2, "halt"));
 }
 

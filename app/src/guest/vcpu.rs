@@ -6,73 +6,25 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use kvm_ioctls::VcpuExit;
+use serde::{Deserialize, Serialize};
 
 use super::asm::Asm;
-use super::code::{self, Targets, Vars};
+use super::code::{self, Vars};
 use super::error::{Error, reason};
 use super::expect::Done;
 use super::helper::Helper;
+use super::ioctls::{Command, Ioctls};
+use super::job::Job;
 use super::keys::{Spread, Used};
 use super::load::{self, OtherThread};
 use super::measure::{GAP, Measured, Watch, ticks};
 use super::op::{Counts, Op};
-use super::plan::{Plan, Round};
 use super::stop::Switch;
 use super::sys;
-use super::vm::GuestVcpu;
+use super::vm::{self, GuestVcpu};
+use super::window::Window;
 
-/// What a vCPU has to do, and how its VMM behaves.
-#[derive(Clone, Debug)]
-pub struct Job {
-    /// The work.
-    pub plan: Plan,
-    /// How long the guest computes in each round.
-    pub spin: Duration,
-    /// How long the VMM sleeps in each IO and MMIO exit.
-    pub vmm_sleep: Duration,
-    /// How long the VMM computes in each IO and MMIO exit.
-    pub vmm_spin: Duration,
-    /// How long the VMM leaves the first IO or MMIO exit unanswered.
-    pub stuck: Duration,
-    /// How long the guest stays on one instruction in its first round.
-    pub stay: Duration,
-    /// How long after it came to a halt inside KVM the vCPU is woken.
-    pub halt: Duration,
-    /// What the instructions are about.
-    pub targets: Targets,
-    /// OUT goes round so many ports.
-    pub spread: Option<u16>,
-    /// There is an interrupt controller in the kernel.
-    pub irqchip: bool,
-    /// The CPU of its threads.
-    pub pin: Option<usize>,
-    /// Stop after so many userspace exits (those that end a round not counted), without
-    /// going back into KVM_RUN.
-    pub die_after: Option<u64>,
-    /// Rest after each round at least as long as the round took.
-    pub at_most_half: bool,
-}
-
-impl Job {
-    /// `plan`, by a VMM that answers at once.
-    pub fn new(plan: Plan) -> Self {
-        Self {
-            plan,
-            spin: Duration::ZERO,
-            vmm_sleep: Duration::ZERO,
-            vmm_spin: Duration::ZERO,
-            stuck: Duration::ZERO,
-            stay: Duration::ZERO,
-            halt: Duration::ZERO,
-            targets: Targets::default(),
-            spread: None,
-            irqchip: false,
-            pin: None,
-            die_after: None,
-            at_most_half: false,
-        }
-    }
-}
+mod rounds;
 
 /// Userspace exits seen so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -85,8 +37,23 @@ pub struct Tally {
     pub hlt: u64,
     /// KVM_RUN calls, also those that a signal ended.
     pub runs: u64,
+    /// The part of them that returned an error: a signal came.
+    pub refused: u64,
     /// Exits that ended a round.
     pub control: u64,
+    /// Pages that KVM's log of dirty pages named, and how often it was read.
+    pub dirty_log: DirtyLog,
+    /// Rings of the doorbell.
+    pub rang: u64,
+}
+
+/// What KVM's log of dirty pages said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DirtyLog {
+    /// KVM_GET_DIRTY_LOG calls.
+    pub reads: u64,
+    /// Pages in all of them.
+    pub pages: u64,
 }
 
 impl Tally {
@@ -139,10 +106,12 @@ pub struct Worker {
     next_round: u64,
     began: Instant,
     took: Duration,
-    /// Pages of the touch window that the guest has used.
-    touched: u64,
-    /// How often it has used each of them before they were given back.
-    laps: Vec<u64>,
+    /// Pages to touch, given back now and then.
+    touch: Window,
+    /// Pages to dirty; it begins again in each round.
+    dirty: Window,
+    /// Page tables to walk, given back now and then.
+    walk: Window,
     spin_ticks: u32,
     /// Rate of the guest's clock, where it is needed.
     khz: u32,
@@ -165,8 +134,7 @@ impl Worker {
         let khz = if job.spin.is_zero() && job.stay.is_zero() && !job.irqchip {
             0
         } else {
-            vcpu.fd
-                .get_tsc_khz()
+            vcpu.told(Command::GetTscKhz, vcpu.fd.get_tsc_khz())
                 .map_err(|error| Error::setup("tell the guest's clock rate", error.errno()))?
         };
         let helper = if job.irqchip || !job.stay.is_zero() {
@@ -174,9 +142,13 @@ impl Worker {
         } else {
             None
         };
+        let region = vcpu.memory().gpa();
         let worker = Self {
             spin_ticks: ticks(job.spin, khz),
             spread: job.spread.map(Spread::new),
+            touch: Window::new(region + code::TOUCH, code::STRIDE, job.pages.touch),
+            dirty: Window::new(region + code::DIRTY, code::PAGE, job.pages.dirty),
+            walk: Window::new(code::WALK_LINEAR, 4 << 20, job.pages.walk),
             vcpu,
             job,
             stop,
@@ -184,8 +156,6 @@ impl Worker {
             next_round: 0,
             began: Instant::now(),
             took: Duration::ZERO,
-            touched: 0,
-            laps: Vec::new(),
             khz,
             watch: Watch::default(),
             helper,
@@ -226,7 +196,8 @@ impl Worker {
     pub fn done(&self) -> Result<Done, Error> {
         let vars = self.vars()?;
         let made = Counts::from_fn(|op| u64::from(vars.made[op as usize]));
-        Ok(Done { made, control: self.tally.control, irqchip: self.job.irqchip })
+        let (irqchip, paging) = (self.job.irqchip, self.job.paging);
+        Ok(Done { made, control: self.tally.control, irqchip, paging })
     }
 
     /// What it made that with.
@@ -234,11 +205,15 @@ impl Worker {
     /// # Errors
     /// As [`Worker::done`].
     pub fn used(&self) -> Result<Used, Error> {
+        let vars = self.vars()?;
         Ok(Used {
             region: self.vcpu.memory().gpa(),
+            dirty_slot: vm::dirty_slot(self.vcpu.id),
             targets: self.job.targets,
             ports: self.spread.is_some().then(|| self.ports.clone()),
-            touched: lap(self.laps.clone(), self.pages_used(&self.vars()?)),
+            touched: self.touch.laps(vars.touch),
+            dirtied: self.dirty.laps(vars.dirty),
+            walked: self.walk.laps(vars.walk),
             died: self.died,
         })
     }
@@ -249,6 +224,16 @@ impl Worker {
     /// As [`Worker::done`].
     pub fn measured(&self) -> Result<Measured, Error> {
         Ok(self.watch.measured(&self.vars()?, self.khz))
+    }
+
+    /// Counts its KVM_RUNs among the VM's ioctls; once, at its end.
+    pub fn count_runs(&self) {
+        self.vcpu.vm.ioctls.add(Command::Run, self.tally.runs, self.tally.refused);
+    }
+
+    /// What the VM's ioctls came to.
+    pub fn ioctls(&self) -> Arc<Ioctls> {
+        Arc::clone(&self.vcpu.vm.ioctls)
     }
 
     /// The thread that wakes it, if there is one, and what that used up to its last task.
@@ -332,22 +317,6 @@ impl Worker {
         let stops = self.stop.wait_until(when);
         self.watch.slept(since);
         stops
-    }
-
-    fn round(&mut self, round: &Round) -> Result<Ended, Error> {
-        let stay = self.next_round == 0 && !self.job.stay.is_zero();
-        let touch = round.counts.touch;
-        if touch == 0 {
-            return self.make(&round.counts, self.spin_ticks, stay);
-        }
-        let vm = Arc::clone(&self.vcpu.vm);
-        if self.touched + touch > code::TOUCH_PAGES {
-            let _alone = vm.refill.write().unwrap_or_else(PoisonError::into_inner);
-            self.give_pages_back().map_err(|error| memory_failed(&error))?;
-        }
-        let _together = vm.refill.read().unwrap_or_else(PoisonError::into_inner);
-        self.touched += touch;
-        self.make(&round.counts, self.spin_ticks, stay)
     }
 
     /// Runs the guest until it has made `counts` and says so.
@@ -437,10 +406,10 @@ impl Worker {
             return Ok(());
         }
         let failed = |error: kvm_ioctls::Error| Error::setup("move the guest on", error.errno());
-        let mut regs = self.vcpu.fd.get_regs().map_err(failed)?;
+        let mut regs = self.vcpu.told(Command::GetRegs, self.vcpu.fd.get_regs()).map_err(failed)?;
         if regs.rip == self.vcpu.stays_at {
             regs.rip += Asm::FOREVER;
-            self.vcpu.fd.set_regs(&regs).map_err(failed)?;
+            self.vcpu.told(Command::SetRegs, self.vcpu.fd.set_regs(&regs)).map_err(failed)?;
             self.stays_until = None;
             if let Some(helper) = &self.helper {
                 helper.rest();
@@ -481,7 +450,10 @@ impl Worker {
                 "the processor refused to enter the guest (reason {why:#x} on CPU {cpu})"
             )),
             Ok(other) => Seen::Wrong(format!("KVM_RUN came back with {other:?}")),
-            Err(error) if matches!(error.errno(), libc::EINTR | libc::EAGAIN) => Seen::Interrupted,
+            Err(error) if matches!(error.errno(), libc::EINTR | libc::EAGAIN) => {
+                self.tally.refused += 1;
+                Seen::Interrupted
+            }
             Err(error) => Seen::Wrong(format!("KVM_RUN failed: {}", reason(error.errno()))),
         }
     }
@@ -519,23 +491,6 @@ impl Worker {
         format!("{doing}{rip}").replace("(, ", "(")
     }
 
-    fn give_pages_back(&mut self) -> io::Result<()> {
-        let memory = self.vcpu.memory();
-        memory.discard(code::TOUCH, code::TOUCH_PAGES * code::STRIDE)?;
-        let mut vars = Vars::from_bytes(&memory.read(code::DATA)?);
-        self.laps = lap(std::mem::take(&mut self.laps), self.pages_used(&vars));
-        vars.touch = (memory.gpa() + code::TOUCH) as u32;
-        memory.write(code::DATA, &vars.to_bytes())?;
-        self.touched = 0;
-        Ok(())
-    }
-
-    /// How many pages were touched since they were given back last.
-    fn pages_used(&self, vars: &Vars) -> u64 {
-        let first = self.vcpu.memory().gpa() + code::TOUCH;
-        u64::from(vars.touch).saturating_sub(first) / code::STRIDE
-    }
-
     fn vars(&self) -> Result<Vars, Error> {
         let bytes = self.vcpu.memory().read(code::DATA).map_err(|error| memory_failed(&error))?;
         Ok(Vars::from_bytes(&bytes))
@@ -549,25 +504,4 @@ impl Worker {
 
 fn memory_failed(error: &io::Error) -> Error {
     Error::Failed(format!("the guest's memory could not be used: {error}"))
-}
-
-/// Page by page, one more for each of the first `pages`.
-fn lap(mut laps: Vec<u64>, pages: u64) -> Vec<u64> {
-    let pages = usize::try_from(pages).unwrap_or(0);
-    if laps.len() < pages {
-        laps.resize(pages, 0);
-    }
-    laps.iter_mut().take(pages).for_each(|count| *count += 1);
-    laps
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pages_are_counted_lap_by_lap() {
-        assert_eq!(lap(lap(Vec::new(), 2), 3), [2, 2, 1]);
-        assert_eq!(lap(vec![1, 1], 0), [1, 1]);
-    }
 }

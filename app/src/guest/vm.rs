@@ -1,19 +1,105 @@
 //! Creating a VM: its memory, its vCPUs, and the state they start in.
 
 use std::io;
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use kvm_bindings::{KVM_MP_STATE_RUNNABLE, kvm_mp_state, kvm_msi, kvm_segment};
-use kvm_ioctls::{Cap, Kvm, VcpuFd, VmFd};
+use kvm_bindings::{
+    KVM_MEM_LOG_DIRTY_PAGES, KVM_MEM_READONLY, KVM_MP_STATE_RUNNABLE, kvm_mp_state, kvm_msi,
+    kvm_segment,
+};
+use kvm_ioctls::{Cap, IoEventAddress, Kvm, NoDatamatch, VcpuFd, VmFd};
+use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use super::code::{self, HypercallInsn};
 use super::error::{Error, reason};
-use super::sys::Memory;
+use super::ioctls::{Command, Ioctls};
+use super::paging;
+use super::program::program;
+use super::sys::{Memory, Slot};
+
+/// `/dev/kvm`, and what was asked of it.
+#[derive(Debug)]
+pub struct Machine {
+    kvm: Kvm,
+    /// Calls on it, and on VMs that were only to try something.
+    pub ioctls: Ioctls,
+}
+
+impl Machine {
+    /// Opens `/dev/kvm`.
+    ///
+    /// # Errors
+    /// [`Error::NotPossible`] when it is not there, not allowed, or of another version.
+    pub fn open() -> Result<Self, Error> {
+        let kvm = Kvm::new().map_err(|error| Error::open_kvm(error.errno()))?;
+        let ioctls = Ioctls::default();
+        ioctls.add(Command::GetApiVersion, 1, 0);
+        match kvm.get_api_version() {
+            12 => Ok(Self { kvm, ioctls }),
+            other => Err(Error::NotPossible(format!(
+                "this kernel's KVM speaks version {other} of its interface; 12 is needed"
+            ))),
+        }
+    }
+
+    fn has(&self, cap: Cap) -> bool {
+        self.ioctls.add(Command::CheckExtension, 1, 0);
+        self.kvm.check_extension(cap)
+    }
+
+    /// Why a VM cannot have an interrupt controller in this host's kernel, on which its vCPUs halt;
+    /// `None` when it can.
+    pub fn no_irqchip(&self) -> Option<String> {
+        for (cap, what) in [
+            (Cap::Irqchip, "an interrupt controller of its own"),
+            (Cap::SignalMsi, "messages to its interrupt controller"),
+            (Cap::MpState, "a state of a vCPU that can be set"),
+        ] {
+            if !self.has(cap) {
+                return Some(format!("this kernel's KVM does not have {what}"));
+            }
+        }
+        let made = self.create_vm().map(|vm| {
+            let result = vm.create_irq_chip();
+            self.ioctls.told(Command::CreateIrqchip, result)
+        });
+        match made {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(format!(
+                "KVM refused to create its interrupt controller: {}",
+                reason(error.errno())
+            )),
+            Err(error) => Some(error.to_string()),
+        }
+    }
+
+    /// Why a write of any length cannot ring an eventfd in this host's kernel; `None` when it can.
+    pub fn no_doorbell(&self) -> Option<String> {
+        [Cap::Ioeventfd, Cap::IoeventfdNoLength].into_iter().any(|cap| !self.has(cap)).then(|| {
+            "this kernel's KVM does not ring an eventfd at a write of any length".to_owned()
+        })
+    }
+
+    /// KVM answers EINTR when a signal comes while it creates a VM; it is then asked again.
+    fn create_vm(&self) -> Result<VmFd, Error> {
+        loop {
+            match self.ioctls.told(Command::CreateVm, self.kvm.create_vm()) {
+                Err(error) if error.errno() == libc::EINTR => {}
+                Err(error) => return Err(Error::create_vm(error.errno())),
+                Ok(vm) => {
+                    // `Kvm::create_vm` asks for it right after.
+                    self.ioctls.add(Command::GetVcpuMmapSize, 1, 0);
+                    return Ok(vm);
+                }
+            }
+        }
+    }
+}
 
 /// One VM. The vCPUs hold it, so that guest memory outlives everyone who may run on it.
 #[derive(Debug)]
 pub struct GuestVm {
-    // Before `memory`: fields are dropped in this order.
+    // Before the memory: fields are dropped in this order.
     fd: VmFd,
     /// By vCPU.
     memory: Vec<Memory>,
@@ -23,9 +109,19 @@ pub struct GuestVm {
     /// Held for reading while pages are touched, for writing while they are given back: KVM
     /// takes a fault again when memory of the VM is unmapped meanwhile, an exit too many.
     pub refill: RwLock<()>,
+    /// Calls on the VM and its vCPUs.
+    pub ioctls: Arc<Ioctls>,
+    /// By vCPU, where it is asked for.
+    doorbells: Vec<EventFd>,
     // After `fd`.
     _read_only: Vec<Memory>,
+    _dirty: Vec<Memory>,
+    /// What is set, moved and deleted.
+    spare: Mutex<Option<Memory>>,
 }
+
+/// The slot that is set, moved and deleted.
+const SPARE_SLOT: u32 = 3 * code::MAX_VCPUS;
 
 impl GuestVm {
     /// The memory of vCPU `id`.
@@ -38,12 +134,60 @@ impl GuestVm {
     /// # Errors
     /// When KVM does not take it, or it reaches no vCPU.
     pub fn signal(&self, message: kvm_msi) -> io::Result<()> {
-        match self.fd.signal_msi(message) {
+        match self.ioctls.told(Command::SignalMsi, self.fd.signal_msi(message)) {
             Ok(1..) => Ok(()),
             Ok(_) => Err(io::Error::other("the message reached no vCPU")),
             Err(error) => Err(io::Error::from_raw_os_error(error.errno())),
         }
     }
+
+    /// Sets a memory slot of one page, moves it and deletes it.
+    ///
+    /// # Errors
+    /// When there is no memory for it, or KVM refuses.
+    pub fn cycle_slot(&self) -> io::Result<()> {
+        let [first, second] = code::SLOT;
+        let slot = Slot { number: SPARE_SLOT, gpa: first, len: code::PAGE, flags: 0 };
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        let memory = match spare.take() {
+            Some(memory) => {
+                memory.set(&self.fd, &self.ioctls, slot)?;
+                memory
+            }
+            None => Memory::give(&self.fd, &self.ioctls, slot)?,
+        };
+        let memory = spare.insert(memory);
+        memory.set(&self.fd, &self.ioctls, Slot { gpa: second, ..slot })?;
+        memory.set(&self.fd, &self.ioctls, Slot { gpa: second, len: 0, ..slot })
+    }
+
+    /// Which pages of vCPU `id`'s logged slot were written since the last call: a bit for each.
+    ///
+    /// # Errors
+    /// When KVM refuses.
+    pub fn dirty_log(&self, id: u32) -> io::Result<Vec<u64>> {
+        let len = (code::DIRTY_PAGES * code::PAGE) as usize;
+        let result = self.fd.get_dirty_log(dirty_slot(id), len);
+        let told = self.ioctls.told(Command::GetDirtyLog, result);
+        told.map_err(|error| io::Error::from_raw_os_error(error.errno()))
+    }
+
+    /// How often vCPU `id`'s doorbell rang since the last call.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot be read.
+    pub fn rang(&self, id: u32) -> io::Result<u64> {
+        let doorbell = self.doorbells.get(id as usize).ok_or(io::ErrorKind::NotFound)?;
+        match doorbell.read() {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+            other => other,
+        }
+    }
+}
+
+/// The slot of vCPU `id` whose dirty pages KVM logs.
+pub fn dirty_slot(id: u32) -> u32 {
+    2 * code::MAX_VCPUS + id
 }
 
 /// What a VM has beside its memory.
@@ -55,6 +199,12 @@ pub struct Kind {
     pub irqchip: bool,
     /// A page for each vCPU that the guest may only read.
     pub read_only: bool,
+    /// A slot for each vCPU whose dirty pages KVM logs.
+    pub dirty: bool,
+    /// An address for each vCPU that rings an eventfd.
+    pub doorbell: bool,
+    /// The guest has page tables of its own.
+    pub paging: bool,
 }
 
 /// One vCPU, ready to run.
@@ -77,40 +227,17 @@ impl GuestVcpu {
     pub fn memory(&self) -> &Memory {
         self.vm.memory(self.id)
     }
-}
 
-/// Opens `/dev/kvm`.
-///
-/// # Errors
-/// [`Error::NotPossible`] when it is not there, not allowed, or of another version.
-pub fn open_kvm() -> Result<Kvm, Error> {
-    let kvm = Kvm::new().map_err(|error| Error::open_kvm(error.errno()))?;
-    match kvm.get_api_version() {
-        12 => Ok(kvm),
-        other => Err(Error::NotPossible(format!(
-            "this kernel's KVM speaks version {other} of its interface; 12 is needed"
-        ))),
-    }
-}
-
-/// Why a vCPU cannot halt inside this host's KVM; `None` when it can.
-pub fn cannot_halt(kvm: &Kvm) -> Option<String> {
-    for (cap, what) in [
-        (Cap::Irqchip, "an interrupt controller of its own"),
-        (Cap::SignalMsi, "messages to its interrupt controller"),
-        (Cap::MpState, "a state of a vCPU that can be set"),
-    ] {
-        if !kvm.check_extension(cap) {
-            return Some(format!("this kernel's KVM does not have {what}"));
-        }
-    }
-    match create_vm(kvm).map(|vm| vm.create_irq_chip()) {
-        Ok(Ok(())) => None,
-        Ok(Err(error)) => Some(format!(
-            "KVM refused to create its interrupt controller: {}",
-            reason(error.errno())
-        )),
-        Err(error) => Some(error.to_string()),
+    /// Counts a call on it.
+    ///
+    /// # Errors
+    /// Those of `result`.
+    pub fn told<T>(
+        &self,
+        command: Command,
+        result: Result<T, kvm_ioctls::Error>,
+    ) -> Result<T, kvm_ioctls::Error> {
+        self.vm.ioctls.told(command, result)
     }
 }
 
@@ -118,45 +245,59 @@ pub fn cannot_halt(kvm: &Kvm) -> Option<String> {
 ///
 /// # Errors
 /// When KVM refuses the VM ([`Error::NotPossible`]) or a part of it.
-pub fn create(kvm: &Kvm, vm_index: u32, vcpus: u32, kind: Kind) -> Result<Vec<GuestVcpu>, Error> {
-    let fd = create_vm(kvm)?;
+pub fn create(
+    machine: &Machine,
+    vm_index: u32,
+    vcpus: u32,
+    kind: Kind,
+) -> Result<Vec<GuestVcpu>, Error> {
+    let fd = machine.create_vm()?;
+    let ioctls = Arc::new(Ioctls::default());
     if kind.irqchip {
-        fd.create_irq_chip()
+        ioctls
+            .told(Command::CreateIrqchip, fd.create_irq_chip())
             .map_err(|error| Error::setup("create an interrupt controller", error.errno()))?;
     }
-    let program = code::program(kind.hypercall, kind.irqchip)
-        .map_err(|error| Error::Failed(error.to_string()))?;
+    let program =
+        program(kind.hypercall, kind.irqchip).map_err(|error| Error::Failed(error.to_string()))?;
     let failed = |error: io::Error| {
         Error::Failed(format!("the guest's memory could not be set up: {error}"))
     };
     let memory = (0..vcpus)
-        .map(|id| give_memory(&fd, id, &program.code))
+        .map(|id| give_memory(&fd, &ioctls, id, &program.code, kind.paging))
         .collect::<Result<Vec<_>, _>>()
         .map_err(failed)?;
-    let read_only = (0..if kind.read_only { vcpus } else { 0 })
-        .map(|id| {
-            let gpa = code::REGION * u64::from(id) + code::READ_ONLY;
-            Memory::give(&fd, code::MAX_VCPUS + id, gpa, code::PAGE as usize, true)
-        })
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(failed)?;
+    let more = |wanted: bool, slot: &dyn Fn(u32) -> Slot| {
+        (0..if wanted { vcpus } else { 0 })
+            .map(|id| Memory::give(&fd, &ioctls, slot(id)))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(failed)
+    };
+    let region = |id| code::REGION * u64::from(id);
+    let read_only = more(kind.read_only, &|id| Slot {
+        number: code::MAX_VCPUS + id,
+        gpa: region(id) + code::READ_ONLY,
+        len: code::PAGE,
+        flags: KVM_MEM_READONLY,
+    })?;
+    let dirty = more(kind.dirty, &|id| Slot {
+        number: dirty_slot(id),
+        gpa: region(id) + code::DIRTY,
+        len: code::DIRTY_PAGES * code::PAGE,
+        flags: KVM_MEM_LOG_DIRTY_PAGES,
+    })?;
+    let doorbells = (0..if kind.doorbell { vcpus } else { 0 })
+        .map(|id| doorbell(&fd, &ioctls, region(id) + code::DOORBELL))
+        .collect::<Result<Vec<_>, _>>()?;
     let vcpus = (0..vcpus)
         .map(|id| {
-            let vcpu = fd
-                .create_vcpu(u64::from(id))
+            let vcpu = ioctls
+                .told(Command::CreateVcpu, fd.create_vcpu(u64::from(id)))
                 .map_err(|error| Error::setup(&format!("add vCPU {id}"), error.errno()))?;
             if kind.irqchip {
-                // All but the first would wait for a message to start.
-                let runnable = kvm_mp_state { mp_state: KVM_MP_STATE_RUNNABLE };
-                vcpu.set_mp_state(runnable)
-                    .map_err(|error| Error::setup("make a vCPU runnable", error.errno()))?;
-                // KVM takes a vCPU into its map of destinations when its controller changes, not
-                // when it is created.
-                vcpu.get_lapic().and_then(|state| vcpu.set_lapic(&state)).map_err(|error| {
-                    Error::setup("reach an interrupt controller", error.errno())
-                })?;
+                start_apic(&vcpu, &ioctls)?;
             }
-            set_start(&vcpu, memory[id as usize].gpa())?;
+            set_start(&vcpu, &ioctls, region(id), kind.paging)?;
             Ok(vcpu)
         })
         .collect::<Result<Vec<_>, Error>>()?;
@@ -165,62 +306,108 @@ pub fn create(kvm: &Kvm, vm_index: u32, vcpus: u32, kind: Kind) -> Result<Vec<Gu
         memory,
         booting: Mutex::default(),
         refill: RwLock::default(),
+        ioctls,
+        doorbells,
         _read_only: read_only,
+        _dirty: dirty,
+        spare: Mutex::default(),
     });
     let numbered = (0..).zip(vcpus);
     Ok(numbered
         .map(|(id, fd)| {
-            let stays_at = code::REGION * u64::from(id) + code::CODE + program.stays_at;
+            let stays_at = region(id) + code::CODE + program.stays_at;
             GuestVcpu { fd, vm_index, id, stays_at, vm: Arc::clone(&vm) }
         })
         .collect())
 }
 
-/// KVM answers EINTR when a signal comes while it creates a VM; it is then asked again.
-fn create_vm(kvm: &Kvm) -> Result<VmFd, Error> {
-    loop {
-        match kvm.create_vm() {
-            Err(error) if error.errno() == libc::EINTR => {}
-            Err(error) => return Err(Error::create_vm(error.errno())),
-            Ok(vm) => return Ok(vm),
-        }
-    }
+/// An eventfd that every write to `gpa` rings.
+fn doorbell(fd: &VmFd, ioctls: &Ioctls, gpa: u64) -> Result<EventFd, Error> {
+    let eventfd = EventFd::new(EFD_NONBLOCK)
+        .map_err(|error| Error::Failed(format!("there can be no more eventfds: {error}")))?;
+    let result = fd.register_ioevent(&eventfd, &IoEventAddress::Mmio(gpa), NoDatamatch);
+    ioctls
+        .told(Command::Ioeventfd, result)
+        .map_err(|error| Error::setup("ring an eventfd at an address", error.errno()))?;
+    Ok(eventfd)
 }
 
-/// A vCPU's region with the program in it. The two pages it needs for itself are thereby in
+/// Makes a vCPU with an interrupt controller in the kernel run, and known to the others.
+fn start_apic(vcpu: &VcpuFd, ioctls: &Ioctls) -> Result<(), Error> {
+    // All but the first would wait for a message to start.
+    let runnable = kvm_mp_state { mp_state: KVM_MP_STATE_RUNNABLE };
+    ioctls
+        .told(Command::SetMpState, vcpu.set_mp_state(runnable))
+        .map_err(|error| Error::setup("make a vCPU runnable", error.errno()))?;
+    // KVM takes a vCPU into its map of destinations when its controller changes, not when it is
+    // created.
+    ioctls
+        .told(Command::GetLapic, vcpu.get_lapic())
+        .and_then(|state| ioctls.told(Command::SetLapic, vcpu.set_lapic(&state)))
+        .map_err(|error| Error::setup("reach an interrupt controller", error.errno()))
+}
+
+/// A vCPU's region with the program in it. The pages it needs for itself are thereby in
 /// the host's memory, so that the guest's first use maps them writable at once.
-fn give_memory(vm: &VmFd, id: u32, program: &[u8]) -> io::Result<Memory> {
+fn give_memory(
+    vm: &VmFd,
+    ioctls: &Ioctls,
+    id: u32,
+    program: &[u8],
+    paging: bool,
+) -> io::Result<Memory> {
     let gpa = code::REGION * u64::from(id);
-    let len = usize::try_from(code::MEMORY)
-        .map_err(|_| io::Error::other("the host's addresses are too small"))?;
-    let memory = Memory::give(vm, id, gpa, len, false)?;
+    let memory = Memory::give(vm, ioctls, Slot { number: id, gpa, len: code::MEMORY, flags: 0 })?;
     memory.write(code::CODE, program)?;
     let vars = code::Vars {
         touch: (gpa + code::TOUCH) as u32,
         read_only: (gpa + code::READ_ONLY) as u32,
+        dirty: (gpa + code::DIRTY) as u32,
+        doorbell: (gpa + code::DOORBELL) as u32,
+        walk: code::WALK_LINEAR as u32,
+        mmio: (gpa + code::MMIO) as u32,
         ..code::Vars::default()
     };
     memory.write(code::DATA, &vars.to_bytes())?;
+    if paging {
+        memory.write(code::DIRECTORY, &paging::directory(gpa))?;
+        write_tables(&memory)?;
+    }
     Ok(memory)
 }
 
-/// Flat 32-bit protected mode without paging or interrupts, at the program's start.
-fn set_start(vcpu: &VcpuFd, region: u64) -> Result<(), Error> {
+/// Writes the page tables that the guest is to walk for the first time.
+///
+/// # Errors
+/// When there is no room for them, which is a defect.
+pub fn write_tables(memory: &Memory) -> io::Result<()> {
+    let table = paging::table(memory.gpa());
+    (0..code::WALK_TABLES)
+        .try_for_each(|index| memory.write(code::WALK + index * code::STRIDE, &table))
+}
+
+/// Flat 32-bit protected mode without interrupts, at the program's start.
+fn set_start(vcpu: &VcpuFd, ioctls: &Ioctls, region: u64, paging: bool) -> Result<(), Error> {
     let refused = |error: kvm_ioctls::Error| {
         Error::setup("set the registers a vCPU starts with", error.errno())
     };
-    let mut sregs = vcpu.get_sregs().map_err(refused)?;
+    let mut sregs = ioctls.told(Command::GetSregs, vcpu.get_sregs()).map_err(refused)?;
     sregs.cs = flat_segment(8, 0xb); // code, readable, accessed
     let data = flat_segment(16, 0x3); // data, writable, accessed
     (sregs.ds, sregs.es, sregs.fs, sregs.gs, sregs.ss) = (data, data, data, data, data);
     sregs.cr0 |= 1; // PE
-    vcpu.set_sregs(&sregs).map_err(refused)?;
-    let mut regs = vcpu.get_regs().map_err(refused)?;
+    if paging {
+        sregs.cr3 = region + code::DIRECTORY;
+        sregs.cr4 |= paging::CR4_LARGE_PAGES;
+        sregs.cr0 |= paging::CR0_PAGING;
+    }
+    ioctls.told(Command::SetSregs, vcpu.set_sregs(&sregs)).map_err(refused)?;
+    let mut regs = ioctls.told(Command::GetRegs, vcpu.get_regs()).map_err(refused)?;
     regs.rip = region + code::CODE;
     regs.rbp = region + code::DATA + code::BASE;
     regs.rsi = region + code::MMIO;
     regs.rflags = 0x2; // no interrupts; the bit that is always set
-    vcpu.set_regs(&regs).map_err(refused)
+    ioctls.told(Command::SetRegs, vcpu.set_regs(&regs)).map_err(refused)
 }
 
 /// 4 GiB from address 0, 32-bit, for ring 0.

@@ -1,20 +1,25 @@
 //! Everything since the start: VM → vCPU → reason, for reports.
 
-use super::detail::{CulpritTick, Halts, KeyId, KeyTick, Outlier, VmTick};
+mod events;
+mod keys;
+
+pub use events::{Events, MAX_EVENTS, by_time};
+pub use keys::{Keys, MAX_KEYS};
+
+use super::detail::{CulpritTick, Halts, IoctlTick, KeyTick, Outlier, VmTick};
 use super::ids::{Reason, VcpuKey, VmId};
 use super::stats::Sum;
 use super::tick::{Life, Lost, OpenExit, Phase, PhaseTimes, Tick, VcpuInfo, VcpuTick, VmInfo};
 use std::collections::BTreeMap;
 
-/// Keys kept of a vCPU; more are added to their class's "other". The kernel's table is smaller, but
-/// who is in it changes.
-pub const MAX_KEYS: usize = 1024;
 /// Outliers kept: the slowest.
 pub const MAX_OUTLIERS: usize = 100;
 /// Culprits kept of a vCPU; time of more is "other".
 const MAX_CULPRITS: usize = 64;
 /// Other threads kept of a VM.
 const MAX_THREADS: usize = 64;
+/// Commands of ioctls kept of a VM; a VMM may call with numbers that there are not.
+const MAX_IOCTLS: usize = 256;
 
 /// Sums from the first tick on.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -35,6 +40,8 @@ pub struct Totals {
     pub outliers: Vec<Outlier>,
     /// Slow exits that are not among them: less slow, or over the rate that the probes let through.
     pub outliers_left_out: u64,
+    /// Single events, some of each kind.
+    pub events: Events,
     last_seq: u64,
 }
 
@@ -49,6 +56,8 @@ pub struct VmTotals {
     pub vcpus: BTreeMap<u32, VcpuTotals>,
     /// What it did beside running them, most busy threads first; `None` when nobody looked.
     pub beside: Option<VmTick>,
+    /// KVM ioctls of its process, by command; at most [`MAX_IOCTLS`], and more of them under command 0.
+    pub ioctls: BTreeMap<u32, IoctlTick>,
 }
 
 /// A vCPU.
@@ -68,8 +77,9 @@ pub struct VcpuTotals {
     pub time: PhaseTimes,
     /// Its reasons. Boxed, because a sum is a kilobyte.
     pub cells: BTreeMap<Reason, Box<Sum>>,
-    /// What its exits were about; at most [`MAX_KEYS`] and an "other" of each class.
-    pub keys: BTreeMap<KeyId, KeySum>,
+    /// What its exits were about: at most [`MAX_KEYS`] things, about as many pages and the like, and an "other"
+    /// of each class.
+    pub keys: Keys,
     /// How often it woke up from a halt.
     pub halts: Halts,
     /// Who ran while it waited for a CPU, by process and name, most first.
@@ -103,6 +113,23 @@ impl KeySum {
         self.vmm_ns = self.vmm_ns.saturating_add(key.vmm_ns);
         self.max_ns = self.max_ns.max(key.max_ns);
     }
+
+    /// Adds another sum.
+    pub fn merge(&mut self, other: &Self) {
+        let Self { count, timed, total_ns, off_ns, vmm_ns, max_ns } = *other;
+        let id = Default::default();
+        self.add(&KeyTick { id, count, timed, total_ns, off_ns, vmm_ns, max_ns });
+    }
+
+    /// All their time together, ns.
+    pub fn wall_ns(&self) -> u64 {
+        self.total_ns.saturating_add(self.off_ns).saturating_add(self.vmm_ns)
+    }
+
+    /// Mean of all their time, ns; `None` where none was timed.
+    pub fn mean_ns(&self) -> Option<u64> {
+        self.wall_ns().checked_div(self.timed)
+    }
 }
 
 impl Totals {
@@ -119,6 +146,7 @@ impl Totals {
             self.vm(beside.id).beside(beside);
         }
         self.slow(tick);
+        self.events.add(&tick.events, &tick.events_left_out);
         self.lost.add(&tick.lost);
         if self.ticks > 0 {
             let missed = tick.seq.saturating_sub(self.last_seq.saturating_add(1));
@@ -186,6 +214,13 @@ impl Totals {
 
 impl VmTotals {
     fn beside(&mut self, tick: &VmTick) {
+        for ioctl in &tick.ioctls {
+            self.ioctl(ioctl);
+        }
+        // One that tells of ioctls alone did not look at threads and quotas.
+        if tick.over_ns == 0 && tick.threads.is_empty() && tick.throttled_ns.is_none() {
+            return;
+        }
         let sum = self.beside.get_or_insert_with(|| VmTick { id: tick.id, ..VmTick::default() });
         sum.over_ns = sum.over_ns.saturating_add(tick.over_ns);
         sum.others_ns = sum.others_ns.saturating_add(tick.others_ns);
@@ -201,6 +236,17 @@ impl VmTotals {
         sum.threads.sort_by_key(|&(_, _, ns)| std::cmp::Reverse(ns));
         sum.threads.truncate(MAX_THREADS);
     }
+
+    fn ioctl(&mut self, tick: &IoctlTick) {
+        let has_place = self.ioctls.len() < MAX_IOCTLS || self.ioctls.contains_key(&tick.command);
+        let command = if has_place { tick.command } else { 0 };
+        let sum =
+            self.ioctls.entry(command).or_insert(IoctlTick { command, ..IoctlTick::default() });
+        sum.count = sum.count.saturating_add(tick.count);
+        sum.failed = sum.failed.saturating_add(tick.failed);
+        sum.total_ns = sum.total_ns.saturating_add(tick.total_ns);
+        sum.max_ns = sum.max_ns.max(tick.max_ns);
+    }
 }
 
 impl VcpuTotals {
@@ -213,29 +259,13 @@ impl VcpuTotals {
             self.cells.entry(cell.reason).or_default().add(cell);
         }
         self.halts.add(&tick.halts);
-        for key in &tick.keys {
-            self.key(key);
-        }
+        keys::add(&mut self.keys, &tick.keys);
         for culprit in &tick.culprits {
             self.culprit(culprit);
         }
         if !tick.culprits.is_empty() {
             self.culprits.sort_by_key(|culprit| std::cmp::Reverse(culprit.ns));
         }
-    }
-
-    fn key(&mut self, key: &KeyTick) {
-        let is_other = key.id.value.is_none();
-        if is_other || self.keys.len() < MAX_KEYS || self.keys.contains_key(&key.id) {
-            self.keys.entry(key.id).or_default().add(key);
-            return;
-        }
-        let times = [key.total_ns, key.off_ns, key.vmm_ns];
-        let id = KeyId { reason: None, value: None, ..key.id };
-        let total_ns = times.into_iter().fold(0, u64::saturating_add);
-        let KeyTick { count, timed, .. } = *key;
-        let other = KeyTick { id, count, timed, total_ns, ..KeyTick::default() };
-        self.keys.entry(id).or_default().add(&other);
     }
 
     fn culprit(&mut self, tick: &CulpritTick) {
@@ -262,7 +292,8 @@ impl VcpuTotals {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::detail::KeyClass;
+    use crate::model::detail::{KeyClass, KeyId};
+    use crate::model::event::EventKind;
     use crate::model::ids::Isa;
     use crate::model::testing::{cell, sample_outlier, sample_tick, vcpu};
 
@@ -344,31 +375,6 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_bounded_and_none_is_lost() {
-        let page = |n: u64| KeyTick {
-            id: id(KeyClass::Page, Some(n << 12)),
-            count: 1,
-            timed: 1,
-            total_ns: 5,
-            off_ns: 6,
-            vmm_ns: 7,
-            max_ns: 18,
-        };
-        let mut totals = Totals::default();
-        let keys: Vec<KeyTick> = (0..MAX_KEYS as u64 + 10).map(page).collect();
-        for seq in 1..=2 {
-            let vcpu = VcpuTick { keys: keys.clone(), ..vcpu(1, 0, 1_000, vec![]) };
-            totals.apply(&with(seq, vcpu));
-        }
-        let keys = &totals.vms[&VmId(1)].vcpus[&0].keys;
-        assert_eq!(keys.len(), MAX_KEYS + 1);
-        let other = keys[&id(KeyClass::Page, None)];
-        assert_eq!((other.count, other.timed, other.total_ns), (20, 20, 20 * 18));
-        assert_eq!((other.off_ns, other.vmm_ns, other.max_ns), (0, 0, 0));
-        assert_eq!(keys.values().map(|key| key.count).sum::<u64>(), 2 * (MAX_KEYS as u64 + 10));
-    }
-
-    #[test]
     fn culprits_are_merged_and_bounded() {
         let ran = |pid, comm: &str, ns| CulpritTick {
             pid,
@@ -422,6 +428,43 @@ mod tests {
         let sum = totals.vms[&VmId(1)].beside.as_ref().expect("looked at");
         assert_eq!((sum.over_ns, sum.others_ns, sum.throttled_ns), (3_000, 10, Some(3)));
         assert_eq!(sum.threads, [(9, "IO".into(), 7), (8, "main".into(), 3)]);
+    }
+
+    #[test]
+    fn ioctls_add_up_and_are_no_look_at_threads() {
+        let ioctl = |command, count, max_ns| IoctlTick {
+            command,
+            count,
+            failed: 1,
+            total_ns: 10 * count,
+            max_ns,
+        };
+        let mut totals = Totals::default();
+        for (seq, max_ns) in [(1, 70), (2, 90)] {
+            let ioctls = vec![ioctl(0xae80, 5, max_ns), ioctl(0xae01, 1, 7)];
+            let vms = vec![VmTick { id: VmId(1), ioctls, ..VmTick::default() }];
+            totals.apply(&Tick { seq, vms, ..Tick::default() });
+        }
+        let vm = &totals.vms[&VmId(1)];
+        let run = IoctlTick { command: 0xae80, count: 10, failed: 2, total_ns: 100, max_ns: 90 };
+        assert_eq!((vm.ioctls.len(), vm.ioctls[&0xae80]), (2, run));
+        assert_eq!(vm.beside, None);
+        let ioctls = (0..2 * MAX_IOCTLS as u32).map(|n| ioctl(n << 8 | 0xff, 1, 1)).collect();
+        let vms = vec![VmTick { id: VmId(1), ioctls, ..VmTick::default() }];
+        totals.apply(&Tick { seq: 3, vms, ..Tick::default() });
+        let ioctls = &totals.vms[&VmId(1)].ioctls;
+        assert_eq!(ioctls.len(), MAX_IOCTLS + 1);
+        let count: u64 = ioctls.values().map(|ioctl| ioctl.count).sum();
+        assert_eq!(count, 12 + 2 * MAX_IOCTLS as u64);
+    }
+
+    #[test]
+    fn events_of_ticks_are_kept() {
+        let mut totals = Totals::default();
+        totals.apply(&sample_tick());
+        let events = totals.events.in_order();
+        assert_eq!((events.len(), events[0].kind), (1, EventKind::Fault));
+        assert_eq!(totals.events.left_out().map(|left| left.count).sum::<u64>(), 7);
     }
 
     #[test]

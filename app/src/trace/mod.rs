@@ -1,8 +1,11 @@
 //! What tracefs says about the kernel's tracepoints: record layouts and names.
 
 mod builtin;
+mod errno;
+pub mod events;
 pub mod format;
 pub mod handlers;
+pub mod ioctl;
 pub mod keys;
 pub mod names;
 pub mod qualification;

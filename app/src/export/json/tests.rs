@@ -1,4 +1,4 @@
-use super::super::testing::{DETAILED_NS, detailed, sample};
+use super::super::testing::{DETAILED_NS, REMEMBERED_NS, detailed, remembered, sample};
 use super::*;
 use crate::findings::{Thresholds, facts_of, findings};
 use serde_json::Value;
@@ -19,6 +19,13 @@ fn with_details() -> Value {
     let content = Content::new(&session, &totals, DETAILED_NS);
     let text = report(&Content { findings: &found, code: &code, ..content }).expect("serialises");
     serde_json::from_str(&text).expect("is JSON")
+}
+
+/// With memory, calls and events.
+fn with_memory() -> Value {
+    let (session, totals) = remembered();
+    let content = Content::new(&session, &totals, REMEMBERED_NS);
+    serde_json::from_str(&report(&content).expect("serialises")).expect("is JSON")
 }
 
 /// The first document of schema 1 is still in today's, field by field.
@@ -61,6 +68,70 @@ fn details_are_there_in_full() {
         shown.insert(field.to_owned(), vm["vcpus"][0][field].clone());
     }
     insta::assert_snapshot!(serde_json::to_string_pretty(&shown).expect("serialises"));
+}
+
+#[test]
+fn memory_calls_and_events_are_there_in_full() {
+    let report = with_memory();
+    let mut shown = serde_json::Map::new();
+    for field in ["families", "events_left_out"] {
+        shown.insert(field.to_owned(), report[field].clone());
+    }
+    let vm = &report["vms"][0];
+    for field in ["memory", "calls"] {
+        shown.insert(field.to_owned(), vm[field].clone());
+        let of_vcpu = vm["vcpus"][1][field].clone();
+        shown.insert(format!("{field} of vCPU 1"), of_vcpu);
+    }
+    // Of each kind one.
+    let events = report["events"].as_array().expect("a list");
+    let mut kinds = std::collections::BTreeSet::new();
+    let events = events.iter().filter(|event| kinds.insert(event["kind"].as_str()));
+    shown.insert("events".to_owned(), events.cloned().collect());
+    insta::assert_snapshot!(serde_json::to_string_pretty(&shown).expect("serialises"));
+}
+
+/// What is listed, and what is not, adds up; a VM has what its vCPUs have.
+#[test]
+fn memory_adds_up() {
+    let report = with_memory();
+    let vm = &report["vms"][0];
+    let sum = |list: &Value| -> u64 {
+        let list = list.as_array().expect("a list");
+        list.iter().filter_map(|entry| entry["count"].as_u64()).sum()
+    };
+    let of = |place: &Value, field: &str| {
+        let other = place[format!("{field}_other").as_str()].as_u64().unwrap_or(0);
+        sum(&place[field]) + other
+    };
+    assert_eq!(of(&vm["memory"], "pages"), (24..=30).sum::<u64>() + 900 + 60);
+    assert_eq!(of(&vm["memory"], "faults"), 262_144 + 4_000 + 12);
+    assert_eq!(sum(&vm["memory"]["dirty"]["slots"]), 5_002);
+    for (section, field) in [("memory", "faults"), ("memory", "pages"), ("memory", "mmio")] {
+        let vcpus = vm["vcpus"].as_array().expect("a list");
+        let all: u64 = vcpus.iter().map(|vcpu| of(&vcpu[section], field)).sum();
+        assert_eq!(all, of(&vm[section], field), "{field}");
+    }
+}
+
+#[test]
+fn what_is_off_is_null_and_says_why() {
+    let report = parsed();
+    let vm = &report["vms"][0];
+    for path in ["faults", "pages", "mmio", "dirty", "roots"] {
+        assert_eq!(vm["memory"][path], Value::Null, "{path}");
+        assert_eq!(vm["vcpus"][0]["memory"][path], Value::Null, "{path}");
+    }
+    assert_eq!((&vm["calls"]["hypercalls"], &vm["calls"]["ioctls"]), (&Value::Null, &Value::Null));
+    assert_eq!(report["events"], Value::Array(Vec::new()));
+    let report = with_memory();
+    let families = report["families"].as_array().expect("a list");
+    let of = |name: &str| families.iter().find(|family| family["name"] == name).expect("there");
+    assert_eq!((&of("mmu")["on"], &of("mmu")["why"]), (&Value::Bool(true), &Value::Null));
+    assert_eq!(of("roots")["why"], "off; attached with --probes roots");
+    assert_eq!(report["vms"][0]["memory"]["roots"], Value::Null);
+    // On, and nothing happened in the other VM.
+    assert_eq!(report["vms"][1]["memory"]["faults"], Value::Array(Vec::new()));
 }
 
 #[test]
@@ -133,6 +204,27 @@ fn every_promised_field_is_there() {
         "/detail_bounds/keys_per_vcpu",
         "/detail_bounds/outliers",
         "/detail_bounds/outliers_per_second",
+        "/families/0/name",
+        "/families/0/on",
+        "/families/0/why",
+        "/events",
+        "/events_left_out",
+        "/vms/0/memory/faults",
+        "/vms/0/memory/pages",
+        "/vms/0/memory/pages_other",
+        "/vms/0/memory/mmio",
+        "/vms/0/memory/mmio_other",
+        "/vms/0/memory/dirty",
+        "/vms/0/memory/roots",
+        "/vms/0/memory/roots_other",
+        "/vms/0/calls/hypercalls",
+        "/vms/0/calls/hypercalls_other",
+        "/vms/0/calls/ioctls",
+        "/vms/0/vcpus/0/memory/faults",
+        "/vms/0/vcpus/0/calls/hypercalls",
+        "/detail_bounds/events_per_kind",
+        "/detail_bounds/events_per_second",
+        "/detail_bounds/listed",
     ] {
         assert!(report.pointer(path).is_some(), "{path}");
     }
@@ -183,7 +275,8 @@ fn every_field_is_documented() {
     let text = include_str!("../../../../docs/json.md");
     let mut fields = std::collections::BTreeSet::new();
     collect(&with_details(), &mut fields);
-    assert!(fields.len() > 80, "{fields:?}");
+    collect(&with_memory(), &mut fields);
+    assert!(fields.len() > 110, "{fields:?}");
     for field in &fields {
         // By itself, or as a part of something ("host.kernel").
         let words = [format!("{field}`"), format!("{field}[]`"), format!("`{field}.")];

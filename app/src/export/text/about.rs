@@ -63,6 +63,12 @@ pub fn halts(out: &mut String, vcpu: &VcpuTotals, over_ns: u64) {
 const HEADS: [&str; 8] = ["reason", "about", "count", "rate/s", "total", "off-CPU", "VMM", "max"];
 const NUMERIC: [bool; 8] = [false, false, true, true, true, true, true, true];
 
+/// Classes that the tables of memory have.
+fn is_told_elsewhere(class: KeyClass) -> bool {
+    use KeyClass::{DirtyPage, DirtySlot, Fault, Root};
+    matches!(class, Fault | Root | DirtySlot | DirtyPage)
+}
+
 /// The top keys of each reason, then "other".
 pub fn keys(
     out: &mut String,
@@ -71,7 +77,7 @@ pub fn keys(
     vcpu: &VcpuTotals,
     order: &[Reason],
 ) {
-    if vcpu.keys.is_empty() {
+    if vcpu.keys.keys().all(|id| is_told_elsewhere(id.class)) {
         return;
     }
     line!(
@@ -82,7 +88,8 @@ pub fn keys(
     for reason in order.iter().map(|&reason| Some(reason)).chain([None]) {
         of_reason(&mut lines, content, vm, vcpu, reason);
     }
-    for (id, sum) in vcpu.keys.iter().filter(|(id, _)| id.value.is_none()) {
+    let others = vcpu.keys.iter().filter(|(id, _)| id.value.is_none());
+    for (id, sum) in others.filter(|(id, _)| !is_told_elsewhere(id.class)) {
         let words = format!("other: {}", id.class.word());
         // Times of "other" are all three together.
         let times = [duration(sum.total_ns), "-".to_owned(), "-".to_owned(), "-".to_owned()];
@@ -105,6 +112,7 @@ fn of_reason(
             .keys
             .iter()
             .filter(|(id, _)| id.reason == reason && (id.class == KeyClass::Rip) == is_rip)
+            .filter(|(id, _)| !is_told_elsewhere(id.class))
             .filter_map(|(id, sum)| Some((id, id.value?, sum)))
             .collect();
         keys.sort_by_key(|(id, _, sum)| (std::cmp::Reverse(sum.count), **id));

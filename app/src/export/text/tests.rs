@@ -1,6 +1,7 @@
-use super::super::testing::{DETAILED_NS, detailed, sample};
+use super::super::testing::{DETAILED_NS, REMEMBERED_NS, detailed, remembered, sample};
 use super::*;
 use crate::findings::{Thresholds, facts_of, findings};
+use crate::model::detail::KeyClass;
 use crate::model::session::Session;
 use crate::model::tick::Phase;
 use crate::model::totals::Totals;
@@ -31,14 +32,37 @@ fn details_read_well() {
     insta::assert_snapshot!(with_details());
 }
 
+fn with_memory() -> String {
+    let (session, totals) = remembered();
+    report(&Content::new(&session, &totals, REMEMBERED_NS))
+}
+
+#[test]
+fn memory_and_calls_read_well() {
+    insta::assert_snapshot!(with_memory());
+}
+
+#[test]
+fn dirty_logging_that_is_off_is_said() {
+    let (session, mut totals) = remembered();
+    for vcpu in totals.vms.values_mut().flat_map(|vm| vm.vcpus.values_mut()) {
+        vcpu.keys.retain(|id, _| !matches!(id.class, KeyClass::DirtySlot | KeyClass::DirtyPage));
+    }
+    let text = report(&Content::new(&session, &totals, REMEMBERED_NS));
+    let said = |text: &str| text.matches("No page was written").count();
+    // The other VM has none anyway.
+    assert_eq!((said(&with_memory()), said(&text)), (1, 2), "{text}");
+}
+
 /// The table of reasons is as wide as it is; everything around it fits a usual screen.
 #[test]
 fn details_fit_a_hundred_columns() {
-    let text = with_details();
-    let mut in_reasons = false;
-    for line in text.lines() {
-        in_reasons = line.contains("of wall") || (in_reasons && !line.is_empty());
-        assert!(in_reasons || line.width() <= 100, "{} {line}", line.width());
+    for text in [with_details(), with_memory()] {
+        let mut in_reasons = false;
+        for line in text.lines() {
+            in_reasons = line.contains("of wall") || (in_reasons && !line.is_empty());
+            assert!(in_reasons || line.width() <= 100, "{} {line}", line.width());
+        }
     }
 }
 
@@ -52,7 +76,7 @@ fn nothing_is_said_to_be_nothing() {
 #[test]
 fn names_cannot_reach_the_terminal() {
     let (session, totals) = sample();
-    for text in [plain(&session, &totals), with_details()] {
+    for text in [plain(&session, &totals), with_details(), with_memory()] {
         assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text:?}");
     }
 }

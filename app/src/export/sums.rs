@@ -1,0 +1,185 @@
+//! What a VM or a vCPU did with memory and what it called, from its keys: for text and JSON alike.
+
+use crate::model::detail::KeyClass;
+use crate::model::ids::{Isa, Reason};
+use crate::model::session::Session;
+use crate::model::totals::{KeySum, VcpuTotals};
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+/// Faults, by kind.
+pub const FAULTS: &[KeyClass] = &[KeyClass::Fault];
+/// Pages that faulted.
+pub const PAGES: &[KeyClass] = &[KeyClass::Page];
+/// MMIO, by address.
+pub const MMIO: &[KeyClass] = &[KeyClass::MmioRead, KeyClass::MmioWrite, KeyClass::MmioFast];
+/// Slots that pages were written in while dirty logging was on.
+pub const DIRTY_SLOTS: &[KeyClass] = &[KeyClass::DirtySlot];
+/// These pages.
+pub const DIRTY_PAGES: &[KeyClass] = &[KeyClass::DirtyPage];
+/// MMU roots.
+pub const ROOTS: &[KeyClass] = &[KeyClass::Root];
+/// Hypercalls.
+pub const HYPERCALLS: &[KeyClass] =
+    &[KeyClass::Hypercall, KeyClass::HvHypercall, KeyClass::XenHypercall];
+
+/// Keys of some classes over all reasons, most first.
+#[derive(Debug, Default)]
+pub struct Ranked {
+    /// Class, value, what it did.
+    pub first: Vec<(KeyClass, u64, KeySum)>,
+    /// What the keys beyond them did, with those that found no place ("other"). Its `total_ns` is all time
+    /// together.
+    pub rest: KeySum,
+    /// Different values in all; those that found no place are not known.
+    pub distinct: usize,
+}
+
+impl Ranked {
+    /// Whether there is anything.
+    pub fn is_empty(&self) -> bool {
+        self.first.is_empty() && self.rest.count == 0
+    }
+
+    /// How often in all.
+    pub fn count(&self) -> u64 {
+        self.first.iter().fold(self.rest.count, |n, (_, _, sum)| n.saturating_add(sum.count))
+    }
+}
+
+/// The `most` keys of these classes that were met most often.
+pub fn ranked(vcpus: &[&VcpuTotals], classes: &[KeyClass], most: usize) -> Ranked {
+    let mut sums: BTreeMap<(KeyClass, u64), KeySum> = BTreeMap::new();
+    let mut ranked = Ranked::default();
+    for (id, sum) in vcpus.iter().flat_map(|vcpu| &vcpu.keys) {
+        match id.value {
+            _ if !classes.contains(&id.class) => {}
+            Some(value) => sums.entry((id.class, value)).or_default().merge(sum),
+            None => rest(&mut ranked.rest, sum),
+        }
+    }
+    let mut all: Vec<_> =
+        sums.into_iter().map(|((class, value), sum)| (class, value, sum)).collect();
+    all.sort_by_key(|(class, value, sum)| (Reverse(sum.count), *class, *value));
+    ranked.distinct = all.len();
+    for (_, _, sum) in all.get(most..).unwrap_or_default() {
+        rest(&mut ranked.rest, sum);
+    }
+    all.truncate(most);
+    ranked.first = all;
+    ranked
+}
+
+fn rest(rest: &mut KeySum, sum: &KeySum) {
+    let KeySum { count, timed, .. } = *sum;
+    rest.merge(&KeySum { count, timed, total_ns: sum.wall_ns(), ..KeySum::default() });
+}
+
+/// Whether accesses to it went to the VMM, at least some; `None` where no exit about it ended, or no times are
+/// known. Doorbells never do.
+pub fn to_vmm(class: KeyClass, sum: &KeySum) -> Option<bool> {
+    match class {
+        KeyClass::MmioFast => Some(false),
+        _ if sum.vmm_ns > 0 => Some(true),
+        _ => (sum.timed > 0).then_some(false),
+    }
+}
+
+/// Exits of some reasons that began.
+fn exits(vcpus: &[&VcpuTotals], reasons: &[Reason]) -> u64 {
+    let cells = vcpus.iter().flat_map(|vcpu| &vcpu.cells);
+    let counts = cells.filter(|(reason, _)| reasons.contains(reason)).map(|(_, sum)| sum.count);
+    counts.fold(0, u64::saturating_add)
+}
+
+/// Times that the processor's log of written pages was full: VMX's exit PML_FULL.
+pub fn pml_full(vcpus: &[&VcpuTotals]) -> u64 {
+    exits(vcpus, &[Reason::exit(Isa::Vmx, 62)])
+}
+
+/// Times that the VMM had to empty a dirty ring: `KVM_EXIT_DIRTY_RING_FULL`.
+pub fn ring_full(vcpus: &[&VcpuTotals]) -> u64 {
+    exits(vcpus, &[Reason::userspace(31)])
+}
+
+/// Whether a probe of one of these families is attached. A probe of several families names them all.
+pub fn is_on(session: &Session, families: &[&str]) -> bool {
+    let of = |family: &str| families_of(family).any(|family| families.contains(&family));
+    session.probes.iter().any(|probe| probe.attached && of(&probe.family))
+}
+
+/// The families that a probe's `family` names.
+pub fn families_of(family: &str) -> impl Iterator<Item = &str> {
+    family.split([',', ' ', '+', '/']).filter(|family| !family.is_empty())
+}
+
+/// Whose error codes page faults have, for events that happened in no exit.
+pub fn isa(session: &Session) -> Isa {
+    match session.host.backend.as_str() {
+        "vmx" => Isa::Vmx,
+        "svm" => Isa::Svm,
+        _ => Isa::None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::detail::KeyId;
+    use crate::model::session::ProbeStatus;
+
+    fn vcpu(keys: &[(u32, KeyClass, Option<u64>, u64)]) -> VcpuTotals {
+        let mut vcpu = VcpuTotals::default();
+        for &(code, class, value, count) in keys {
+            let reason = value.map(|_| Reason::exit(Isa::Vmx, code));
+            let sum = KeySum {
+                count,
+                timed: count,
+                total_ns: count,
+                off_ns: count,
+                vmm_ns: count,
+                max_ns: count,
+            };
+            vcpu.keys.insert(KeyId { reason, class, value }, sum);
+        }
+        vcpu
+    }
+
+    #[test]
+    fn keys_of_all_vcpus_and_reasons_are_one_and_none_is_lost() {
+        use KeyClass::{Fault, Page};
+        let a = vcpu(&[(48, Page, Some(1), 5), (48, Page, Some(2), 9), (48, Fault, Some(0), 40)]);
+        let b = vcpu(&[(49, Page, Some(1), 7), (48, Page, Some(3), 1), (0, Page, None, 4)]);
+        let ranked = ranked(&[&a, &b], PAGES, 2);
+        let first: Vec<_> =
+            ranked.first.iter().map(|(_, value, sum)| (*value, sum.count)).collect();
+        assert_eq!((first, ranked.distinct), (vec![(1, 12), (2, 9)], 3));
+        assert_eq!(ranked.first[0].2.max_ns, 7);
+        let KeySum { count, total_ns, off_ns, .. } = ranked.rest;
+        assert_eq!((count, total_ns, off_ns), (5, 15, 0));
+        assert_eq!(ranked.count(), 26);
+        assert!(super::ranked(&[&a, &b], ROOTS, 2).is_empty());
+    }
+
+    #[test]
+    fn who_answered_is_known_from_times() {
+        let sum = |timed, vmm_ns| KeySum { count: 1, timed, vmm_ns, ..KeySum::default() };
+        assert_eq!(to_vmm(KeyClass::MmioRead, &sum(1, 0)), Some(false));
+        assert_eq!(to_vmm(KeyClass::MmioRead, &sum(1, 5)), Some(true));
+        assert_eq!(to_vmm(KeyClass::MmioWrite, &sum(0, 0)), None);
+        assert_eq!(to_vmm(KeyClass::MmioFast, &sum(0, 0)), Some(false));
+    }
+
+    #[test]
+    fn a_family_is_on_where_one_of_its_probes_is_attached() {
+        let probe = |family: &str, attached| ProbeStatus {
+            family: family.to_owned(),
+            attached,
+            ..ProbeStatus::default()
+        };
+        let probes = vec![probe("exit", true), probe("detail, mmu", true), probe("roots", false)];
+        let session = Session { probes, ..Session::default() };
+        assert!(is_on(&session, &["mmu"]) && is_on(&session, &["detail"]));
+        assert!(!is_on(&session, &["roots"]) && !is_on(&session, &["dirty"]));
+    }
+}
