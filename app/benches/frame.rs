@@ -1,18 +1,26 @@
 //! What a frame costs after a tick, at several sizes, and what a second of the whole screen costs
 //! on a large host where little happens. Drawing goes to a buffer; writing it out is the terminal's.
 //!
-//! `cargo bench -p kvmscope --bench frame`. Budgets: a frame under 4 ms with 1,000 vCPUs; a second
+//! `cargo bench -p kvmscope --bench frame`. Budgets: a frame under 4 ms with 1,000 vCPUs; under 16 ms with
+//! 100,000 kept events; a second
 //! with 1,000 idle and 100 busy vCPUs under 10 ms, which is 1% of a core.
 
 use divan::Bencher;
 use kvmscope::{
     config::Config,
-    model::session::Session,
+    model::{
+        event::{Event, EventKind},
+        ids::{Isa, Reason, VmId},
+        session::Session,
+    },
     source::{
         Msg,
         synth::{Generator, plan::Plan},
     },
-    state::{Action, Limits, State},
+    state::{
+        Action, Limits, Pane, State, Tab,
+        events::{KEPT, List},
+    },
     term,
     ui::{self, View},
 };
@@ -55,6 +63,25 @@ impl Scene {
         self.state.apply(Msg::Tick(Box::new(self.generator.tick(SECOND))));
     }
 
+    /// A tick with so many page faults and MMIO accesses told one by one.
+    fn tick_with(&mut self, events: u64) {
+        let mut tick = self.generator.tick(SECOND);
+        let begin_ns = tick.end_ns - tick.dur_ns;
+        let event = |n: u64| Event {
+            at_ns: begin_ns + n,
+            kind: if n.is_multiple_of(4) { EventKind::Mmio } else { EventKind::Fault },
+            vm: VmId(1 + (n % 10) as u32),
+            vcpu: Some((n % 10) as u32),
+            reason: Some(Reason::exit(Isa::Vmx, 48)),
+            rip: 0xffff_ffff_8100_0000 + n,
+            handling_ns: 1_000 + n,
+            args: [n << 12, 0x182, 0, 0, 0, 0],
+            ..Event::default()
+        };
+        tick.events = (0..events).map(event).collect();
+        self.state.apply(Msg::Tick(Box::new(tick)));
+    }
+
     fn draw(&mut self) -> Buffer {
         let Rect { width, height, .. } = self.size;
         let columns = ui::reason_columns(width, height, &self.state, &self.view);
@@ -90,6 +117,50 @@ fn host_10_vcpus(bencher: Bencher<'_, '_>, size: (u16, u16)) {
 #[divan::bench(args = SIZES, sample_count = 20, sample_size = 1)]
 fn vm_of_1000_vcpus(bencher: Bencher<'_, '_>, size: (u16, u16)) {
     frame(bencher, 1_000, size, &[Action::Open]);
+}
+
+/// A screen with 100,000 kept events, scrolled by a row before each frame: the budget is 16 ms.
+#[divan::bench(args = SIZES, sample_count = 50, sample_size = 1)]
+fn scroll_100_000_events(bencher: Bencher<'_, '_>, size: (u16, u16)) {
+    let scene = RefCell::new(events(size));
+    bencher
+        .with_inputs(|| {
+            scene.borrow_mut().state.act(Action::Down);
+        })
+        .bench_local_values(|()| scene.borrow_mut().draw());
+}
+
+/// The same with a key press that goes to the other end of the list, which is in the frame.
+#[divan::bench(args = SIZES, sample_count = 50, sample_size = 1)]
+fn jump_in_100_000_events(bencher: Bencher<'_, '_>, size: (u16, u16)) {
+    let scene = RefCell::new(events(size));
+    let down = std::cell::Cell::new(false);
+    bencher.bench_local(|| {
+        let mut scene = scene.borrow_mut();
+        down.set(!down.get());
+        scene.state.act(if down.get() { Action::Bottom } else { Action::Top });
+        scene.draw()
+    });
+}
+
+/// A frame after a tick, with 2,000 more events in it.
+#[divan::bench(args = SIZES, sample_count = 20, sample_size = 1)]
+fn tick_with_100_000_events(bencher: Bencher<'_, '_>, size: (u16, u16)) {
+    let scene = RefCell::new(events(size));
+    bencher
+        .with_inputs(|| scene.borrow_mut().tick_with(2_000))
+        .bench_local_values(|()| scene.borrow_mut().draw());
+}
+
+/// The Memory tab with the cursor in the list of as many events as are kept.
+fn events(size: (u16, u16)) -> Scene {
+    let mut scene = Scene::new(100, 1, size, &[]);
+    (0..60).for_each(|_| scene.tick_with(2_000));
+    scene.state.act(Action::Tab(Tab::Memory));
+    scene.state.act(Action::Focus(Pane::Events));
+    assert_eq!(scene.state.event_count(List::Memory), KEPT);
+    scene.draw();
+    scene
 }
 
 /// A second of the screen with 1,100 vCPUs of which 100 do something: one tick, one frame. Making

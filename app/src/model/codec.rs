@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! version        1 byte, 3
-//! head           seq, end_ns, dur_ns, lost, host, life, VMs, outliers, events (postcard)
+//! head           seq, end_ns, dur_ns, lost, host, life, VMs, outliers (postcard)
+//! events         their length in bytes, then events and those left out
 //! list           its length in bytes, then of each vCPU: vm, vcpu, length of its body
 //! bodies         of each vCPU: cpu, phase, since, open, time, number of cells, then each cell:
 //!     cell       kind and isa (1 byte), code, length, flags, count, total, off, vmm, min,
@@ -13,7 +14,7 @@
 //! Numbers are postcard's varints, so that small differences are short; moments are kept as their
 //! distance to the end of the tick. The list of vCPUs stands before their bodies and cells carry
 //! their length, so that one VM, one vCPU or one reason is read without touching the memory of the
-//! others ([`decode_part`]). Keys ascend.
+//! others or of the events ([`decode_part`]). Keys ascend.
 //!
 //! Decoding never panics, whatever the bytes, and allocates in proportion to their number. A
 //! prefix of a tick is an error, as are bytes after it.
@@ -60,6 +61,8 @@ pub struct Part {
     /// Whether histograms and details (halts, keys, culprits) are wanted; without them they are
     /// empty, and reading is quicker.
     pub hist: bool,
+    /// Whether single events are wanted; without them there are none.
+    pub events: bool,
 }
 
 impl Part {
@@ -70,12 +73,13 @@ impl Part {
             last: VcpuKey { vm, vcpu: u32::MAX },
             reason,
             hist: true,
+            events: false,
         }
     }
 
     /// One vCPU.
     pub fn vcpu(key: VcpuKey, reason: Option<Reason>) -> Self {
-        Self { first: key, last: key, reason, hist: true }
+        Self { first: key, last: key, reason, hist: true, events: false }
     }
 
     /// Everything.
@@ -84,7 +88,13 @@ impl Part {
         last: VcpuKey { vm: VmId(u32::MAX), vcpu: u32::MAX },
         reason: None,
         hist: true,
+        events: true,
     };
+
+    /// The same part without single events.
+    pub fn without_events(self) -> Self {
+        Self { events: false, ..self }
+    }
 
     /// The same part without histograms.
     pub fn without_hist(self) -> Self {
@@ -93,7 +103,8 @@ impl Part {
 }
 
 type Head = (u64, u64, u64, Lost, HostTick, Vec<Life>, Slow);
-type Slow = (Vec<VmTick>, Vec<Outlier>, u64, Vec<Event>, Vec<LeftOut>);
+type Slow = (Vec<VmTick>, Vec<Outlier>, u64);
+type Events = (Vec<Event>, Vec<LeftOut>);
 type Details = (Halts, Vec<KeyTick>, Vec<CulpritTick>);
 type VcpuBody = (u32, Phase, i64, Option<OpenBody>, PhaseTimes);
 type OpenBody = (u8, u32, i64, u64, u64, u64);
@@ -103,9 +114,12 @@ type CellNumbers = (u32, u64, u64, u64, u64, u64, u64);
 pub fn encode(tick: &Tick, out: &mut Vec<u8>) -> Result<(), CodecError> {
     out.push(VERSION);
     let outliers_left_out = tick.outliers_left_out;
-    let slow = (&tick.vms, &tick.outliers, outliers_left_out, &tick.events, &tick.events_left_out);
+    let slow = (&tick.vms, &tick.outliers, outliers_left_out);
     put(&(tick.seq, tick.end_ns, tick.dur_ns, tick.lost, tick.host, &tick.life, slow), out)?;
     let (mut list, mut bodies, mut scratch) = (Vec::new(), Vec::new(), Vec::new());
+    put(&(&tick.events, &tick.events_left_out), &mut scratch)?;
+    put(&scratch.len(), out)?;
+    out.extend_from_slice(&scratch);
     for vcpu in &tick.vcpus {
         let before = bodies.len();
         put_vcpu(vcpu, tick.end_ns, &mut bodies, &mut scratch)?;
@@ -160,7 +174,11 @@ fn read(bytes: &[u8], part: Part) -> Result<(Tick, &[u8]), CodecError> {
         return Err(CodecError::Version(version));
     }
     let ((seq, end_ns, dur_ns, lost, host, life, slow), bytes): (Head, _) = take(bytes, "head")?;
-    let (vms, outliers, outliers_left_out, events, events_left_out) = slow;
+    let (vms, outliers, outliers_left_out) = slow;
+    let (length, rest): (usize, _) = take(bytes, "events")?;
+    let (body, bytes) = rest.split_at_checked(length).ok_or(CodecError::Damaged("events"))?;
+    let (events, events_left_out) =
+        if part.events { whole(body, "events")? } else { Events::default() };
     let vcpus = Vec::new();
     let mut tick = Tick {
         seq,
@@ -311,6 +329,12 @@ fn take<'a, T: DeserializeOwned>(
     postcard::take_from_bytes(bytes).map_err(|_| CodecError::Damaged(what))
 }
 
+/// As [`take`], of bytes that are nothing else.
+fn whole<T: DeserializeOwned>(bytes: &[u8], what: &'static str) -> Result<T, CodecError> {
+    let (value, rest) = take(bytes, what)?;
+    if rest.is_empty() { Ok(value) } else { Err(CodecError::Damaged(what)) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -359,6 +383,16 @@ mod tests {
     }
 
     #[test]
+    fn events_are_read_where_they_are_wanted() {
+        let tick = sample_tick();
+        let encoded = bytes(&tick);
+        let part = decode_part(&encoded, Part::ALL.without_events()).expect("decodes");
+        let (events, events_left_out) = Events::default();
+        assert_eq!(part, Tick { events, events_left_out, ..tick.clone() });
+        assert!(!tick.events.is_empty() && !tick.events_left_out.is_empty());
+    }
+
+    #[test]
     fn another_version_is_refused() {
         let mut encoded = bytes(&Tick::default());
         encoded[0] = VERSION + 1;
@@ -370,8 +404,8 @@ mod tests {
         let mut encoded = vec![VERSION];
         put(&(0u64, 0u64, 0u64, Lost::default(), HostTick::default()), &mut encoded).unwrap();
         let numbers = encoded.len();
-        // The numbers of lives, VMs, outliers, events and kinds left out, then of a VM's threads.
-        for before in [0, 1, 2, 4, 5] {
+        // The numbers of lives, VMs and outliers, then of a VM's threads, of events, of vCPUs.
+        for before in [0, 1, 2] {
             encoded.truncate(numbers);
             encoded.resize(numbers + before, 0);
             put(&usize::MAX, &mut encoded).unwrap();
@@ -381,8 +415,16 @@ mod tests {
         put(&(0usize, 1usize, VmId(1), 5u64, 5u64, usize::MAX), &mut encoded).unwrap();
         assert_eq!(decode(&encoded), Err(CodecError::Damaged("head")));
         encoded.truncate(numbers);
-        put(&(0usize, 0usize, 0usize, 0u64, 0usize, 0usize, usize::MAX, 1u8), &mut encoded)
+        for (lie, room) in [(usize::MAX, 64), (10, 64)] {
+            encoded.truncate(numbers);
+            put(&(0usize, 0usize, 0usize, 0u64, lie, usize::MAX), &mut encoded).unwrap();
+            encoded.resize(encoded.len() + room, 0);
+            assert_eq!(decode(&encoded), Err(CodecError::Damaged("events")), "{lie}");
+        }
+        encoded.truncate(numbers);
+        put(&(0usize, 0usize, 0usize, 0u64, 2usize, 0usize, 0usize, usize::MAX), &mut encoded)
             .unwrap();
+        encoded.push(1);
         assert_eq!(decode(&encoded), Err(CodecError::Damaged("list of vCPUs")));
     }
 

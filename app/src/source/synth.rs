@@ -6,6 +6,7 @@
 //! [`Origin::Synthetic`]: crate::model::session::Origin::Synthetic
 
 mod details;
+mod events;
 mod make;
 mod names;
 pub mod plan;
@@ -147,6 +148,11 @@ fn session((started_ns, started_unix_ns): (u64, u64), why: &str, command: &str) 
             probe("kvm:kvm_pio", "detail"),
             probe("kvm:kvm_msr", "detail"),
             probe("kvm:kvm_page_fault", "detail"),
+            probe("kvm:kvm_page_fault", "mmu"),
+            probe("kvm:kvm_mmio", "mmio"),
+            probe("kvm:kvm_fast_mmio", "mmio"),
+            probe("kvm:kvm_hypercall", "hypercall"),
+            probe("kvm:kvm_hv_hypercall", "hypercall"),
         ],
         notices: Vec::new(),
         started_ns,
@@ -159,7 +165,8 @@ mod tests {
     use super::*;
     use crate::model::codec;
     use crate::model::detail::KeyClass;
-    use crate::model::ids::{Isa, Reason};
+    use crate::model::event::EventKind;
+    use crate::model::ids::{Isa, Reason, VcpuKey};
     use crate::model::tick::{Phase, Tick};
     use crate::model::totals::Totals;
     use crate::source::Feed;
@@ -224,9 +231,22 @@ mod tests {
             assert_eq!(of(KeyClass::MsrWrite), exits(32));
             assert_eq!(of(KeyClass::PortIn), exits(30));
             assert_eq!(of(KeyClass::Page), exits(48));
+            assert_eq!(of(KeyClass::Fault), exits(48));
+            assert_eq!(of(KeyClass::Hypercall) + of(KeyClass::HvHypercall), exits(18));
             assert_eq!(of(KeyClass::Vector), exits(1));
         }
         assert!(met.contains(&(KeyClass::Page, true)) && met.contains(&(KeyClass::Rip, false)));
+        for class in [
+            KeyClass::MmioRead,
+            KeyClass::MmioFast,
+            KeyClass::Hypercall,
+            KeyClass::HvHypercall,
+            KeyClass::Root,
+            KeyClass::DirtySlot,
+            KeyClass::DirtyPage,
+        ] {
+            assert!(met.contains(&(class, false)), "{class:?}");
+        }
     }
 
     #[test]
@@ -246,6 +266,41 @@ mod tests {
         assert_eq!(beside.len(), totals.vms.len());
         assert!(beside.iter().any(|vm| vm.throttled_ns.is_some_and(|ns| ns > 0)));
         assert!(beside.iter().any(|vm| vm.throttled_ns.is_none()));
+    }
+
+    #[test]
+    fn single_events_are_bounded_and_the_rest_is_counted() {
+        let mut met = std::collections::BTreeSet::new();
+        let mut left_out = false;
+        for tick in ticks(1, 60) {
+            assert!(tick.events.is_sorted_by_key(|event| event.at_ns));
+            assert!(tick.events_left_out.is_sorted_by(|a, b| a.kind < b.kind));
+            for kind in EventKind::ALL {
+                let told = tick.events.iter().filter(|event| event.kind == kind).count();
+                assert!(told <= 64, "{kind:?}: {told}");
+                met.extend((told > 0).then_some(kind));
+            }
+            for event in &tick.events {
+                assert!(event.at_ns <= tick.end_ns && event.at_ns >= tick.end_ns - tick.dur_ns);
+                let known = event.vcpu.is_none_or(|vcpu| {
+                    tick.vcpus.iter().any(|v| v.key == VcpuKey { vm: event.vm, vcpu })
+                });
+                assert!(known, "{event:?}");
+            }
+            // Told and left out come to as many page faults as there were.
+            let left = tick.events_left_out.iter().find(|left| left.kind == EventKind::Fault);
+            left_out |= left.is_some();
+            let told = tick.events.iter().filter(|event| event.kind == EventKind::Fault).count();
+            let faults = tick.vcpus.iter().flat_map(|vcpu| &vcpu.keys);
+            let faults = faults.filter(|key| key.id.class == KeyClass::Fault).map(|key| key.count);
+            assert_eq!(told as u64 + left.map_or(0, |left| left.count), faults.sum::<u64>());
+        }
+        assert!(left_out);
+        let xen = EventKind::XenHypercall;
+        assert!(EventKind::ALL.iter().all(|kind| met.contains(kind) != (*kind == xen)), "{met:?}");
+        let ioctls: Vec<_> = ticks(1, 3).into_iter().flat_map(|tick| tick.vms).collect();
+        assert!(ioctls.iter().any(|vm| vm.ioctls.iter().any(|ioctl| ioctl.failed > 0)));
+        assert!(ioctls.iter().all(|vm| vm.ioctls.is_sorted_by(|a, b| a.command < b.command)));
     }
 
     #[test]

@@ -52,8 +52,12 @@ pub enum Action {
     StepForward(usize),
     /// Shows the latest tick and follows.
     GoLive,
+    /// Switches the family of probes under the cursor on or off.
+    SwitchFamily,
     /// Turns to a tab; the scope stays.
     Tab(Tab),
+    /// This pane gets the cursor, where the level has it.
+    Focus(Pane),
     /// The next pane of this level.
     NextPane,
     /// The cursor to an entry of a list (findings, slow exits), which gets the cursor.

@@ -65,7 +65,8 @@ impl Baseline {
 
 fn slice(scope: Scope, place: u64, moments: &Moments) -> (u64, Counts) {
     let mut counts = Counts::new();
-    let part = scope.vm().map_or(Part::ALL, |vm| Part::vm(vm, None)).without_hist();
+    let part =
+        scope.vm().map_or(Part::ALL, |vm| Part::vm(vm, None)).without_hist().without_events();
     let Some(tick) = moments.part(place, part) else { return (0, counts) };
     for of_vm in tick.vcpus.chunk_by(|a, b| a.key.vm == b.key.vm) {
         // First added up by reason, of which there are few, and then hashed.

@@ -92,7 +92,7 @@ impl Slice {
 }
 
 /// Places of the ticks that are added up for the displayed one.
-fn places(moments: &Moments) -> Range<u64> {
+pub(super) fn places(moments: &Moments) -> Range<u64> {
     let window = moments.window(usize::MAX);
     let (mut first, mut over_ns) = (window.end, 0u64);
     while first > window.start {
@@ -145,7 +145,10 @@ impl Recent {
             let slice = if place == now.shown.place {
                 Slice::new(now.tick())
             } else {
-                now.moments.part(place, Part::ALL).map(|t| Slice::new(&t)).unwrap_or_default()
+                now.moments
+                    .part(place, Part::ALL.without_events())
+                    .map(|t| Slice::new(&t))
+                    .unwrap_or_default()
             };
             self.slices.push_back(slice);
         }

@@ -38,8 +38,11 @@ impl State {
                 self.nav.turn(tab);
             }
             Action::Culprits => {
-                let on = self.family_on(Family::Culprits);
-                return vec![Effect::Family(Family::Culprits, !on)];
+                return self.switch(Family::Culprits).into_iter().collect();
+            }
+            Action::SwitchFamily => {
+                let family = self.selected_probe().and_then(|row| row.known);
+                return family.and_then(|family| self.switch(family)).into_iter().collect();
             }
             Action::LimitEdit(text) => self.limit_edit(text),
             Action::LimitAccept => return self.limit_accept().into_iter().collect(),
@@ -62,6 +65,11 @@ impl State {
             Action::Pause | Action::GoLive => self.moments.go_live(),
             Action::StepBack(ticks) => self.moments.step(-to_i64(ticks)),
             Action::StepForward(ticks) => self.moments.step(to_i64(ticks)),
+            Action::Focus(pane) => {
+                if self.level().panes().contains(&pane) {
+                    self.nav.level_mut().pane = pane;
+                }
+            }
             Action::NextPane => self.next_pane(),
             Action::ZoomPane => {
                 let level = self.nav.level_mut();
@@ -85,6 +93,7 @@ impl State {
             Pane::Findings | Pane::Outliers => return self.open_entry(),
             Pane::Parts => return,
             Pane::Table | Pane::Heat | Pane::Detail => {}
+            pane => return self.open_in_list(pane),
         }
         let Some(row) = self.selected_row() else { return };
         let reason = match self.level().pane {
@@ -141,6 +150,7 @@ impl State {
                 self.nav.level_mut().outlier = id;
             }
             Pane::Table | Pane::Heat | Pane::Detail | Pane::Parts => self.select(at),
+            pane => self.select_in_list(pane, at),
         }
     }
 
@@ -295,6 +305,13 @@ impl State {
         }
     }
 
+    /// Goes where the entry of a list points.
+    fn open_in_list(&mut self, pane: Pane) {
+        let Some((scope, tab)) = self.list_target(pane) else { return };
+        self.nav.go(scope);
+        self.nav.turn(tab);
+    }
+
     /// The selected row as text.
     fn copied(&self) -> Option<String> {
         let at = self.cursor();
@@ -303,6 +320,7 @@ impl State {
             Pane::Outliers => return self.selected_outlier().map(save::line),
             Pane::Parts => return self.time_detail().map(|detail| detail.text()),
             Pane::Table | Pane::Heat | Pane::Detail => {}
+            pane => return self.list_copied(pane),
         }
         match self.level().scope {
             Scope::Host => self.vm_rows().get(at?).map(save::line),
@@ -332,9 +350,13 @@ impl State {
             position.seq,
             super::value::duration(position.dur_ns),
         );
-        if self.level().pane == Pane::Outliers {
-            let rows = &self.outliers().rows;
-            return Some(save::view(format!("{name}-outliers"), &title, rows));
+        match self.level().pane {
+            Pane::Outliers => {
+                let rows = &self.outliers().rows;
+                return Some(save::view(format!("{name}-outliers"), &title, rows));
+            }
+            Pane::Table | Pane::Heat | Pane::Detail | Pane::Parts | Pane::Findings => {}
+            pane => return Some(self.list_saved(pane, name, &title)),
         }
         match self.level().scope {
             Scope::Host => Some(save::view(name, &title, self.vm_rows())),

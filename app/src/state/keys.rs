@@ -56,7 +56,7 @@ impl To {
         }
     }
 
-    fn of(id: &KeyId, sum: &KeySum) -> Option<Self> {
+    pub(super) fn of(id: &KeyId, sum: &KeySum) -> Option<Self> {
         let busy = sum.total_ns.saturating_add(sum.vmm_ns);
         // Of "other" the times are not told apart.
         match (id.value, sum.timed, sum.vmm_ns) {

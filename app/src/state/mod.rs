@@ -12,11 +12,14 @@
 //! * What is gone shows the numbers of the last tick that has some of it.
 
 pub mod action;
+pub mod activity;
 mod baseline;
 mod columns;
 pub mod detail;
 mod entities;
+pub mod events;
 mod facts;
+pub mod families;
 pub mod fields;
 pub mod filter;
 mod focus;
@@ -25,12 +28,16 @@ pub mod heat;
 mod heatmap;
 mod input;
 pub mod keys;
+mod lists;
 mod load;
+#[cfg(test)]
+mod memory_tests;
 mod moment;
 pub mod nav;
 mod now;
 pub mod outliers;
 mod parts;
+pub mod probes;
 mod read;
 pub mod rows;
 pub(crate) mod save;
@@ -52,10 +59,13 @@ use crate::model::session::Session;
 use crate::model::tick::Tick;
 use crate::source::Msg;
 use crate::symbols::GuestSymbols;
+use activity::Activity;
 use baseline::Baseline;
 use columns::Columns;
 use entities::Entities;
+use events::Log;
 use facts::Recent;
+use families::Asked;
 use filter::Filter;
 use focus::Focus;
 use heat::Colour;
@@ -67,7 +77,6 @@ use parts::Parts;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::time::Duration;
-use time::Asked;
 use views::Views;
 
 /// Bounds of what is kept.
@@ -139,6 +148,10 @@ pub struct State {
     recent: RefCell<Recent>,
     /// Where the time of someone went, tick by tick.
     parts: RefCell<Parts>,
+    /// The last seconds by what was noted.
+    activity: RefCell<Activity>,
+    /// Single events of the kept ticks.
+    log: Log,
     /// Slow exits of the kept ticks.
     slow: Slow,
     outlier_limits: OutlierLimits,
@@ -171,6 +184,8 @@ impl State {
             symbols: GuestSymbols::default(),
             recent: RefCell::default(),
             parts: RefCell::default(),
+            activity: RefCell::default(),
+            log: Log::default(),
             slow: Slow::default(),
             outlier_limits: OutlierLimits::default(),
             thresholds: Thresholds::default(),
@@ -202,7 +217,7 @@ impl State {
             return Vec::new();
         }
         let mut effects = self.perform(action);
-        effects.extend(self.families.follow(self.wants_detail()));
+        effects.extend(self.follow());
         self.changed();
         effects
     }
@@ -221,11 +236,14 @@ impl State {
         });
         self.learn(&tick);
         self.slow.push(place, &tick);
+        self.log.push(place, &tick);
         self.moments.push(tick);
         self.slow.forget(self.moments.oldest());
+        self.log.forget(self.moments.oldest());
         if self.entities.forget(self.moments.oldest_ns()) {
             let vms = &self.entities.vms;
             self.nav.retain(|vm| vms.contains_key(&vm));
+            self.log.retain(|vm| vms.contains_key(&vm));
             self.columns.retain(|scope, _| scope.vm().is_none_or(|vm| vms.contains_key(&vm)));
         }
     }

@@ -1,9 +1,10 @@
 //! Where the person is: a stack of levels, each with its own cursor, sort and filter.
 
+use super::activity::HotId;
 use super::filter::Filter;
 use crate::model::detail::KeyId;
 use crate::model::ids::{Reason, VcpuKey, VmId};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// One vCPU, or all vCPUs of a VM together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -73,19 +74,28 @@ pub enum Tab {
     /// What it exits for.
     #[default]
     Exits,
+    /// Page faults, MMIO, dirty pages, MMU roots.
+    Memory,
+    /// Hypercalls, KVM ioctls, memory slots.
+    Calls,
     /// Where the time went, what stands out, slow exits.
     Time,
+    /// The probes, switched on and off.
+    Probes,
 }
 
 impl Tab {
-    /// Every tab, in the order of its number.
-    pub const ALL: [Self; 2] = [Self::Exits, Self::Time];
+    /// Every tab, in the order of its number; 0 is the last, as on a keyboard.
+    pub const ALL: [Self; 5] = [Self::Exits, Self::Memory, Self::Calls, Self::Time, Self::Probes];
 
     /// The number key that chooses it. Numbers between belong to tabs that may come.
     pub fn number(self) -> u8 {
         match self {
             Self::Exits => 1,
+            Self::Memory => 2,
+            Self::Calls => 5,
             Self::Time => 6,
+            Self::Probes => 0,
         }
     }
 
@@ -93,7 +103,10 @@ impl Tab {
     pub fn name(self) -> &'static str {
         match self {
             Self::Exits => "Exits",
+            Self::Memory => "Memory",
+            Self::Calls => "Calls",
             Self::Time => "Time",
+            Self::Probes => "Probes",
         }
     }
 
@@ -107,6 +120,25 @@ impl Tab {
             (Self::Time, Scope::Reasons(_) | Scope::Reason(..)) => {
                 &[Pane::Parts, Pane::Findings, Pane::Outliers]
             }
+            (Self::Memory, Scope::Host | Scope::Vm(_)) => &[
+                Pane::Table,
+                Pane::Faults,
+                Pane::Mmio,
+                Pane::Pages,
+                Pane::Dirty,
+                Pane::Roots,
+                Pane::Events,
+            ],
+            (Self::Memory, Scope::Reasons(_) | Scope::Reason(..)) => {
+                &[Pane::Faults, Pane::Mmio, Pane::Pages, Pane::Dirty, Pane::Roots, Pane::Events]
+            }
+            (Self::Calls, Scope::Host | Scope::Vm(_)) => {
+                &[Pane::Table, Pane::Hypercalls, Pane::Ioctls, Pane::Slots, Pane::Calls]
+            }
+            (Self::Calls, Scope::Reasons(_) | Scope::Reason(..)) => {
+                &[Pane::Hypercalls, Pane::Ioctls, Pane::Slots, Pane::Calls]
+            }
+            (Self::Probes, _) => &[Pane::Probes],
         }
     }
 }
@@ -126,6 +158,44 @@ pub enum Pane {
     Findings,
     /// Slow exits.
     Outliers,
+    /// Page faults by kind.
+    Faults,
+    /// MMIO by address.
+    Mmio,
+    /// The pages with most page faults.
+    Pages,
+    /// Dirty pages by memory slot, and the pages dirtied most.
+    Dirty,
+    /// MMU roots by vCPU.
+    Roots,
+    /// Single page faults, MMIO accesses and loads of MMU roots.
+    Events,
+    /// Hypercalls by number.
+    Hypercalls,
+    /// KVM ioctls by name.
+    Ioctls,
+    /// Memory slots as they were set.
+    Slots,
+    /// Single hypercalls.
+    Calls,
+    /// The probes by family.
+    Probes,
+}
+
+/// Number of panes.
+pub const PANES: usize = Pane::Probes as usize + 1;
+
+/// What the cursor of a list is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EntryId {
+    /// An event, by its number.
+    Event(u64),
+    /// Something that was met in the last seconds.
+    Hot(HotId),
+    /// An ioctl's command.
+    Ioctl(u32),
+    /// A family of probes, by its place among the rows, or a probe of it.
+    Probe(usize),
 }
 
 /// What makes a finding the same one in the next tick: rule, VM, vCPU, reason.
@@ -186,6 +256,9 @@ pub struct Level {
     pub finding: Option<FindingId>,
     /// The slow exit the cursor is on; `None` is the newest.
     pub outlier: Option<OutlierId>,
+    /// What the cursor is on in the lists of memory and calls; the first, or newest, where there is
+    /// nothing.
+    pub(super) entries: BTreeMap<Pane, EntryId>,
     /// The pane that has the cursor.
     pub pane: Pane,
     /// Whether that pane has the screen alone.
@@ -204,6 +277,7 @@ impl Level {
             tab,
             finding: None,
             outlier: None,
+            entries: BTreeMap::new(),
             other: HashMap::new(),
             sort,
             filter: Filter::default(),

@@ -1,7 +1,5 @@
-//! The Time tab: where a vCPU's wall time went and what is behind it, what stands out, and which
-//! families of probes are attached for as long as someone looks.
+//! The Time tab: where a vCPU's wall time went and what is behind it, and what stands out.
 
-use super::action::Effect;
 use super::facts::{Gathered, Recent, add_culprits, sort_culprits};
 use super::nav::{FindingId, Pane, Scope, Tab, Who};
 use super::rows::{Part, Split};
@@ -10,9 +8,7 @@ use super::{State, value};
 use crate::findings::{Facts, Finding, ReasonFacts, Thresholds, VcpuFacts, relevant};
 use crate::model::detail::{Halts, OutlierLimits, VmTick};
 use crate::model::ids::{VcpuKey, VmId};
-use crate::model::session::Session;
 use crate::model::tick::PhaseTimes;
-use crate::source::live::plan::Family;
 use std::sync::Arc;
 
 /// vCPUs up to which findings are looked for in every tab. With more they are only in the Time
@@ -86,63 +82,7 @@ impl TimeDetail {
     }
 }
 
-/// Which families were asked for because someone looks.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Asked {
-    /// Attached without our asking, so never detached by us.
-    always: bool,
-    /// Whether we ever asked: from then on the session tells what we did.
-    ever: bool,
-    on: bool,
-}
-
-impl Asked {
-    pub fn new(session: &Session) -> Self {
-        let mut asked = Self::default();
-        asked.heard(session);
-        asked
-    }
-
-    /// Takes in what the source says of its probes.
-    pub fn heard(&mut self, session: &Session) {
-        if !self.ever {
-            self.always = family_on(session, Family::Detail);
-        }
-    }
-
-    /// What is to be asked when it is wanted, or not any more.
-    pub fn follow(&mut self, wanted: bool) -> Option<Effect> {
-        if self.always || self.on == wanted {
-            return None;
-        }
-        self.on = wanted;
-        self.ever = true;
-        Some(Effect::Family(Family::Detail, wanted))
-    }
-}
-
-fn family_on(session: &Session, family: Family) -> bool {
-    session.probes.iter().any(|probe| probe.family == family.name() && probe.attached)
-}
-
 impl State {
-    /// Whether what exits are about is looked at: in the Time tab, and wherever a reason is.
-    pub fn wants_detail(&self) -> bool {
-        let level = self.level();
-        level.tab == Tab::Time || matches!(level.scope, Scope::Reason(..))
-    }
-
-    /// Whether some probe of a family is attached.
-    pub fn family_on(&self, family: Family) -> bool {
-        family_on(&self.session, family)
-    }
-
-    /// Why a family that was asked for is not attached, as the source says it.
-    pub fn family_trouble(&self, family: Family) -> Option<&str> {
-        let probes = self.session.probes.iter().filter(|probe| probe.family == family.name());
-        probes.filter(|probe| !probe.attached).find_map(|probe| probe.why.as_deref())
-    }
-
     /// From which time on an exit is slow.
     pub fn outlier_limits(&self) -> &OutlierLimits {
         &self.outlier_limits
@@ -215,6 +155,7 @@ impl State {
             }
             Pane::Parts => None,
             Pane::Table | Pane::Heat | Pane::Detail => self.cursor(),
+            _ => self.cursor_in_list(pane),
         }
     }
 

@@ -1,12 +1,14 @@
 //! What the screen reads, made when it is first asked for and kept until something changes.
 
+use super::activity::{Hot, Ioctls};
 use super::detail::Detail;
 use super::fields::Row;
 use super::header::Header;
 use super::heat::HeatMap;
 use super::keys::{KeyRow, RipRow, Told};
-use super::nav::{Level, RowId, Sort};
+use super::nav::{Level, PANES, RowId, Sort};
 use super::outliers::Outliers;
+use super::probes::ProbeRow;
 use super::rows::{ReasonRow, VcpuRow, VmRow};
 use super::time::TimeDetail;
 use crate::findings::Finding;
@@ -26,6 +28,10 @@ pub(super) struct Views {
     pub outliers: OnceCell<Outliers>,
     pub time: OnceCell<Option<TimeDetail>>,
     pub keys: OnceCell<Keys>,
+    /// By pane.
+    pub hot: [OnceCell<Hot>; PANES],
+    pub ioctls: OnceCell<Ioctls>,
+    pub probes: OnceCell<Vec<ProbeRow>>,
 }
 
 /// What the reason scope shows beside its numbers.

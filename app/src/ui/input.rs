@@ -35,7 +35,7 @@ pub fn context(state: &State) -> Context {
     // Rows with fields; a list of findings or slow exits has an order of its own.
     let lists = level.panes().iter().any(|pane| matches!(pane, Pane::Table | Pane::Detail));
     Context {
-        can_open: rows && !matches!(level.pane, Pane::Detail | Pane::Parts),
+        can_open: rows && can_open(state, level.pane),
         can_go_back: level.scope != Scope::Host || filtered,
         rows,
         cells: rows && level.pane == Pane::Heat,
@@ -49,6 +49,15 @@ pub fn context(state: &State) -> Context {
         gone: level.scope == Scope::Host
             && state.vm_rows().iter().any(|r| r.ended_unix_ns.is_some()),
         tab: level.tab,
+    }
+}
+
+/// Whether the cursor of a pane is on something that can be opened.
+fn can_open(state: &State, pane: Pane) -> bool {
+    match pane {
+        Pane::Table | Pane::Heat | Pane::Findings | Pane::Outliers => true,
+        Pane::Detail | Pane::Parts | Pane::Probes | Pane::Ioctls => false,
+        list => state.list_target(list).is_some(),
     }
 }
 
@@ -185,7 +194,14 @@ fn pressed(key: Key, state: &State, view: &mut View) -> Input {
         Command::MuchNewer => Action::StepForward(10),
         Command::Live => Action::GoLive,
         Command::TabExits => Action::Tab(Tab::Exits),
+        Command::TabMemory => return turned(Tab::Memory, state, view),
+        Command::TabCalls => return turned(Tab::Calls, state, view),
         Command::TabTime => Action::Tab(Tab::Time),
+        Command::TabProbes => Action::Tab(Tab::Probes),
+        Command::SwitchFamily => {
+            view.message = state.switch_message();
+            Action::SwitchFamily
+        }
         Command::Culprits => {
             view.message = Some(culprits_message(state));
             Action::Culprits
@@ -198,6 +214,17 @@ fn pressed(key: Key, state: &State, view: &mut View) -> Input {
         Command::Save => Action::SaveView,
         Command::Quit => Action::Quit,
     })
+}
+
+/// Turns to a tab, and says what that attaches.
+fn turned(tab: Tab, state: &State, view: &mut View) -> Input {
+    let families = state.would_attach(tab);
+    if state.session().origin == Origin::Live && !families.is_empty() {
+        let names: Vec<&str> = families.iter().map(|family| family.name()).collect();
+        let text = format!("attaching {} while this tab is open", names.join(" and "));
+        view.message = Some(text);
+    }
+    act(Action::Tab(tab))
 }
 
 /// The thresholds in force, to be changed.
@@ -245,12 +272,19 @@ fn clicked(mouse: MouseEvent, state: &State, view: &mut View) -> Input {
             Some(Hit::Header(key)) => act(Action::SortBy(key.to_owned())),
             Some(Hit::Up(0)) => Input::Ignore,
             Some(Hit::Up(levels)) => Input::Act(vec![Action::Back; levels]),
-            Some(Hit::Tab(tab)) => act(Action::Tab(tab)),
+            Some(Hit::Tab(tab)) => turned(tab, state, view),
             Some(Hit::Entry(pane, at)) => {
                 let here = state.level().pane == pane && state.cursor_in(pane) == Some(at);
-                act(if here { Action::Open } else { Action::SelectIn(pane, at) })
+                act(match (here, pane) {
+                    (true, Pane::Probes) => {
+                        view.message = state.switch_message();
+                        Action::SwitchFamily
+                    }
+                    (true, _) => Action::Open,
+                    (false, _) => Action::SelectIn(pane, at),
+                })
             }
-            Some(Hit::Pane(pane)) if state.level().pane != pane => act(Action::NextPane),
+            Some(Hit::Pane(pane)) if state.level().pane != pane => act(Action::Focus(pane)),
             _ => Input::Ignore,
         },
         _ => Input::Ignore,

@@ -50,6 +50,10 @@ pub enum Family {
     Mmu,
     /// MMIO by address and one by one: `kvm_mmio`, `kvm_fast_mmio`.
     Mmio,
+    /// Pages that were dirtied.
+    Dirty,
+    /// Loads of MMU roots.
+    Roots,
     /// Hypercalls by number and one by one: `kvm_hypercall`, `kvm_hv_hypercall`, `kvm_xen_hypercall`.
     Hypercall,
     /// KVM's ioctls: `sys_enter`, `sys_exit`, which every system call of the host pays for.
@@ -60,7 +64,7 @@ pub enum Family {
 
 impl Family {
     /// Every family that can be asked for, in order.
-    pub const ASKABLE: [Self; 10] = [
+    pub const ASKABLE: [Self; 12] = [
         Self::Exit,
         Self::Userspace,
         Self::Sched,
@@ -69,6 +73,8 @@ impl Family {
         Self::Culprits,
         Self::Mmu,
         Self::Mmio,
+        Self::Dirty,
+        Self::Roots,
         Self::Hypercall,
         Self::Ioctl,
     ];
@@ -100,6 +106,8 @@ impl Family {
             Self::Culprits => "culprits",
             Self::Mmu => "mmu",
             Self::Mmio => "mmio",
+            Self::Dirty => "dirty",
+            Self::Roots => "roots",
             Self::Hypercall => "hypercall",
             Self::Ioctl => "ioctl",
             Self::Base => "base",
@@ -160,9 +168,11 @@ impl Family {
             Self::Detail => "what exits are about (MSR, port, address, RIP) is not shown",
             Self::Culprits => "who takes a vCPU's CPU is not shown",
             Self::Mmu => "page faults are not shown",
-            Self::Mmio => "MMIO is not shown",
+            Self::Mmio => "MMIO by address is not shown",
+            Self::Dirty => "dirty pages are not shown",
+            Self::Roots => "loads of MMU roots are not shown",
             Self::Hypercall => "hypercalls are not shown",
-            Self::Ioctl => "KVM's ioctls are not shown",
+            Self::Ioctl => "KVM ioctls and memory slots are not shown",
             Self::Base => "ended threads are noticed late",
         }
     }

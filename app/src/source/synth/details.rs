@@ -23,7 +23,7 @@ const HOSTS: [(u32, &str, &str, f64); 3] = [
 
 /// What the exits of one cell were about: each kind of key apart adds up to all of them.
 pub(super) fn keys(habit: &Habit, cell: &CellTick, into: &mut Vec<KeyTick>) {
-    for about in [&habit.things, &habit.pages, &habit.rips] {
+    for about in [&habit.things, &habit.pages, &habit.rips, &habit.faults] {
         let Some(&(class, _, _)) = about.first() else { continue };
         let whole: f64 = about.iter().map(|(_, _, weight)| weight).sum();
         let part = |n: u64, weight: f64| (n as f64 * weight / whole) as u64;
@@ -153,14 +153,15 @@ pub(super) fn beside(plan: &VmPlan, (id, pid, _): There, dur_ns: u64, rng: &mut 
         threads.push((pid + nth, name, (dur_ns as f64 * share) as u64));
     }
     threads.sort_by_key(|&(_, _, ns)| std::cmp::Reverse(ns));
+    let ioctls = super::events::ioctls(plan, dur_ns, rng);
     let throttled = |share: f64| (dur_ns as f64 * share * (0.5 + rng.unit())) as u64;
     VmTick {
         id,
         over_ns: dur_ns,
         others_ns: threads.iter().map(|&(_, _, ns)| ns).sum(),
         threads,
+        ioctls,
         throttled_ns: plan.throttled.map(throttled),
-        ..VmTick::default()
     }
 }
 

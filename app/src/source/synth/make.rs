@@ -1,6 +1,7 @@
 //! Ticks from a plan.
 
 use super::details::{self, There};
+use super::events;
 use super::plan::{Habit, Plan, VmPlan};
 use super::rng::Rng;
 use crate::model::ids::{Reason, VcpuKey, VmId};
@@ -102,6 +103,7 @@ impl Generator {
         tick.vcpus.sort_by_key(|vcpu| vcpu.key);
         tick.vms.sort_by_key(|vm| vm.id);
         tick.outliers.sort_by_key(|outlier| outlier.end_ns);
+        events::bound(&mut tick);
         tick
     }
 
@@ -146,6 +148,7 @@ impl Generator {
 
     fn measure(&mut self, vm: &mut Running, id: VmId, there: &[There], tick: &mut Tick) {
         let itself = (id, vm.pid, vm.plan.vmm);
+        events::of_vm(&vm.plan, itself, &mut self.detail_rng, tick);
         tick.vms.push(details::beside(&vm.plan, itself, tick.dur_ns, &mut self.detail_rng));
         // A swing of about ninety seconds, and a bit of noise for all of its vCPUs.
         vm.swing = (vm.swing + tick.dur_ns as f64 / 90e9).fract();
@@ -177,11 +180,13 @@ impl Generator {
                 details::keys(habit, cell, &mut keys);
             }
         }
+        events::counted(plan, made.key, tick.dur_ns, rng, &mut keys);
         made.keys = details::sorted(keys);
         made.halts = details::halts(plan, &made.cells, &mut made.time, rng);
         let wait_ns = made.time.get(Phase::Preempted);
         made.culprits = details::culprits(made.key, wait_ns, there, rng);
         details::outliers(plan, made, rng, tick);
+        events::single(made, rng, tick);
     }
 
     fn vcpu(

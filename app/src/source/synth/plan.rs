@@ -1,6 +1,7 @@
 //! What is invented: which VMs, with which habits.
 
 use super::details::{Abouts, usual};
+use super::events;
 use crate::model::ids::{Isa, Reason};
 
 /// A host's VMs.
@@ -35,6 +36,10 @@ pub(super) struct VmPlan {
     pub beside: f64,
     /// Share of the time that its CPU quota stops it; `None` has no quota.
     pub throttled: Option<f64>,
+    /// Pages per second that each vCPU dirties while dirty logging is on; 0 while it is off.
+    pub dirty: f64,
+    /// Loads of MMU roots per second and vCPU.
+    pub roots: f64,
     /// Ticks that it lives and ticks that it is away, over and over; `None` stays.
     pub comes_and_goes: Option<(u64, u64)>,
 }
@@ -58,6 +63,8 @@ pub(super) struct Habit {
     pub things: Abouts,
     pub pages: Abouts,
     pub rips: Abouts,
+    /// Kinds of page faults.
+    pub faults: Abouts,
 }
 
 fn habit(code: u32, rate: f64, median_ns: u64, spread: u32) -> Habit {
@@ -73,6 +80,7 @@ fn habit(code: u32, rate: f64, median_ns: u64, spread: u32) -> Habit {
         things: Vec::new(),
         pages: Vec::new(),
         rips: Vec::new(),
+        faults: Vec::new(),
     }
 }
 
@@ -84,7 +92,12 @@ impl Habit {
     /// About what such exits are usually about.
     fn usual(self) -> Self {
         let (things, pages, rips) = usual(self.reason);
-        Self { things, pages, rips, ..self }
+        let things = if self.things.is_empty() { things } else { self.things };
+        Self { things, pages, rips, faults: events::faults(self.reason), ..self }
+    }
+
+    fn about(self, things: Abouts) -> Self {
+        Self { things, ..self }
     }
 
     fn via_vmm(self, code: u32, ns: u64) -> Self {
@@ -109,6 +122,8 @@ impl Plan {
             pages: 0.0,
             beside: 0.02,
             throttled: None,
+            dirty: 0.0,
+            roots: 0.0,
             comes_and_goes: None,
         };
         let web = vec![
@@ -120,6 +135,7 @@ impl Plan {
             habit(48, 80.0, 4_800, 2),
             habit(10, 2.0, 900, 1),
             habit(52, 150.0, 800, 1),
+            habit(18, 220.0, 1_300, 1).about(events::kvm_calls()),
         ];
         let db = vec![
             habit(49, 1_300.0, 2_000, 2).slow(60, 2_300_000),
@@ -142,6 +158,8 @@ impl Plan {
             habit(30, 12.0, 2_100, 1).via_vmm(2, 21_000),
             habit(31, 2.0, 1_000, 1),
             habit(1, 3.0, 1_700, 1),
+            habit(18, 60.0, 1_900, 1).about(events::hyperv_calls()),
+            habit(49, 25.0, 2_600, 1).via_vmm(6, 31_000).about(events::vmm_devices()),
         ];
         let ci = vec![
             habit(48, 2_900.0, 3_600, 2),
@@ -152,15 +170,27 @@ impl Plan {
         ];
         Self {
             vms: vec![
-                VmPlan { first: 3.0, wait: 0.03, polls: 0.6, ..vm("web-7", "qemu", 8, 0.3, web) },
+                VmPlan {
+                    first: 3.0,
+                    wait: 0.03,
+                    polls: 0.6,
+                    roots: 2.0,
+                    ..vm("web-7", "qemu", 8, 0.3, web)
+                },
                 VmPlan { swing: 0.15, wait: 0.05, beside: 0.4, ..vm("db-1", "qemu", 16, 0.45, db) },
                 VmPlan {
                     swing: 0.8,
                     pages: 0.01,
+                    dirty: 400.0,
                     throttled: Some(0.08),
                     ..vm("build-3", "firecracker", 4, 0.05, build)
                 },
-                VmPlan { swing: 0.1, polls: 0.9, ..vm("idle-win", "qemu", 4, 0.98, idle) },
+                VmPlan {
+                    swing: 0.1,
+                    polls: 0.9,
+                    roots: 40.0,
+                    ..vm("idle-win", "qemu", 4, 0.98, idle)
+                },
                 VmPlan {
                     comes_and_goes: Some((35, 20)),
                     ..vm("ci-9", "cloud-hypervisor", 2, 0.2, ci)
@@ -191,6 +221,8 @@ impl Plan {
             pages: 0.0,
             beside: 0.0,
             throttled: None,
+            dirty: 0.0,
+            roots: 0.0,
             comes_and_goes: None,
         };
         Self { vms: (1..=vms).map(vm).collect(), one_in: one_in.max(1) }

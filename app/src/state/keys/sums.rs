@@ -29,12 +29,12 @@ pub struct KeySum {
 }
 
 impl KeySum {
-    fn of(key: &KeyTick) -> Self {
+    pub(in crate::state) fn of(key: &KeyTick) -> Self {
         let KeyTick { count, timed, total_ns, off_ns, vmm_ns, max_ns, .. } = *key;
         Self { count, timed, total_ns, off_ns, vmm_ns, max_ns }
     }
 
-    fn add(&mut self, other: &Self) {
+    pub(in crate::state) fn add(&mut self, other: &Self) {
         self.count = self.count.saturating_add(other.count);
         self.timed = self.timed.saturating_add(other.timed);
         self.total_ns = self.total_ns.saturating_add(other.total_ns);

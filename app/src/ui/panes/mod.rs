@@ -1,10 +1,15 @@
 //! The panes of the tabs, one module each, and where they are at each level.
 
+mod calls;
 mod detail;
 mod empty;
+mod grid;
 mod heat;
 mod host;
 mod keys;
+mod list;
+mod memory;
+mod probes;
 mod reason;
 pub mod rows;
 mod specs;
@@ -20,12 +25,18 @@ use ratatui::{buffer::Buffer, layout::Rect};
 
 /// Draws what the level shows, or why it shows nothing.
 pub fn draw(buf: &mut Buffer, area: Rect, state: &State, view: &mut View) {
+    // Probes are there without any VM; they are what one looks at when none is seen.
+    if state.level().tab == Tab::Probes {
+        return probes::draw(buf, area, state, view);
+    }
     if empty::draw(buf, area, state, view) {
         return;
     }
-    if state.level().tab == Tab::Time {
-        time::draw(buf, area, state, view);
-        return;
+    match state.level().tab {
+        Tab::Memory => return memory::draw(buf, area, state, view),
+        Tab::Calls => return calls::draw(buf, area, state, view),
+        Tab::Time => return time::draw(buf, area, state, view),
+        Tab::Exits | Tab::Probes => {}
     }
     match state.level().scope {
         Scope::Host => host::draw(buf, area, state, view),

@@ -1,11 +1,15 @@
 //! Tables of VMs, vCPUs and reasons: the fields of the state's own table, and pictures.
 
+pub use super::specs::{
+    CALLS_VCPUS, CALLS_VMS, MEMORY_VCPUS, MEMORY_VMS, REASONS, Spec, TIME_VCPUS, TIME_VMS, VCPUS,
+    VMS,
+};
 use super::specs::{OPTIONAL, WIDE};
-pub use super::specs::{REASONS, Spec, TIME_VCPUS, TIME_VMS, VCPUS, VMS};
 use crate::{
     model::{detail::VmTick, ids::Kind, tick::PHASES},
     state::{
         Pane, RowId, State,
+        activity::Count,
         detail::Series,
         fields::{Field, Row},
         keys::TopKey,
@@ -103,6 +107,8 @@ pub enum What {
     Threads,
     /// Share of the last seconds in which a CPU quota stopped the VM.
     Quota,
+    /// What is counted of memory and calls, per second of the last seconds.
+    PerSecond(Count),
     /// What most exits are about, and their share; only where that is known.
     Key,
 }
@@ -123,13 +129,14 @@ impl What {
             Self::Split | Self::Bar => "wall-time",
             Self::Top => "reason",
             Self::Key => "what",
+            Self::PerSecond(count) => title(count),
         }
     }
 }
 
 /// Every column's name in the configuration file, each once.
 pub fn column_names() -> Vec<&'static str> {
-    let mut names: Vec<&str> = [VMS, VCPUS, REASONS, TIME_VMS, TIME_VCPUS]
+    let mut names: Vec<&str> = [VMS, VCPUS, REASONS, TIME_VMS, TIME_VCPUS, MEMORY_VMS, CALLS_VMS]
         .into_iter()
         .flatten()
         .map(|(what, ..)| what.name())
@@ -147,7 +154,7 @@ fn key(what: What) -> Option<&'static str> {
         What::P99 => Some("p99"),
         What::Top => Some("reason"),
         What::Key => Some("what"),
-        What::Split | What::Bar | What::Threads | What::Quota => None,
+        What::Split | What::Bar | What::Threads | What::Quota | What::PerSecond(_) => None,
     }
 }
 
@@ -187,6 +194,10 @@ fn columns<R: Shown>(
             What::Quota if any(quota) => Column::number("quota", most, rank),
             // A column of dashes says nothing.
             What::Threads | What::Quota => continue,
+            What::PerSecond(count) if counted(rows, count, state) => {
+                Column::number(title(count), most, rank)
+            }
+            What::PerSecond(_) => continue,
             What::Top => {
                 let names = rows.iter().filter_map(|r| r.load()?.top.as_ref());
                 let longest = names.map(|top| paint::width(&top.name) + 5).max().unwrap_or(0);
@@ -315,6 +326,7 @@ fn draw_row<R: Shown>(
                 beside(shown, state).as_ref().and_then(of).map_or(Value::None, Value::Share);
             table::plain(look.value(&value), style)
         }
+        What::PerSecond(count) => per_second(shown, count, style, state, look),
         What::Key => match shown.what() {
             Some(key) => table::plain(super::keys::short(key, width, look), style),
             None => Line::default(),
@@ -328,6 +340,48 @@ fn draw_row<R: Shown>(
             table::plain(text, style)
         }
     });
+}
+
+/// The title of a column of what is counted; its name in the configuration file too.
+fn title(count: Count) -> &'static str {
+    match count {
+        Count::Faults => "faults/s",
+        Count::Mmio => "MMIO/s",
+        Count::MmioVmm => "MMIO in VMM",
+        Count::Dirty => "dirty/s",
+        Count::Roots => "roots/s",
+        Count::Hypercalls => "hypercalls/s",
+        Count::Unknown => "unknown/s",
+        Count::Ioctls => "ioctls/s",
+        Count::Failed => "failed/s",
+    }
+}
+
+/// Whether any of the rows has some of it: a column of nothing says nothing.
+fn counted<R: Shown>(rows: &[R], count: Count, state: &State) -> bool {
+    rows.iter().any(|row| state.count_per_second(row.id(), count).is_some_and(|n| n > 0.0))
+}
+
+/// What is counted of a row; none of it is faint, so that what there is stands out.
+fn per_second<R: Shown>(
+    shown: &R,
+    count: Count,
+    style: ratatui::style::Style,
+    state: &State,
+    look: &Look,
+) -> Line<'static> {
+    let value = match (state.count_per_second(shown.id(), count), count) {
+        (None, _) => Value::None,
+        (Some(ns), Count::MmioVmm) => Value::Share(ns / 1e9),
+        (Some(rate), _) => Value::Rate(rate),
+    };
+    let some = value.number().is_some_and(|n| n > 0.0);
+    let style = match count {
+        _ if !some => look.theme.dim,
+        Count::Unknown | Count::Failed => look.theme.warn,
+        _ => style,
+    };
+    table::plain(look.value(&value), style)
 }
 
 /// What a VM that lives does beside its vCPUs.

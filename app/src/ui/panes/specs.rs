@@ -1,6 +1,7 @@
 //! Which columns each table has.
 
 use super::rows::What;
+use crate::state::activity::Count;
 
 /// What a column shows, its importance (0 most), and the width it can use at most.
 pub type Spec = (What, u8, u16);
@@ -97,6 +98,55 @@ pub const TIME_VCPUS: &[Spec] = &[
     (What::Share("wait"), 2, 5),
     (What::Share("other"), 11, 5),
     (What::Share("unacc"), 12, 5),
+];
+
+/// Columns of the VM table in the Memory tab.
+pub const MEMORY_VMS: &[Spec] = &[
+    (What::Field("name"), 0, 28),
+    (What::Field("vcpus"), 9, 4),
+    (What::Field("exits"), 8, 8),
+    (What::PerSecond(Count::Faults), 2, 8),
+    (What::PerSecond(Count::Mmio), 3, 7),
+    (What::PerSecond(Count::MmioVmm), 4, 11),
+    (What::PerSecond(Count::Dirty), 5, 7),
+    (What::PerSecond(Count::Roots), 6, 7),
+    (What::Split, 10, 60),
+];
+
+/// Columns of the vCPU table in the Memory tab.
+pub const MEMORY_VCPUS: &[Spec] = &[
+    (What::Field("name"), 0, 10),
+    (What::Field("cpu"), 9, 4),
+    (What::Field("exits"), 8, 8),
+    (What::PerSecond(Count::Faults), 2, 8),
+    (What::PerSecond(Count::Mmio), 3, 7),
+    (What::PerSecond(Count::MmioVmm), 4, 11),
+    (What::PerSecond(Count::Dirty), 5, 7),
+    (What::PerSecond(Count::Roots), 6, 7),
+    (What::Split, 10, 60),
+];
+
+/// Columns of the VM table in the Calls tab.
+pub const CALLS_VMS: &[Spec] = &[
+    (What::Field("name"), 0, 28),
+    (What::Field("vmm"), 10, 12),
+    (What::Field("vcpus"), 9, 4),
+    (What::Field("exits"), 8, 8),
+    (What::PerSecond(Count::Hypercalls), 2, 12),
+    (What::PerSecond(Count::Unknown), 4, 9),
+    (What::PerSecond(Count::Ioctls), 3, 8),
+    (What::PerSecond(Count::Failed), 5, 8),
+    (What::Split, 11, 60),
+];
+
+/// Columns of the vCPU table in the Calls tab.
+pub const CALLS_VCPUS: &[Spec] = &[
+    (What::Field("name"), 0, 10),
+    (What::Field("cpu"), 9, 4),
+    (What::Field("exits"), 8, 8),
+    (What::PerSecond(Count::Hypercalls), 2, 12),
+    (What::PerSecond(Count::Unknown), 4, 9),
+    (What::Split, 10, 60),
 ];
 
 /// Columns of the reason table.

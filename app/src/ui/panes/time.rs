@@ -37,7 +37,7 @@ fn pane(buf: &mut Buffer, area: Rect, pane: Pane, state: &State, view: &mut View
         Pane::Findings => time_findings::draw(buf, area, state, view),
         Pane::Outliers => time_outliers::draw(buf, area, state, view),
         Pane::Parts => time_parts::draw(buf, area, state, view),
-        Pane::Table | Pane::Heat | Pane::Detail => table(buf, area, state, view),
+        _ => table(buf, area, state, view),
     }
 }
 
@@ -47,9 +47,7 @@ fn height(pane: Pane, width: u16, state: &State, view: &View) -> u16 {
         Pane::Findings => time_findings::height(width, state, &view.look),
         Pane::Outliers => time_outliers::height(state),
         Pane::Parts => time_parts::height(width, state),
-        Pane::Table | Pane::Heat | Pane::Detail => {
-            rows::height(state.row_count()).saturating_add(1 + u16::from(beside(state).is_some()))
-        }
+        _ => rows::height(state.row_count()).saturating_add(1 + u16::from(beside(state).is_some())),
     }
 }
 

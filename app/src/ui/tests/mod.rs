@@ -1,5 +1,6 @@
 //! Snapshots of whole screens, with their styles, and that no size and no key breaks them.
 
+mod memory;
 mod reason;
 mod shot;
 mod time;
@@ -330,10 +331,10 @@ proptest! {
         width in 1u16..260,
         height in 1u16..80,
         vms in 0usize..12,
-        keys in prop::collection::vec(0usize..30, 0..14),
+        keys in prop::collection::vec(0usize..33, 0..14),
     ) {
-        const KEYS: [&str; 30] = [
-            "1", "6", "o", "c",
+        const KEYS: [&str; 33] = [
+            "1", "6", "o", "c", "2", "5", "0",
             "enter", "esc", "up", "down", "left", "right", "pgup", "pgdn", "home", "G", "s",
             "S", "/", "h", "space", "[", "]", "{", "end", "tab", "z", "x", "y", "?", "j", "e",
         ];

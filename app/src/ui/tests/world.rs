@@ -1,6 +1,7 @@
 //! An invented host, the same on every run: for snapshots.
 
 pub mod keys;
+pub mod memory;
 pub mod time;
 
 use crate::model::{

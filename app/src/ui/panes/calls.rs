@@ -1,0 +1,165 @@
+//! The Calls tab: hypercalls by number, KVM ioctls by name, memory slots, and the last hypercalls with
+//! their arguments.
+
+use super::{
+    grid::{self, Item, Place},
+    list::{self, List, Spec},
+    memory, rows,
+};
+use crate::{
+    source::live::plan::Family,
+    state::{Pane, Scope, State, activity::IoctlRow, events::List as Events, value},
+    ui::{paint::Look, view::View},
+};
+use ratatui::{
+    buffer::Buffer,
+    layout::Rect,
+    style::Style,
+    text::{Line, Span},
+};
+
+const HYPERCALLS: &[Spec] = &[
+    ("what", 0, 40),
+    ("way", 2, 8),
+    ("rate", 1, 5),
+    ("share", 3, 5),
+    ("mean", 4, 5),
+    ("max", 5, 5),
+    ("count", 7, 5),
+    ("most", 6, 24),
+];
+
+const IOCTLS: &[Spec] = &[
+    ("what", 0, 36),
+    ("rate", 1, 5),
+    ("failed", 2, 6),
+    ("mean", 3, 5),
+    ("max", 4, 5),
+    ("count", 6, 5),
+    ("most", 5, 24),
+];
+
+const SLOTS: &[Spec] = &[
+    ("time", 1, 12),
+    ("vm", 4, 16),
+    ("what", 0, 30),
+    ("gpa", 2, 12),
+    ("size", 3, 8),
+    ("flags", 6, 20),
+    ("hva", 7, 14),
+];
+
+const CALLS: &[Spec] = &[
+    ("time", 0, 12),
+    ("vm", 4, 16),
+    ("vcpu", 1, 4),
+    ("what", 1, 60),
+    ("took", 3, 5),
+    ("rip", 6, 30),
+    ("cpu", 8, 4),
+];
+
+/// Draws it.
+pub fn draw(buf: &mut Buffer, area: Rect, state: &State, view: &mut View) {
+    let item = |pane, rank, place| {
+        let len = state.list_len(pane);
+        let empty = if len == 0 { empty_text(pane, state) } else { String::new() };
+        let want = list::height(len, &empty, grid::width(area, place));
+        Item { pane, want, rank, place }
+    };
+    let items: Vec<Item> = state
+        .level()
+        .panes()
+        .iter()
+        .map(|&pane| match pane {
+            Pane::Hypercalls => item(pane, 1, Place::Left),
+            Pane::Ioctls => item(pane, 2, Place::Right),
+            // The last ones say most.
+            Pane::Slots => {
+                let slots = item(pane, 4, Place::Right);
+                Item { want: slots.want.min(10), ..slots }
+            }
+            Pane::Calls => {
+                let calls = item(pane, 0, Place::Bottom);
+                Item { want: calls.want.max(6), ..calls }
+            }
+            _ => {
+                let want = rows::height(state.row_count());
+                Item { pane, want, rank: 3, place: Place::Top }
+            }
+        })
+        .collect();
+    memory::tab(buf, area, &items, state, view, pane);
+}
+
+/// What a pane says that has nothing.
+fn empty_text(pane: Pane, state: &State) -> String {
+    let kept = |family, text: &str| {
+        let none = || format!("{text} in the time that is kept");
+        state.family_missing(family).unwrap_or_else(none)
+    };
+    match pane {
+        Pane::Ioctls => memory::empty(Family::Ioctl, "no KVM ioctl", state),
+        Pane::Slots => kept(Family::Ioctl, "no memory slot was set"),
+        Pane::Calls => kept(Family::Hypercall, "no hypercall"),
+        _ => memory::empty(Family::Hypercall, "no hypercall", state),
+    }
+}
+
+fn pane(buf: &mut Buffer, area: Rect, pane: Pane, state: &State, view: &mut View) {
+    match pane {
+        Pane::Hypercalls => {
+            let title = memory::titled(pane, "hypercalls", state, &view.look);
+            memory::hot(buf, area, (pane, title, HYPERCALLS, empty_text(pane, state)), state, view);
+        }
+        Pane::Ioctls => ioctls(buf, area, state, view),
+        Pane::Slots => {
+            let (title, empty) = ("memory slots as they were set", empty_text(pane, state));
+            memory::events(buf, area, (pane, Events::Slots, title, SLOTS, empty), state, view);
+        }
+        Pane::Calls => {
+            let (title, empty) = ("last hypercalls", empty_text(pane, state));
+            memory::events(buf, area, (pane, Events::Calls, title, CALLS, empty), state, view);
+        }
+        _ => match state.level().scope {
+            Scope::Host => rows::draw(buf, area, state.vm_rows(), rows::CALLS_VMS, state, view),
+            _ => rows::draw(buf, area, state.vcpu_rows(), rows::CALLS_VCPUS, state, view),
+        },
+    }
+}
+
+fn ioctls(buf: &mut Buffer, area: Rect, state: &State, view: &mut View) {
+    let look = &view.look;
+    let found = state.ioctls();
+    let mut spans = vec![Span::styled("KVM ioctls", look.theme.head)];
+    // They are counted by process: a vCPU has none of its own.
+    if !matches!(state.level().scope, Scope::Host | Scope::Vm(_)) {
+        spans.push(Span::styled(" of the whole VM", look.theme.head));
+    }
+    if !found.rows.is_empty() {
+        spans.push(Span::styled(format!("  {}/s", value::rate(found.rate)), look.theme.text));
+    }
+    if found.failed > 0.0 {
+        let text = format!("  {} failed/s", value::rate(found.failed));
+        spans.push(Span::styled(text, look.theme.warn));
+    }
+    let list = List {
+        pane: Pane::Ioctls,
+        title: Line::from(spans),
+        right: memory::over(state, look),
+        columns: IOCTLS,
+        len: found.rows.len(),
+        row: &|at| found.rows.get(at).cloned(),
+        style: &ioctl_style,
+        empty: empty_text(Pane::Ioctls, state),
+    };
+    list::draw(buf, area, &list, state, view);
+}
+
+fn ioctl_style(row: &IoctlRow, key: &str, look: &Look) -> Style {
+    match key {
+        "failed" if row.sum.failed > 0 => look.theme.warn,
+        "most" => look.theme.dim,
+        _ => look.theme.text,
+    }
+}
