@@ -2,12 +2,13 @@
 //! everywhere, kernel exits where the backend makes them. As root, in plain `cargo test`;
 //! elsewhere each test says that it was skipped and why.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Output};
 
 use anyhow::{Context, Result, ensure};
 use kvmscope_tests::check::{self, Problems};
-use kvmscope_tests::format::{Guest, Report};
+use kvmscope_tests::format::{Guest, GuestIoctl, Report};
 use kvmscope_tests::program::debug;
 use kvmscope_tests::situation::{self, compare, first};
 use kvmscope_tests::skip::{Machine, skipped};
@@ -225,6 +226,34 @@ fn slow_exits_are_told_of_one_by_one() {
         // The last has no entry after it where the guest ends in it.
         if !(19..=20).contains(&out) || slow().any(|slow| slow.vmm_ns < 5_000_000) {
             problems.push(format!("{out} slow exits of 20: {:?}", report.outliers));
+        }
+        Ok(problems)
+    });
+}
+
+#[test]
+fn what_the_vmm_asks_of_kvm_is_counted_exactly() {
+    live("what_the_vmm_asks_of_kvm_is_counted_exactly", |program| {
+        let families = ["--probes", "exit,userspace,ioctl"];
+        let guest = ["--vms", "2", "--vcpus", "3", "--out", "300", "--mmio-write", "50"];
+        let (report, guest, told_apart) = watch_with(program, &families, &guest)?;
+        // As in `vms_of_one_process_are_told_apart`.
+        let mut problems = match check::vcpus(&report).any(|(_, vcpu)| !vcpu.exits.is_empty()) {
+            true => told_apart,
+            false => check::userspace_sums_equal(&report, &guest),
+        };
+        let mut seen: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
+        for ioctl in report.vms.iter().filter_map(|vm| vm.calls.ioctls.as_ref()).flatten() {
+            let sum = seen.entry(ioctl.command).or_default();
+            *sum = (sum.0 + ioctl.count, sum.1 + ioctl.failed);
+            if ioctl.name.is_none() || ioctl.total_ns < ioctl.max_ns || ioctl.max_ns == 0 {
+                problems.push(format!("{ioctl:?}"));
+            }
+        }
+        let of = |ioctl: &GuestIoctl| (ioctl.command, (ioctl.count, ioctl.failed));
+        let made: BTreeMap<u32, (u64, u64)> = guest.ioctls.values().map(of).collect();
+        if seen != made {
+            problems.push(format!("{seen:x?} counted, {made:x?} made"));
         }
         Ok(problems)
     });
