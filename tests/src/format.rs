@@ -31,6 +31,29 @@ pub struct Report {
     /// Slow exits that are not among them.
     #[serde(default)]
     pub outliers_left_out: u64,
+    /// Kernel stacks at a function.
+    #[serde(default)]
+    pub stacks: Vec<Stack>,
+}
+
+/// Calls of a function with one kernel stack.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Stack {
+    /// What was called.
+    pub function: String,
+    /// How often.
+    pub count: u64,
+    /// The function first, then who called.
+    pub frames: Vec<Frame>,
+}
+
+/// A place in the kernel.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Frame {
+    /// Its address.
+    pub address: u64,
+    /// The function with the offset in it.
+    pub symbol: Option<String>,
 }
 
 /// What stands out.
