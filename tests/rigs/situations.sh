@@ -18,6 +18,11 @@ watched spin --cpuid 2 --spin-us 400000
 watched asleep --out "$few" --vmm-sleep-us 30000
 watched busy --out "$few" --vmm-spin-us 30000
 
+# Pages of which KVM logs that they were written, and roots with those who load them.
+options='--probes all --stacks load_mmu_pgd'
+watched dirty --dirty $((few * 6)) --dirty-pages $((few * 2))
+options=
+
 # On one CPU with a busy neighbour; who that was; and beside an I/O thread.
 options='--probes all'
 watched starved --cpuid 2 --spin-us 400000 --pin 0 --neighbour 0

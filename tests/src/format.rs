@@ -47,6 +47,29 @@ pub struct Report {
     /// Events that are not among them.
     #[serde(default)]
     pub events_left_out: Vec<LeftOut>,
+    /// Kernel stacks at a function.
+    #[serde(default)]
+    pub stacks: Vec<Stack>,
+}
+
+/// Calls of a function with one kernel stack.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Stack {
+    /// What was called.
+    pub function: String,
+    /// How often.
+    pub count: u64,
+    /// The function first, then who called.
+    pub frames: Vec<Frame>,
+}
+
+/// A place in the kernel.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Frame {
+    /// Its address.
+    pub address: u64,
+    /// The function with the offset in it.
+    pub symbol: Option<String>,
 }
 
 /// What stands out.

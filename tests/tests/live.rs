@@ -258,3 +258,21 @@ fn what_the_vmm_asks_of_kvm_is_counted_exactly() {
         Ok(problems)
     });
 }
+
+/// Where functions cannot be probed, or have gone, each such probe says so, and the rest counts on.
+#[test]
+fn function_probes_are_attached_or_say_why_not() {
+    live("function_probes_are_attached_or_say_why_not", |program| {
+        let options = ["--probes", "userspace,dirty,roots"];
+        let (report, _, mut problems) = watch_with(program, &options, &["--out", "40"])?;
+        for probe in &report.probes {
+            let ours = ["dirty", "roots"].contains(&&*probe.family);
+            if ours && !probe.attached && probe.why.as_ref().is_none_or(|why| why.len() < 40) {
+                problems.push(format!("{}: {:?}", probe.name, probe.why));
+            }
+        }
+        let functions = report.probes.iter().filter(|probe| probe.name.starts_with("kprobe:"));
+        ensure!(functions.count() == 3, "not three functions among {:?}", report.probes);
+        Ok(problems)
+    });
+}

@@ -10,9 +10,10 @@ use kvmscope_tests::situation::{self, compare, first};
 
 use crate::{Case, Rig};
 
-pub const CASES: [Case; 13] = [
+pub const CASES: [Case; 14] = [
     ("spread", spread),
     ("page", page),
+    ("dirty", dirty),
     ("halt", halt),
     ("poll", poll),
     ("spin", spin),
@@ -43,6 +44,46 @@ fn spread(rig: &Rig) -> Result<Problems> {
     let named = ports().filter(|key| key.value.is_some()).count();
     if named < 16 {
         problems.push(format!("only {named} of 300 ports have a place"));
+    }
+    Ok(problems)
+}
+
+/// Dirty pages are the guest's, by slot and page; each load of a root has a stack.
+fn dirty(rig: &Rig) -> Result<Problems> {
+    let (report, guest, mut problems) = rig.exact("dirty")?;
+    problems.extend(situation::keys_equal(&report, &guest));
+    let functions =
+        report.probes.iter().filter(|probe| ["dirty", "roots"].contains(&&*probe.family));
+    for probe in functions.filter(|probe| !probe.attached) {
+        problems.push(format!("{} is not attached: {:?}", probe.name, probe.why));
+    }
+    let (seen, made) = first(&report, &guest)?;
+    let counted = |class: &str, value: Option<u64>| -> u64 {
+        let of_class = seen.keys.iter().filter(|key| key.class == class);
+        of_class.filter(|key| value.is_none() || key.value == value).map(|key| key.count).sum()
+    };
+    // Pages that were clean before: 1 of docs/json.md's counters.
+    let (pages, logged) = (counted("dirty_log", Some(1)), made.dirty_log.pages);
+    ensure!(logged > 0, "the guest's log has no pages");
+    if pages != logged {
+        problems.push(format!("{pages} pages became dirty, {logged} are in KVM's log"));
+    }
+    let roots = counted("root", None);
+    if roots < made.expect.roots_at_least.max(1) {
+        problems.push(format!("{roots} roots instead of {} and more", made.expect.roots_at_least));
+    }
+    let calls: u64 = report.stacks.iter().map(|stack| stack.count).sum();
+    if calls != roots {
+        problems.push(format!("{calls} calls of load_mmu_pgd for {roots} loads of roots"));
+    }
+    for stack in &report.stacks {
+        let top = stack.frames.first().and_then(|frame| frame.symbol.as_deref());
+        let bottom = stack.frames.iter().filter_map(|frame| frame.symbol.as_deref());
+        let named = top.is_some_and(|top| top.contains("load_mmu_pgd"))
+            && bottom.clone().any(|symbol| symbol.starts_with("kvm_vcpu_ioctl+"));
+        if stack.function != "load_mmu_pgd" || !named {
+            problems.push(format!("{stack:?}"));
+        }
     }
     Ok(problems)
 }
