@@ -7,6 +7,7 @@ use kvm_bindings::kvm_userspace_memory_region;
 use kvm_ioctls::{Cap, Kvm, VmFd};
 use kvmscope::guest;
 use kvmscope::model::detail::IoctlTick;
+use kvmscope::model::event::{Event, EventKind};
 use kvmscope::model::session::Session;
 use kvmscope::source::live::loader::LoadError;
 use kvmscope::source::live::plan::Family;
@@ -60,6 +61,8 @@ struct Watched {
     session: Session,
     ioctls: BTreeMap<u32, IoctlTick>,
     vms: BTreeMap<u32, Calls>,
+    events: Vec<Event>,
+    left_out: u64,
     missed: u64,
 }
 
@@ -77,6 +80,8 @@ impl Watched {
             session: Session::default(),
             ioctls: BTreeMap::new(),
             vms: BTreeMap::new(),
+            events: Vec::new(),
+            left_out: 0,
             missed: 0,
         };
         watched.until_session();
@@ -102,6 +107,9 @@ impl Watched {
             Msg::End(_) => {}
             Msg::Tick(tick) => {
                 self.missed += tick.lost.missed_runs;
+                self.events.extend_from_slice(&tick.events);
+                let left_out = tick.events_left_out.iter().map(|left| left.count);
+                self.left_out += left_out.sum::<u64>();
                 for vm in &tick.vms {
                     for ioctl in &vm.ioctls {
                         let sum = self.ioctls.entry(ioctl.command).or_default();
@@ -188,7 +196,8 @@ fn what_a_process_asks_of_kvm_is_counted_exactly() {
     } else {
         None
     };
-    let started = lacks.map_or_else(|| Watched::start(&[]).map_err(|why| why.to_string()), Err);
+    let started =
+        lacks.map_or_else(|| Watched::start(&[Family::Exit]).map_err(|why| why.to_string()), Err);
     let mut watched = match started {
         Ok(watched) => watched,
         Err(why) => {
@@ -247,7 +256,11 @@ fn what_a_process_asks_of_kvm_is_counted_exactly() {
         let failed = made.get(command).map_or(0, |made| made.1);
         assert_eq!(sum.failed, failed, "{command:#x}");
     }
+    let how = watched.session.probes.iter().filter(|probe| probe.family == "ioctl");
+    let how: Vec<_> = how.map(|probe| (probe.name.as_str(), probe.how.as_str())).collect();
+    eprintln!("by {how:?}; told by descriptors: {told_apart}; {} VMs", watched.vms.len());
     check_vms(&watched, &outcome);
+    check_events(&watched, &made);
 }
 
 /// Where `kvm_entry` tells VMs of a process apart, so are their ioctls.
@@ -266,4 +279,22 @@ fn check_vms(watched: &Watched, outcome: &guest::Outcome) {
     }
     let first = watched.vms.values().next().expect("a VM");
     assert_eq!(of(first, CHECK_EXTENSION), sum(CHECK_EXTENSION), "/dev/kvm is of no VM");
+}
+
+/// What is listed is what was counted, but for KVM_RUN, as far as it was let through.
+fn check_events(watched: &Watched, made: &Calls) {
+    let of = |kind| watched.events.iter().filter(move |event| event.kind == kind);
+    let slots: Vec<&Event> = of(EventKind::Memslot).collect();
+    let (set, failed) = made[&SET_USER_MEMORY_REGION];
+    assert_eq!(slots.len() as u64, set);
+    assert_eq!(slots.iter().filter(|slot| slot.args[5].cast_signed() < 0).count() as u64, failed);
+    let refused = slots.iter().find(|slot| slot.args[5].cast_signed() < 0).expect("one");
+    assert_eq!(refused.args[..5], [3, 0, 0x1001, 0x1000, 0]);
+    assert!(slots.iter().filter(|slot| slot.args[5] == 0).all(|slot| slot.args[4] != 0));
+    let listed = of(EventKind::Ioctl).count() as u64 + watched.left_out;
+    let all: u64 = watched.ioctls.iter().filter(|(c, _)| **c != RUN).map(|(_, s)| s.count).sum();
+    assert_eq!(listed, all, "left out: {}", watched.left_out);
+    assert!(
+        of(EventKind::Ioctl).all(|event| event.handling_ns > 0 && event.args[0] != u64::from(RUN))
+    );
 }

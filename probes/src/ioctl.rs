@@ -2,11 +2,12 @@
 //! counts is how soon a call that is not meant is left: one comparison for most, two for other ioctls.
 //!
 //! Whether a descriptor is KVM's is told by the function that serves its ioctls, and its VM by what the
-//! open file is about; both once per KVM ioctl, by probe reads.
+//! open file is about; both at each KVM ioctl, by plain loads from 6.2 on (see `record`), before by probe
+//! reads. A vCPU's thread keeps its entry from call to call, as KVM_RUN comes again and again.
 //!
 //! x86-64: numbers and registers are those of 64-bit system calls.
 
-use crate::{clock, event, facts, maps::*, slots};
+use crate::{clock, event, facts, maps::*, record, slots};
 use aya_ebpf::{
     EbpfContext,
     helpers::{
@@ -49,19 +50,34 @@ fn is_kvms(command: u64) -> bool {
     command >> 8 & 0xff == u64::from(KVMIO)
 }
 
-/// `sys_enter(regs, id)` where the kernel has BTF: registers are read directly.
-#[btf_tracepoint(function = "sys_enter")]
-pub fn ioctl_enter_btf(ctx: BtfTracePointContext) -> i32 {
+/// Descriptor, command and argument of `sys_enter(regs, id)`, if it is an ioctl with KVM's type byte.
+#[inline(always)]
+fn kvms(ctx: &BtfTracePointContext) -> Option<(u32, u32, u64)> {
     let id: u64 = ctx.arg(1);
     if id != IOCTL {
-        return 0;
+        return None;
     }
     let regs: *const u64 = ctx.arg(0);
     // SAFETY: the verifier knows the type and checks the offset.
     let (fd, command, argument) =
         unsafe { (*regs.add(regs::DI), *regs.add(regs::SI), *regs.add(regs::DX)) };
-    if is_kvms(command) {
-        ioctl_begins(fd as u32, command as u32, argument);
+    is_kvms(command).then_some((fd as u32, command as u32, argument))
+}
+
+/// `sys_enter` where the kernel has BTF: registers are read directly.
+#[btf_tracepoint(function = "sys_enter")]
+pub fn ioctl_enter_btf(ctx: BtfTracePointContext) -> i32 {
+    if let Some((fd, command, argument)) = kvms(&ctx) {
+        ioctl_begins(fd, command, argument);
+    }
+    0
+}
+
+/// The same where whatever there is can be read so.
+#[btf_tracepoint(function = "sys_enter")]
+pub fn ioctl_enter_cast(ctx: BtfTracePointContext) -> i32 {
+    if let Some((fd, command, argument)) = kvms(&ctx) {
+        ioctl_begins_cast(fd, command, argument);
     }
     0
 }
@@ -140,63 +156,91 @@ pub fn ioctl_exit_record(ctx: TracePointContext) -> u32 {
 #[inline(never)]
 #[unsafe(no_mangle)]
 fn ioctl_begins(fd: u32, command: u32, argument: u64) -> u32 {
-    u32::from(begins(fd, command, argument).is_some())
+    u32::from(begins(fd, command, argument, probe).is_some())
+}
+
+/// The same by plain loads.
+#[inline(never)]
+#[unsafe(no_mangle)]
+fn ioctl_begins_cast(fd: u32, command: u32, argument: u64) -> u32 {
+    u32::from(begins(fd, command, argument, plain).is_some())
 }
 
 #[inline(always)]
-fn begins(fd: u32, command: u32, argument: u64) -> Option<()> {
+fn begins(fd: u32, command: u32, argument: u64, load: Load) -> Option<()> {
     let both = bpf_get_current_pid_tgid();
     if slots::filtered_out(slots::control()?, (both >> 32) as u32) {
         return None;
     }
-    let (what, kvm) = descriptor(fd)?;
-    let begun = Begun { start_ns: clock(), kvm, argument, command, fd, what, pad: 0 };
-    if IOCTLS_BEGUN.insert(both as u32, &begun, 0).is_err() {
+    let (what, kvm) = descriptor(fd, load)?;
+    let tid = both as u32;
+    if let Some(begun) = IOCTLS_BEGUN.get_ptr_mut(tid) {
+        // SAFETY: this thread's entry, which nobody else writes. Its row stays.
+        let begun = unsafe { &mut *begun };
+        (begun.kvm, begun.argument, begun.command) = (kvm, argument, command);
+        (begun.fd, begun.what) = (fd, what);
+        begun.start_ns = clock();
+        return Some(());
+    }
+    let begun = Begun { start_ns: clock(), kvm, argument, command, fd, what, row: 0 };
+    if IOCTLS_BEGUN.insert(tid, &begun, 0).is_err() {
         slots::add(&mut tally(0)?.count, 1);
     }
     Some(())
 }
 
+/// Reads an integer of the kernel's memory.
+type Load = fn(address: u64) -> Option<u64>;
+
+#[inline(always)]
+fn probe(address: u64) -> Option<u64> {
+    // SAFETY: a probe read: a wrong address is an error, not a fault.
+    unsafe { bpf_probe_read_kernel(address as *const u64).ok() }
+}
+
+/// What cannot be read is 0.
+#[inline(always)]
+fn plain(address: u64) -> Option<u64> {
+    Some(record::load(address))
+}
+
 /// What a descriptor of the current thread is, and the address of its `struct kvm`; `None` when it is not
 /// KVM's.
 #[inline(always)]
-fn descriptor(fd: u32) -> Option<(u32, u64)> {
+fn descriptor(fd: u32, load: Load) -> Option<(u32, u64)> {
     // SAFETY: array memory; user space wrote it before this was attached.
-    let handlers: Handlers = unsafe { *IOCTL_HANDLERS.get_ptr(0)? };
+    let handlers: &Handlers = unsafe { &*IOCTL_HANDLERS.get_ptr(0)? };
     if facts::files_known() == 0 || handlers.at[what::VCPU as usize] == 0 {
         return Some((what::UNKNOWN, 0));
     }
+    let member = |address: u64, offset: u32| load(address + u64::from(offset));
     // SAFETY: a helper without arguments.
     let task = unsafe { bpf_get_current_task() };
-    let table = load(load(task, facts::task_files())?, facts::files_fdt())?;
-    if fd >= load(table, facts::fdt_max())? as u32 {
+    let table = member(member(task, facts::task_files())?, facts::files_fdt())?;
+    if fd >= member(table, facts::fdt_max())? as u32 {
         return None;
     }
-    let file = load(load(table, facts::fdt_fd())? + u64::from(fd) * 8, 0)?;
-    let handler = load(load(file, facts::file_op())?, facts::op_ioctl())?;
-    let mut what = what::UNKNOWN;
-    for (nth, at) in handlers.at.into_iter().enumerate() {
-        if at == handler && at != 0 {
-            what = nth as u32;
-        }
+    let file = load(member(table, facts::fdt_fd())? + u64::from(fd) * 8)?;
+    let handler = member(member(file, facts::file_op())?, facts::op_ioctl())?;
+    let is = |what: u32| handler != 0 && handlers.at[what as usize] == handler;
+    // A vCPU first: KVM_RUN is what comes most.
+    if is(what::VCPU) {
+        return Some((what::VCPU, member(member(file, facts::file_private())?, facts::vcpu_kvm())?));
     }
-    let kvm = match what {
-        what::SYSTEM => 0,
-        what::VM => load(file, facts::file_private())?,
-        what::VCPU => load(load(file, facts::file_private())?, facts::vcpu_kvm())?,
-        what::DEVICE if facts::device_kvm() != 0 => {
-            load(load(file, facts::file_private())?, facts::device_kvm())?
-        }
-        what::DEVICE => 0,
-        _ => return None,
+    if is(what::VM) {
+        return Some((what::VM, member(file, facts::file_private())?));
+    }
+    if is(what::SYSTEM) {
+        return Some((what::SYSTEM, 0));
+    }
+    if !is(what::DEVICE) {
+        return None;
+    }
+    let kvm = match facts::device_kvm() {
+        0 => 0,
+        at => member(member(file, facts::file_private())?, at)?,
     };
-    Some((what, kvm))
-}
-
-#[inline(always)]
-fn load(address: u64, offset: u32) -> Option<u64> {
-    // SAFETY: a probe read: a wrong address is an error, not a fault.
-    unsafe { bpf_probe_read_kernel((address + u64::from(offset)) as *const u64).ok() }
+    Some((what::DEVICE, kvm))
 }
 
 /// Counts the ioctl of the current thread that ends, if its beginning was seen.
@@ -210,15 +254,20 @@ fn ioctl_ends(result: u64) -> u32 {
 fn ends(result: i64) -> Option<()> {
     let both = bpf_get_current_pid_tgid();
     let tid = both as u32;
-    // SAFETY: the value is copied at once; nobody else has this thread's.
-    let begun = unsafe { *IOCTLS_BEGUN.get(tid)? };
-    let _ = IOCTLS_BEGUN.remove(tid);
+    // SAFETY: this thread's entry, which nobody else writes.
+    let entry = unsafe { &mut *IOCTLS_BEGUN.get_ptr_mut(tid)? };
+    if entry.start_ns == 0 {
+        return None;
+    }
     let now = clock();
     // Clocks of two CPUs may differ a little.
-    let took = now.wrapping_sub(begun.start_ns);
+    let took = now.wrapping_sub(entry.start_ns);
     let took = if took.cast_signed() < 0 { 0 } else { took };
-    let call = Call { tgid: (both >> 32) as u32, command: begun.command, kvm: begun.kvm };
-    let tally = tally(row(&call))?;
+    let call = Call { tgid: (both >> 32) as u32, command: entry.command, kvm: entry.kvm };
+    if !has_row(&call, entry.row) {
+        entry.row = row(&call);
+    }
+    let tally = tally(entry.row)?;
     if took > tally.max_ns {
         tally.max_ns = took;
     }
@@ -227,10 +276,28 @@ fn ends(result: i64) -> Option<()> {
         slots::add(&mut tally.failed, 1);
     }
     slots::add(&mut tally.count, 1);
-    if begun.command != KVM_RUN || (result < 0 && !ORDINARY.contains(&result)) {
-        tell(&begun, both, (now, took), result);
+    if entry.command != KVM_RUN || (result < 0 && !ORDINARY.contains(&result)) {
+        tell(entry, both, (now, took), result);
+    }
+    entry.start_ns = 0;
+    if !slots::known(tid) {
+        // A vCPU's is removed when its thread ends.
+        let _ = IOCTLS_BEGUN.remove(tid);
     }
     Some(())
+}
+
+/// Forgets a vCPU's thread that ends.
+#[inline(always)]
+pub fn forget(tid: u32) {
+    let _ = IOCTLS_BEGUN.remove(tid);
+}
+
+/// Whether a row, as a thread remembers it, is still this call's.
+#[inline(always)]
+fn has_row(call: &Call, row: u32) -> bool {
+    // SAFETY: array memory; row 0 is nobody's.
+    IOCTL_CALLS.get_ptr(row).is_some_and(|owner| unsafe { *owner == *call })
 }
 
 /// Tells of an ioctl, and of a memory slot that it set.

@@ -98,8 +98,9 @@ fn svm_exit(code: u64, rip: u64, info1: u64, info2: u64) -> Exit {
     Exit { reason: code as u32, rip, isa: ISA_SVM, info1, info2, intr_info: 0, vcpu_id: NO_VCPU_ID }
 }
 
+/// An integer of the kernel's memory by a plain load; 0 where there is none.
 #[inline(always)]
-fn load(address: u64) -> u64 {
+pub fn load(address: u64) -> u64 {
     // SAFETY: as in `svm_cast`.
     unsafe { *cast(address) }
 }

@@ -1,7 +1,7 @@
 //! `sched_switch` and `sched_process_exit`: what costs every thread of the host something, so
 //! for one that is no vCPU it is two tests of a bit.
 
-use crate::{clock, detail, facts, slots, state};
+use crate::{clock, detail, facts, ioctl, slots, state};
 use aya_ebpf::{
     EbpfContext,
     helpers::bpf_get_current_pid_tgid,
@@ -133,5 +133,6 @@ fn on_thread_exit() {
         detail::settle_slot(index, slot);
         slots::retire(slot, clock());
     }
+    ioctl::forget(tid);
     slots::forget(tid);
 }

@@ -11,6 +11,9 @@ pub mod detail {
     pub const RIP: u32 = 1;
     /// Vectors of interrupts and exceptions that made an exit (VMX).
     pub const VECTOR: u32 = 2;
+    /// Nothing more than that what an exit to user space was about gets its time, where `kvm_exit` never
+    /// fires: each such time is looked at then ([`super::Control::outlier_ns`]).
+    pub const DWELL: u32 = 4;
 }
 
 /// From which time on an exit is an outlier, ns, by column ([`crate::column::column_of`]);

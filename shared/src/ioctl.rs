@@ -62,11 +62,11 @@ pub struct Tally {
 }
 zeroed!(Tally, Self { count: 0, failed: 0, total_ns: 0, max_ns: 0 });
 
-/// A call that has not ended yet, of a thread.
+/// A call of a thread that has not ended yet. That of a vCPU's thread stays for the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Begun {
-    /// When it began, ns of the probes' clock.
+    /// When it began, ns of the probes' clock; 0 once it ended.
     pub start_ns: u64,
     /// See [`Call::kvm`].
     pub kvm: u64,
@@ -78,10 +78,10 @@ pub struct Begun {
     pub fd: u32,
     /// See [`what`].
     pub what: u32,
-    /// Keeps the size a multiple of eight.
-    pub pad: u32,
+    /// The row of the thread's last call, which may be another's by now; 0 for none.
+    pub row: u32,
 }
-zeroed!(Begun, Self { start_ns: 0, kvm: 0, argument: 0, command: 0, fd: 0, what: 0, pad: 0 });
+zeroed!(Begun, Self { start_ns: 0, kvm: 0, argument: 0, command: 0, fd: 0, what: 0, row: 0 });
 
 /// Argument of KVM_SET_USER_MEMORY_REGION, and how that of its successor begins (include/uapi/linux/kvm.h).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

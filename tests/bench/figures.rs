@@ -136,7 +136,8 @@ fn wrong_counts(report: &Report, guests: &[Guest], subject: &str) -> Problems {
         match subject {
             // Without a family that tells of VMs none is seen.
             "family-sched" => continue,
-            "family-userspace" | "family-halt-poll" | "family-detail" | "family-culprits" => guest
+            "family-userspace" | "family-halt-poll" | "family-detail" | "family-culprits"
+            | "family-ioctl" => guest
                 .vms
                 .iter_mut()
                 .flat_map(|vm| &mut vm.vcpus)

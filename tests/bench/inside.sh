@@ -67,6 +67,8 @@ for subject in $subjects; do
         empty-tp-raw) under "$subject" empty tp:kvm/kvm_exit raw:kvm_entry -- ;;
         empty-tp-tp) under "$subject" empty tp:kvm/kvm_exit tp:kvm/kvm_entry -- ;;
         empty-all) under "$subject" empty raw:kvm_exit raw:kvm_entry raw:kvm_fpu raw:kvm_userspace_exit raw:sched_switch -- ;;
+        # What family ioctl hooks, which the row above leaves out: it is off by default.
+        empty-syscalls) under "$subject" empty raw:sys_enter raw:sys_exit -- ;;
         # What the screen attaches before someone looks at details, and what a report attaches.
         defaults) watched defaults --probes exit,userspace,sched,halt-poll ;;
         report) watched report ;;

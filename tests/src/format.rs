@@ -305,6 +305,20 @@ pub struct Guest {
     /// What the process did beside its vCPUs.
     #[serde(default)]
     pub beside: Beside,
+    /// KVM ioctls of the process, by name.
+    #[serde(default)]
+    pub ioctls: BTreeMap<String, GuestIoctl>,
+}
+
+/// How often the guest's VMM made an ioctl.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct GuestIoctl {
+    /// The command.
+    pub command: u32,
+    /// Calls.
+    pub count: u64,
+    /// Those of them that failed.
+    pub failed: u64,
 }
 
 /// What the guest's process did beside its vCPUs.
@@ -332,6 +346,9 @@ pub struct OtherThread {
 pub struct GuestVm {
     /// By vCPU.
     pub vcpus: Vec<GuestVcpu>,
+    /// KVM ioctls on the VM and its vCPUs, by name.
+    #[serde(default)]
+    pub ioctls: BTreeMap<String, GuestIoctl>,
 }
 
 /// One vCPU of the guest.
@@ -345,11 +362,26 @@ pub struct GuestVcpu {
     pub tids: Vec<u32>,
     /// What it made, by kind.
     pub made: BTreeMap<String, u64>,
+    /// What KVM's log of dirty pages said.
+    #[serde(default)]
+    pub dirty_log: DirtyLog,
+    /// How often its doorbell rang.
+    #[serde(default)]
+    pub rang: u64,
     /// Which exits that must be.
     pub expect: Expect,
     /// Times that the guest and its VMM measured.
     #[serde(default)]
     pub measured: Measured,
+}
+
+/// What KVM's log of dirty pages said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub struct DirtyLog {
+    /// How often it was read.
+    pub reads: u64,
+    /// Pages in all of them.
+    pub pages: u64,
 }
 
 /// Times of a vCPU from its first KVM_RUN to the end of its work, by the guest and its VMM.
@@ -388,6 +420,23 @@ pub struct Expect {
     /// What they were about; a class that is named has all its keys here.
     #[serde(default)]
     pub keys: Vec<KeyCount>,
+    /// Hypercalls with their arguments.
+    #[serde(default)]
+    pub hypercalls: Vec<HypercallCount>,
+    /// The least number of MMU roots that were loaded.
+    #[serde(default)]
+    pub roots_at_least: u64,
+}
+
+/// How often a hypercall was made.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct HypercallCount {
+    /// Its number.
+    pub number: u32,
+    /// Its arguments.
+    pub args: [u32; 4],
+    /// How often.
+    pub count: u64,
 }
 
 /// How often one key came.

@@ -53,6 +53,33 @@ pub fn first<'a>(report: &'a Report, guest: &'a Guest) -> Result<(&'a Vcpu, &'a 
     pairs(report, guest).into_iter().next().context("the guest's vCPU is not in the report")
 }
 
+/// Reasons of exits that are page faults.
+const FAULTS: [&str; 2] = ["NPF", "EPT_VIOLATION"];
+
+/// Page faults by kind are all page faults there were, and each kind has a name.
+pub fn faults_by_kind(report: &Report) -> Problems {
+    let mut problems = Problems::new();
+    let mut all = 0;
+    for (_, vcpu) in vcpus(report) {
+        let kinds = || vcpu.keys.iter().filter(|key| key.class == "fault");
+        let faults: u64 = kinds().map(|key| key.count).sum();
+        let exits: u64 = FAULTS.iter().map(|reason| vcpu.exits_of(reason)).sum();
+        if faults != exits {
+            problems.push(format!("vCPU {}: {faults} faults by kind of {exits}", vcpu.vcpu));
+        }
+        problems.extend(
+            kinds()
+                .filter(|key| key.name.is_none() || key.value.is_none())
+                .map(|key| format!("vCPU {}: a fault of no kind: {key:?}", vcpu.vcpu)),
+        );
+        all += faults;
+    }
+    if all == 0 {
+        problems.push("no page fault was seen".to_owned());
+    }
+    problems
+}
+
 /// Every key that the guest answers for is in the report, as often as it made it. Those that found no
 /// place in the kernel's table are in "other" of their class, so a class adds up all the same.
 pub fn keys_equal(report: &Report, guest: &Guest) -> Problems {

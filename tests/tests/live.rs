@@ -141,6 +141,40 @@ fn what_exits_were_about_is_counted_exactly() {
 }
 
 #[test]
+fn mmio_has_its_counts_and_the_vmms_time_without_any_other_family() {
+    live("mmio_has_its_counts_and_the_vmms_time_without_any_other_family", |program| {
+        const SLEEP_US: u64 = 2_000;
+        let (reads, writes) = (20, 30);
+        let guest = ["--mmio-read", "20", "--mmio-write", "30", "--vmm-sleep-us", "2000"];
+        let folder = tempfile::tempdir()?;
+        let file = folder.path().join("report.json");
+        let output = Command::new(program)
+            .args(["report", "--probes", "mmio", "--format", "json", "-o"])
+            .arg(&file)
+            .arg("--")
+            .arg(program)
+            .args(["guest", "--format", "json"])
+            .args(guest)
+            .output()?;
+        let guest: Guest = serde_json::from_slice(&done(output)?.stdout)?;
+        let mut report: Report = serde_json::from_slice(&std::fs::read(&file)?)?;
+        report.vms.retain(|vm| vm.pid == guest.pid);
+        let mut problems = situation::keys_equal(&report, &guest);
+        let (seen, _) = first(&report, &guest)?;
+        for (class, count) in [("mmio_read", reads), ("mmio_write", writes)] {
+            let keys = || seen.keys.iter().filter(|key| key.class == class);
+            let made: u64 = keys().map(|key| key.count).sum();
+            let vmm_ns: u64 = keys().map(|key| key.vmm_ns).sum();
+            // The time of the last waits for something to come after it.
+            if made != count || vmm_ns < (count - 1) * SLEEP_US * 1_000 {
+                problems.push(format!("{class}: {made} of {count}, {vmm_ns} ns in the VMM"));
+            }
+        }
+        Ok(problems)
+    });
+}
+
+#[test]
 fn a_vmm_that_sleeps_is_told_from_one_that_computes() {
     live("a_vmm_that_sleeps_is_told_from_one_that_computes", |program| {
         let mut problems = Problems::new();

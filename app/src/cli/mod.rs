@@ -41,7 +41,7 @@ enum Command {
     /// No screen: tables or JSON, for a while or while a command runs
     Report(report::Options),
     /// The test guest by itself: makes an exact number of exits of each kind
-    Guest(crate::guest::Options),
+    Guest(Box<crate::guest::Options>),
     /// What works on this host, what does not, why, and what to do
     Doctor(doctor::Options),
 }
@@ -49,8 +49,9 @@ enum Command {
 /// Options that `watch`, `demo` and `report` share.
 #[derive(Args, Clone, Debug)]
 struct Common {
-    /// Families of probes, separated by commas: exit, userspace, sched, halt-poll, detail, culprits; or all
-    /// [default: all but culprits; the screen attaches detail while it shows any]
+    /// Families of probes, separated by commas: exit, userspace, sched, halt-poll, detail, culprits, mmu,
+    /// mmio, dirty, roots, hypercall, ioctl; or all [default: all but culprits, dirty, roots and ioctl; the
+    /// screen attaches detail, mmu, mmio and hypercall while it shows what they see]
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = family)]
     probes: Vec<Asked>,
     /// List exits that last this long or longer: 1ms for every reason that is not idle, IO=5ms for one,

@@ -278,6 +278,7 @@ impl Vars {
 const _: () = assert!(MEMORY <= SLOT[0] && SLOT[1] + PAGE <= MMIO && DOORBELL + PAGE <= READ_ONLY);
 const _: () = assert!(READ_ONLY + PAGE <= DIRTY && DIRTY + DIRTY_PAGES * PAGE <= REGION);
 const _: () = assert!(REGION * MAX_VCPUS as u64 <= 3 << 30 && NO_APIC > MAX_VCPUS);
+const _: () = assert!(DIRECTORY > DATA && DIRECTORY + PAGE <= TOUCH);
 const _: () = assert!(WALK_LINEAR + WALK_TABLES * (4 << 20) < IOAPIC_WINDOW);
 const _: () = assert!(VARS as u64 <= PAGE && MMIO_AT + 1 == WORDS);
 
@@ -337,7 +338,6 @@ mod tests {
         assert_ne!(CODE / STRIDE, DATA / STRIDE);
         assert_eq!(TOUCH % STRIDE, 0);
         assert_eq!((WALK % STRIDE, DIRECTORY % STRIDE), (0, 0));
-        assert!(DIRECTORY > DATA && DIRECTORY + PAGE <= TOUCH);
         for apart in [MMIO, READ_ONLY, DIRTY] {
             assert_eq!(apart % (2 << 20), 0, "a page table of its own");
         }

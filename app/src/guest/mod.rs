@@ -189,10 +189,10 @@ fn possible(
         let why = "the paravirtual backend shuts a guest with 32-bit page tables of its own down";
         leave_out(&mut counts, &|op| op == Op::Walk, why.to_owned());
     }
-    if counts.doorbell > 0 {
-        if let Some(why) = no_doorbell() {
-            leave_out(&mut counts, &|op| op == Op::Doorbell, why);
-        }
+    if counts.doorbell > 0
+        && let Some(why) = no_doorbell()
+    {
+        leave_out(&mut counts, &|op| op == Op::Doorbell, why);
     }
     (counts, skipped)
 }

@@ -44,10 +44,11 @@ fn spread(rig: &Rig) -> Result<Problems> {
     Ok(problems)
 }
 
-/// Faults on one and the same page are one key.
+/// Faults on one and the same page are one key, and each is of a kind.
 fn page(rig: &Rig) -> Result<Problems> {
     let (report, guest, mut problems) = sound(rig, "page")?;
     problems.extend(situation::keys_equal(&report, &guest));
+    problems.extend(situation::faults_by_kind(&report));
     let (seen, _) = first(&report, &guest)?;
     let pages = seen.keys.iter().filter(|key| key.class == "page");
     let (most, all) =

@@ -103,9 +103,18 @@ impl Probes {
         (!known).then_some(kvm_handlers::UNKNOWN)
     }
 
-    /// Whether instruction pointers and vectors are kept.
-    fn keep_details(&mut self, on: bool) {
-        self.maps.set_details(if on { detail::RIP | detail::VECTOR } else { 0 });
+    /// What is kept at the end of an exit for the families that are on.
+    fn keep_details(&mut self) {
+        let mut bits = 0;
+        if self.loaded.has(Family::Detail) {
+            bits |= detail::RIP | detail::VECTOR;
+        }
+        // Where exits are seen an access has the times of its exit.
+        let exits = self.loaded.has(Family::Exit) && host::isa(self.vendor) != 0;
+        if self.loaded.has(Family::Mmio) && !exits {
+            bits |= detail::DWELL;
+        }
+        self.maps.set_details(bits);
     }
 
     /// Tells the probes which events these families are about. Before they are attached, and before
@@ -117,6 +126,7 @@ impl Probes {
     /// Takes in which vendor module is there.
     fn follow_vendor(&mut self, vendor: Option<&'static str>, outliers: &OutlierLimits) {
         self.vendor = vendor;
+        self.keep_details();
         self.maps.set_isa(host::isa(vendor));
         self.maps.set_limits(&outliers::by_column(outliers, vendor));
     }
@@ -319,7 +329,7 @@ impl Live {
             Some(probes) => {
                 if !on {
                     // No exit is looked at again for what is about to go.
-                    probes.keep_details(false);
+                    probes.maps.set_details(0);
                 }
                 probes.tell_of(&self.options.families);
                 // Statistics are of the programs that were attached at both ends.
@@ -332,7 +342,7 @@ impl Live {
                     said = probes.begin_ioctls();
                 }
                 probes.loaded.set_family(family, on, true);
-                probes.keep_details(probes.loaded.has(Family::Detail));
+                probes.keep_details();
                 self.session.probes = probes.loaded.statuses();
                 if let Some(said) = said {
                     self.notice(said.to_owned());
@@ -412,7 +422,7 @@ fn open_probes(options: &Options, module: Module) -> Result<(Option<Probes>, Ses
         }
         probes.loaded.attach(true);
         session.probes = probes.loaded.statuses();
-        probes.keep_details(probes.loaded.has(Family::Detail));
+        probes.keep_details();
         Some(probes)
     } else {
         (session.started_ns, session.started_unix_ns) = (now_ns(), unix_ns());

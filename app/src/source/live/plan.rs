@@ -50,12 +50,12 @@ pub enum Family {
     Mmu,
     /// MMIO by address and one by one: `kvm_mmio`, `kvm_fast_mmio`.
     Mmio,
+    /// Pages that were dirtied.
+    Dirty,
+    /// Loads of MMU roots.
+    Roots,
     /// Hypercalls by number and one by one: `kvm_hypercall`, `kvm_hv_hypercall`, `kvm_xen_hypercall`.
     Hypercall,
-    /// Pages that KVM marks as dirty.
-    Dirty,
-    /// MMU roots and who loads them.
-    Roots,
     /// KVM's ioctls: `sys_enter`, `sys_exit`, which every system call of the host pays for.
     Ioctl,
     /// What every other family needs: `sched_process_exit`.
@@ -73,9 +73,9 @@ impl Family {
         Self::Culprits,
         Self::Mmu,
         Self::Mmio,
-        Self::Hypercall,
         Self::Dirty,
         Self::Roots,
+        Self::Hypercall,
         Self::Ioctl,
     ];
 
@@ -106,9 +106,9 @@ impl Family {
             Self::Culprits => "culprits",
             Self::Mmu => "mmu",
             Self::Mmio => "mmio",
-            Self::Hypercall => "hypercall",
             Self::Dirty => "dirty",
             Self::Roots => "roots",
+            Self::Hypercall => "hypercall",
             Self::Ioctl => "ioctl",
             Self::Base => "base",
         }
@@ -168,11 +168,11 @@ impl Family {
             Self::Detail => "what exits are about (MSR, port, address, RIP) is not shown",
             Self::Culprits => "who takes a vCPU's CPU is not shown",
             Self::Mmu => "page faults are not shown",
-            Self::Mmio => "MMIO is not shown",
+            Self::Mmio => "MMIO by address is not shown",
+            Self::Dirty => "dirty pages are not shown",
+            Self::Roots => "loads of MMU roots are not shown",
             Self::Hypercall => "hypercalls are not shown",
-            Self::Dirty => "which pages become dirty is not shown",
-            Self::Roots => "MMU roots and who loads them are not shown",
-            Self::Ioctl => "KVM's ioctls are not shown",
+            Self::Ioctl => "KVM ioctls and memory slots are not shown",
             Self::Base => "ended threads are noticed late",
         }
     }

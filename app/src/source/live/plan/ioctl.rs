@@ -28,6 +28,9 @@ pub fn globals(kernel: &Kernel, sizes: &Sizes, globals: &mut Vec<(&'static str, 
         globals.extend(found);
         globals.push(("FILES_KNOWN", 1));
     }
+    if let Some(cast) = kernel.rdonly_cast {
+        globals.push(("TYPE_PT_REGS", cast.pt_regs));
+    }
     globals.push(("DEVICE_KVM", at(&("kvm_device", "kvm")).unwrap_or(0)));
 }
 
@@ -61,19 +64,25 @@ pub fn ways(kernel: &Kernel) -> (Ways, Ways, Option<String>) {
         "ioctl_exit_record",
         &[("id", 8), ("ret", 16)],
     );
-    let enter = of(
+    let mut enter = of(
         "sys_enter",
         "ioctl_enter_btf",
         "ioctl_enter",
         "ioctl_enter_record",
         &[("id", 8), ("args", 16)],
     );
+    if kernel.rdonly_cast.is_some()
+        && let Some(at) = enter.iter().position(|(_, how)| *how == How::Btf)
+    {
+        enter.insert(at, ("ioctl_enter_cast", How::Btf));
+    }
     (exit, enter, None)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::live::kernel::RdonlyCast;
     use crate::source::live::plan::{Family, Plan, plan, tests::kernel};
     use crate::trace::fixtures::LINUX_6_12;
 
@@ -124,6 +133,15 @@ mod tests {
         assert_eq!(how((6, 12), true), [How::Btf, How::Raw, How::Tracepoint]);
         assert_eq!(how((6, 12), false), [How::Raw, How::Tracepoint]);
         assert_eq!(how((7, 2), true), [How::Tracepoint, How::Btf, How::Raw]);
+    }
+
+    #[test]
+    fn plain_loads_come_before_probe_reads() {
+        let mut kernel = kernel(LINUX_6_12, (6, 12));
+        kernel.rdonly_cast = Some(RdonlyCast { function: 5, pt_regs: 6 });
+        let (_, enter, _) = ways(&kernel);
+        let names: Vec<_> = enter.iter().map(|way| way.0).collect();
+        assert_eq!(names, ["ioctl_enter_cast", "ioctl_enter_btf", "ioctl_enter"]);
     }
 
     #[test]

@@ -6,7 +6,10 @@ use super::{
 };
 use crate::{
     model::event::{self, EventKind, LeftOut},
-    source::live::{identity::Identities, memory::Memory},
+    source::live::{
+        identity::{Home, Identities},
+        memory::Memory,
+    },
 };
 use kvmscope_shared::event::{Event, kind};
 use std::collections::BTreeMap;
@@ -67,10 +70,15 @@ impl Events {
         let mut held = Vec::new();
         for record in std::mem::take(&mut self.records) {
             let Some(kind) = EventKind::from_record(record.kind) else { continue };
+            let waits =
+                !last && held.len() < MAX_HELD && now_ns.saturating_sub(record.at_ns) < HOLD_NS;
             let whose = if record.slot == 0 {
-                match who.vm_of_process(record.tgid) {
-                    Some(vm) => Some((vm, None, None)),
-                    None => None,
+                // An ioctl says of which VM; one that never runs is its process's.
+                let kvm = if kind == EventKind::Ioctl { record.args[4] } else { 0 };
+                match who.home(record.tgid, kvm) {
+                    Home::Vm { id, .. } => Some((id, None, None)),
+                    Home::Perhaps(id) if !waits => id.map(|id| (id, None, None)),
+                    Home::Perhaps(_) => None,
                 }
             } else {
                 match gone.whose(memory, seen, (record.slot, record.generation, record.cell)) {
@@ -82,8 +90,6 @@ impl Events {
                     }
                 }
             };
-            let waits =
-                !last && held.len() < MAX_HELD && now_ns.saturating_sub(record.at_ns) < HOLD_NS;
             match whose {
                 Some((vm, vcpu, reason)) => {
                     events.entry(kind).or_default().push(event::Event {

@@ -3,6 +3,7 @@
 mod culprits;
 mod detail;
 mod events;
+mod ioctls;
 mod parts;
 mod plain;
 

@@ -7,6 +7,7 @@ use kvmscope_shared::{
     conf::Control,
     detail::{Detail, Key},
     hist::bucket_of,
+    ioctl::{Call, Tally},
     slot::{KIND_EXIT, Slot, life},
     waits::Waits,
 };
@@ -23,6 +24,8 @@ pub struct Plain {
     pub cells: Vec<Cell>,
     pub details: Vec<Detail>,
     pub waits: Vec<Waits>,
+    /// Rows of KVM ioctls.
+    pub ioctls: Vec<(Call, Tally)>,
 }
 
 impl Plain {
@@ -33,6 +36,7 @@ impl Plain {
             cells: vec![Cell::default(); (POOL + 2 * CELLS_PER_CHUNK) as usize],
             details: vec![Detail::default(); SLOTS as usize],
             waits: vec![Waits::default(); SLOTS as usize],
+            ioctls: vec![Default::default(); 4],
         }
     }
 
@@ -220,5 +224,16 @@ impl Memory for Plain {
     }
     fn clear_waits(&mut self, index: u32) {
         self.waits[index as usize] = Waits::default();
+    }
+    fn ioctl_rows(&self) -> u32 {
+        self.ioctls.len() as u32
+    }
+
+    fn ioctl_call(&self, row: u32) -> Call {
+        self.ioctls[row as usize].0
+    }
+
+    fn ioctl_tally(&self, row: u32) -> Tally {
+        self.ioctls[row as usize].1
     }
 }

@@ -1,0 +1,58 @@
+# What tests/tests/rig/memory.rs looks at: the guest's own account of page faults, MMIO, hypercalls, dirty pages, roots
+# and ioctls beside the kernel's (histograms of tracing, which know nothing of kvmscope). $few is put before this text.
+tracing=/sys/kernel/tracing
+kvm=$tracing/events/kvm
+
+# Where the kernel has both vendors' modules, one of the two cannot be probed: there is nothing to be said about it.
+for probe in 'dirty mark_page_dirty_in_slot gfn=%dx:u64' 'root svm_load_mmu_pgd' 'root vmx_load_mmu_pgd'; do
+    echo "p:made/$probe" >>$tracing/kprobe_events 2>/dev/null
+done
+
+# event, keys of its histogram, name of the file
+histograms() {
+    cat <<LIST
+$kvm/kvm_page_fault fault_address,error_code fault
+$kvm/kvm_mmio type,gpa mmio
+$kvm/kvm_fast_mmio gpa fast
+$kvm/kvm_hypercall nr,a0,a2 hypercall
+$tracing/events/syscalls/sys_enter_ioctl cmd ioctl
+$tracing/events/made/dirty gfn dirty
+$tracing/events/made/root common_pid root
+LIST
+}
+start() {
+    histograms | while read -r event keys _; do
+        echo "hist:keys=$keys:size=8192" >"$event/trigger" || echo "no histogram of $event"
+    done
+}
+stop() {
+    histograms | while read -r event keys name; do
+        cat "$event/hist" >"/out/$1.$name.hist"
+        echo "!hist:keys=$keys:size=8192" >"$event/trigger"
+    done
+}
+
+# made NAME ARGS...: the guest, while the kernel counts. Repeated where the emulator lost it (see cases.sh).
+made() {
+    name=$1
+    shift
+    for try in 1 2 3 4 5; do
+        start
+        kvmscope guest --format json "$@" >"/out/$name.guest.json" 2>"/out/$name.log"
+        status=$?
+        stop "$name"
+        grep -q 'triple fault\|internal error\|RIP 0xffff' "/out/$name.log" || break
+        echo "case $name: the emulator lost the guest in try $try: $(cat "/out/$name.log")"
+    done
+    echo $status >"/out/$name.status"
+    echo "case $name: status $status"
+}
+
+made touch --touch $((few * 6)) --touch-pages $((few * 2)) --same-page "$few"
+made dirty --dirty $((few * 6)) --dirty-pages $((few * 2))
+made walk --walk $((few * 4)) --walk-tables "$few"
+made slots --slots "$few" --touch "$few"
+made doorbell --doorbell $((few * 3)) --mmio-read "$few" --mmio-write "$few"
+made mmio-kernel --mmio-kernel "$few" --out 3
+made hypercalls --kick-cpu "$few" --send-ipi $((few + 1)) --sched-yield $((few + 2)) --clock-pairing $((few + 3)) --hypercall 7
+made together --vms 2 --vcpus 2 --all "$few" --touch-pages 5 --dirty $((few * 3)) --dirty-pages "$few" --walk "$few" --doorbell "$few" --send-ipi 3
