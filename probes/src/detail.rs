@@ -111,6 +111,27 @@ fn note_here(class: u32, value: u64, times: u64) -> Option<()> {
     Some(())
 }
 
+/// The current thread, if it is a vCPU's, met a key that belongs to no exit: it has no reason and no times,
+/// and what an exit being handled is about keeps its place.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub fn note_apart(class: u32, value: u64) -> u32 {
+    u32::from(note_apart_here(class, value).is_some())
+}
+
+#[inline(always)]
+fn note_apart_here(class: u32, value: u64) -> Option<()> {
+    let (index, slot) = slots::known_current()?;
+    let mut table = table(index)?;
+    let kept = if slot.interrupted & mark::KEYS == 0 {
+        [0, 0]
+    } else {
+        [slot.open_key, slot.open_page]
+    };
+    keys::note(&mut table, (class, 0, value), 1, kept);
+    Some(())
+}
+
 /// Whether this read is what the VMM was asked for in the time that waits.
 #[inline(always)]
 fn answers(slot: &SlotEntry, class: u32) -> bool {

@@ -102,6 +102,18 @@ facts! {
     SVM_VMCB: u32, svm_vmcb;
     /// The vendor whose raw `kvm_exit` is read without its record, as in `Slot::isa`; else 0.
     ISA: u32, isa;
+    /// Offset of `kvm_memory_slot.flags`.
+    MEMSLOT_FLAGS: u32, memslot_flags;
+    /// Offset of `kvm_memory_slot.id`.
+    MEMSLOT_ID: u32, memslot_id;
+    /// Offset of `kvm_memory_slot.as_id`.
+    MEMSLOT_AS_ID: u32, memslot_as_id;
+    /// Offset of `kvm_memory_slot.base_gfn`.
+    MEMSLOT_BASE: u32, memslot_base;
+    /// Offset of `kvm_memory_slot.dirty_bitmap`.
+    MEMSLOT_BITMAP: u32, memslot_bitmap;
+    /// Offset of `kvm_vcpu.stat.guest_mode`, 0 where there is none.
+    VCPU_GUEST_MODE: u32, vcpu_guest_mode;
     /// Number of `struct pt_regs` in vmlinux's BTF: 21 integers in a row.
     TYPE_PT_REGS: u32, type_pt_regs;
 }

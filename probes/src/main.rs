@@ -13,6 +13,7 @@ mod detail;
 mod event;
 mod exit;
 mod facts;
+mod function;
 mod hooks;
 mod ioctl;
 mod maps;
@@ -20,6 +21,7 @@ mod outlier;
 mod record;
 mod sched;
 mod slots;
+mod stack;
 mod state;
 mod tokens;
 

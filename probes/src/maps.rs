@@ -16,6 +16,7 @@ use kvmscope_shared::{
     event::{self, EVENT_RING_BYTES},
     ioctl::{Begun, Call, Handlers, Tally},
     slot::SlotEntry,
+    stacks::Stacks,
     waits::{History, Waits},
 };
 
@@ -113,3 +114,6 @@ pub static IOCTL_TALLIES: Array<Tally> = Array::with_max_entries(2, BPF_F_MMAPAB
 /// The functions by which KVM's file descriptors are known.
 #[map]
 pub static IOCTL_HANDLERS: Array<Handlers> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+/// Kernel stacks at a function, by CPU (family `roots`).
+#[map]
+pub static STACKS: Array<Stacks> = Array::with_max_entries(1, BPF_F_MMAPABLE);

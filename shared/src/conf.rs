@@ -62,6 +62,8 @@ pub struct Control {
     pub events: u64,
     /// Events that were not told of, by kind: over the rate, or without room in the ring buffer.
     pub events_refused: [u64; crate::event::kind::COUNT],
+    /// Pages of logged memory slots that threads marked as dirty that are no vCPU's (family `dirty`).
+    pub dirty_elsewhere: u64,
 }
 zeroed!(
     Control,
@@ -81,9 +83,11 @@ zeroed!(
         pad: 0,
         events: 0,
         events_refused: [0; crate::event::kind::COUNT],
+        dirty_elsewhere: 0,
     }
 );
 
 const _: () = assert!(
-    size_of::<Control>() == 40 + 4 * (MAX_FILTER + 2) + 24 + 8 + 8 + 8 * crate::event::kind::COUNT
+    size_of::<Control>()
+        == 40 + 4 * (MAX_FILTER + 2) + 24 + 8 + 8 + 8 * crate::event::kind::COUNT + 8
 );

@@ -58,6 +58,11 @@ pub mod class {
     pub const DIRTY_SLOT: u32 = 19;
     /// Guest-physical page that was dirtied, as its address (family `dirty`).
     pub const DIRTY_PAGE: u32 = 20;
+    /// Physical CPU that the vCPU was loaded on: its number (family `roots`).
+    pub const VCPU_LOAD: u32 = 21;
+    /// What became of pages that KVM marked as dirty: [`super::dirty`] (family `dirty`). In places of its
+    /// own ([`super::Detail::dirty`]), never among the keys.
+    pub const DIRTY_LOG: u32 = 22;
     /// Places for classes, `NONE` included: a power of two.
     pub const COUNT: usize = 32;
 }
@@ -80,6 +85,25 @@ pub mod fault {
     /// Something else (SGX, RMP, private memory).
     pub const OTHER: u64 = 6;
     /// Number of kinds.
+    pub const COUNT: usize = 8;
+}
+
+/// Counters of family `dirty`: values of [`class::DIRTY_LOG`].
+pub mod dirty {
+    /// KVM marked a page of a slot that logs dirty pages.
+    pub const MARKED: u64 = 0;
+    /// Of them: the page was not marked yet since the log was last read. With a dirty ring, which keeps no
+    /// bitmap, every mark.
+    pub const FRESH: u64 = 1;
+    /// KVM marked a page of a slot that does not log: there dirty logging is off.
+    pub const NOT_LOGGED: u64 = 2;
+    /// The processor's log of written pages was full (`kvm_pml_full`).
+    pub const PML_FULL: u64 = 3;
+    /// A page was put into the dirty ring (`kvm_dirty_ring_push`).
+    pub const RING_PUSH: u64 = 4;
+    /// The dirty ring was full and the vCPU went to the VMM (`kvm_dirty_ring_exit`).
+    pub const RING_FULL: u64 = 5;
+    /// Places for counters: a power of two.
     pub const COUNT: usize = 8;
 }
 
@@ -148,6 +172,10 @@ pub struct Detail {
     pub faults: [Key; fault::COUNT],
     /// What is told of when the exit being handled ends.
     pub pending: Pending,
+    /// Counters of family `dirty`, by [`dirty`].
+    pub dirty: [u64; dirty::COUNT],
+    /// The MMU root that was loaded last, as a value of [`class::ROOT`], or 0 (family `roots`).
+    pub root: u64,
 }
 
 /// Events of the exit being handled. Each is there where [`crate::slot::mark`] says so.
@@ -204,6 +232,8 @@ zeroed!(
         others: [NO_OTHER; class::COUNT],
         faults: [NO_KEY; fault::COUNT],
         pending: NOTHING,
+        dirty: [0; dirty::COUNT],
+        root: 0,
     }
 );
 
@@ -273,6 +303,9 @@ zeroed!(
 );
 
 const _: () = assert!(size_of::<Key>() == 72);
-const _: () = assert!(size_of::<Detail>() == 72 * (KEYS + fault::COUNT) + 24 * class::COUNT + 48);
+const _: () = assert!(
+    size_of::<Detail>()
+        == 72 * (KEYS + fault::COUNT) + 24 * class::COUNT + 48 + 8 * dirty::COUNT + 8
+);
 const _: () = assert!(size_of::<Outlier>() == 112);
 const _: () = assert!(THING_SETS.is_power_of_two() && FINE_SETS.is_power_of_two());

@@ -39,6 +39,9 @@ impl Times {
     }
 }
 
+/// Classes of many values, by bit: see [`crate::detail`].
+const FINE: u32 = 1 << class::PAGE | 1 << class::RIP | 1 << class::DIRTY_PAGE;
+
 /// First entry of the set that a key belongs to.
 #[inline(always)]
 pub fn set_of(class: u32, cell: u32, value: u64) -> u32 {
@@ -46,7 +49,7 @@ pub fn set_of(class: u32, cell: u32, value: u64) -> u32 {
     let mixed = value ^ u64::from(cell) << 32 ^ u64::from(class) << 56;
     // Fibonacci hashing: the upper bits depend on all below.
     let set = (mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 60) as u32;
-    let fine = class == class::PAGE || class == class::RIP;
+    let fine = FINE >> class & 1 != 0;
     (if fine { set + THING_SETS as u32 } else { set }) * WAYS as u32
 }
 

@@ -14,6 +14,7 @@ pub mod hist;
 pub mod ioctl;
 pub mod keys;
 pub mod slot;
+pub mod stacks;
 pub mod waits;
 
 /// Implements `Default` as all-zero, which is what a fresh BPF array holds.

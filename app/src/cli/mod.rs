@@ -8,7 +8,7 @@ mod watch;
 
 use crate::{
     config::outlier::{self, Spec, parse_outlier},
-    model::detail::OutlierLimits,
+    model::{detail::OutlierLimits, stack::StackOf},
     source::live::{self, plan::Family},
     symbols::{self, GuestSymbols},
     trace,
@@ -58,6 +58,10 @@ struct Common {
     /// HLT=off for none of one; repeatable. A few dozen a second are told of, the rest is counted
     #[arg(long = "outlier", value_name = "SPEC", value_parser = parse_outlier)]
     outliers: Vec<Spec>,
+    /// With the family roots: the function whose callers are counted by kernel stack: load_mmu_pgd, kvm_mmu_load,
+    /// kvm_mmu_reset_context, kvm_mmu_create, kvm_set_cr3, kvm_cr, vcpu_run
+    #[arg(long, value_name = "FUNCTION", default_value = "load_mmu_pgd", value_parser = stack_of)]
+    stacks: StackOf,
     /// Only the VMs of this process; repeatable
     #[arg(long = "pid", value_name = "PID", value_parser = clap::value_parser!(u32).range(1..))]
     pids: Vec<u32>,
@@ -99,6 +103,7 @@ impl Common {
             pids: self.pids.clone(),
             interval: self.interval,
             outliers: self.outliers()?,
+            stacks: self.stacks,
         })
     }
 }
@@ -127,6 +132,13 @@ fn refuse_what_is_no_vm(pids: &[u32]) -> Result<(), Failure> {
 enum Asked {
     All,
     One(Family),
+}
+
+fn stack_of(text: &str) -> Result<StackOf, String> {
+    StackOf::from_word(text).ok_or_else(|| {
+        let known = StackOf::ALL.map(StackOf::word).join(", ");
+        format!("callers of {text:?} cannot be counted; there are {known}")
+    })
 }
 
 fn family(text: &str) -> Result<Asked, String> {

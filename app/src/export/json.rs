@@ -4,6 +4,7 @@
 use super::Content;
 use super::details::{BOUNDS, Bounds, Culprit, Found, Halts, Key, OtherThreads, SlowExit};
 use super::sections::{Calls, Family, Happened, Hypercalls, Memory, NotListed, families};
+use super::stacks::Stack;
 use super::sums;
 use crate::model::ids::{Kind, Reason};
 use crate::model::session::{Origin, Session};
@@ -66,6 +67,9 @@ pub fn document<'a>(content: &Content<'a>) -> Report<'a> {
         outliers_left_out: totals.outliers_left_out,
         events: events.into_iter().map(|event| Happened::new(content, event, isa)).collect(),
         events_left_out: totals.events.left_out().map(NotListed::new).collect(),
+        stacks: totals.stacks.iter().map(Stack::new).collect(),
+        stacks_left_out: totals.stacks_left_out,
+        dirty_elsewhere: totals.dirty_elsewhere,
         detail_bounds: BOUNDS,
     }
 }
@@ -88,6 +92,9 @@ pub struct Report<'a> {
     outliers_left_out: u64,
     events: Vec<Happened<'a>>,
     events_left_out: Vec<NotListed>,
+    stacks: Vec<Stack<'a>>,
+    stacks_left_out: u64,
+    dirty_elsewhere: u64,
     detail_bounds: Bounds,
 }
 

@@ -5,6 +5,7 @@
 mod details;
 pub mod json;
 mod sections;
+mod stacks;
 mod sums;
 pub mod text;
 

@@ -4,6 +4,7 @@
 mod about;
 mod sections;
 mod slow;
+mod stacks;
 
 use super::Content;
 use crate::model::ids::{Kind, Reason};
@@ -28,6 +29,7 @@ pub fn report(content: &Content<'_>) -> String {
     }
     slow::outliers(&mut out, content);
     sections::happened(&mut out, content);
+    stacks::stacks(&mut out, content);
     out
 }
 

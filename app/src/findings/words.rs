@@ -28,6 +28,8 @@ pub fn thing(class: KeyClass, value: u64) -> String {
         KeyClass::Root => ("MMU root ", ""),
         KeyClass::DirtySlot => ("slot ", ", written"),
         KeyClass::DirtyPage => ("guest page ", ", written"),
+        KeyClass::VcpuLoad => ("loaded on CPU ", ""),
+        KeyClass::DirtyLog => ("dirty log ", ""),
     };
     let name = keys::name(class, value).map(|name| format!(" ({name})")).unwrap_or_default();
     format!("{before}{}{name}{after}", keys::number(class, value))
@@ -54,6 +56,8 @@ pub fn short(class: KeyClass, value: u64) -> String {
         KeyClass::Root => "root ",
         KeyClass::DirtySlot => "slot ",
         KeyClass::DirtyPage => "dirty ",
+        KeyClass::VcpuLoad => "CPU ",
+        KeyClass::DirtyLog => "log ",
     };
     let name = keys::name(class, value).map(|name| format!(" {name}")).unwrap_or_default();
     format!("{verb}{}{name}", keys::number(class, value))

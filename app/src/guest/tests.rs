@@ -211,3 +211,67 @@ fn a_vcpu_stays_on_its_cpu() {
     let error = make(&options("--out 2 --pin 100000")).expect_err("there is no such CPU");
     assert_eq!(error.exit_status(), 2);
 }
+
+#[test]
+fn dirty_pages_are_those_of_kvms_own_log() {
+    let Some(vcpus) = vcpus_of("--vcpus 2 --dirty 50 --dirty-pages 20") else { return };
+    for vcpu in vcpus {
+        assert_eq!((vcpu.made.dirty, vcpu.dirty_log), (50, DirtyLog { reads: 3, pages: 50 }));
+    }
+}
+
+#[test]
+fn a_doorbell_rings_in_the_kernel_as_often_as_it_is_written() {
+    let Some(outcome) = outcome_of("--vcpus 2 --doorbell 30 --out 2") else { return };
+    let outcome = outcome.expect("the guest ends well");
+    if outcome.skipped.iter().any(|skipped| skipped.kind == "doorbell") {
+        return;
+    }
+    for vcpu in &outcome.vms[0].vcpus {
+        assert_eq!((vcpu.made.doorbell, vcpu.rang, vcpu.userspace["MMIO"]), (30, 30, 0));
+    }
+    assert_eq!(outcome.ioctls["KVM_IOEVENTFD"].count, 2);
+}
+
+#[test]
+fn a_register_in_the_kernel_never_reaches_the_vmm() {
+    let Some(outcome) = outcome_of("--mmio-kernel 9 --mmio-read 2") else { return };
+    let outcome = outcome.expect("the guest ends well");
+    if outcome.skipped.iter().any(|skipped| skipped.kind == "mmio_kernel") {
+        return;
+    }
+    let vcpu = &outcome.vms[0].vcpus[0];
+    assert_eq!((vcpu.made.mmio_kernel, vcpu.userspace["MMIO"]), (9, 2));
+    assert!(keys(vcpu).contains(&("mmio_read", 0xfec0_0010, 9)));
+}
+
+#[test]
+fn slots_are_set_moved_and_deleted_and_ioctls_counted() {
+    let Some(outcome) = outcome_of("--vms 2 --slots 4 --cpuid 8") else { return };
+    let outcome = outcome.expect("the guest ends well");
+    for vm in &outcome.vms {
+        let vcpu = &vm.vcpus[0];
+        assert_eq!((vcpu.made.slots, vcpu.made.cpuid, vcpu.control), (4, 8, 1 + 4));
+        assert_eq!(vm.ioctls["KVM_SET_USER_MEMORY_REGION"].count, 1 + 3 * 4);
+        assert_eq!(vm.ioctls["KVM_RUN"].count, vcpu.runs);
+        assert!(!vm.ioctls.contains_key("KVM_CREATE_VM"), "that one is no VM's");
+    }
+    assert_eq!(outcome.ioctls["KVM_SET_USER_MEMORY_REGION"].count, 2 * 13);
+    assert_eq!(outcome.ioctls["KVM_CREATE_VM"].count, 2);
+    assert!(outcome.ioctls.values().all(|ioctl| ioctl.failed <= ioctl.count));
+}
+
+#[test]
+fn few_pages_are_touched_again_and_again() {
+    let Some(vcpus) = vcpus_of("--touch 30 --touch-pages 10") else { return };
+    assert_eq!((vcpus[0].made.touch, vcpus[0].control), (30, 1 + 3));
+}
+
+#[test]
+fn tables_are_walked_where_the_processor_walks_them() {
+    let Some(outcome) = outcome_of("--walk 12 --walk-tables 4 --mmio-read 3") else { return };
+    let outcome = outcome.expect("the guest ends well");
+    let walked = if outcome.backend == Backend::Pvm { 0 } else { 12 };
+    assert_eq!(outcome.vms[0].vcpus[0].made.walk, walked);
+    assert_eq!(outcome.skipped.is_empty(), walked > 0);
+}

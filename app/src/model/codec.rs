@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! version        1 byte, 3
-//! head           seq, end_ns, dur_ns, lost, host, life, VMs, outliers (postcard)
+//! head           seq, end_ns, dur_ns, lost, host, life, VMs, outliers, stacks (postcard)
 //! events         their length in bytes, then events and those left out
 //! list           its length in bytes, then of each vCPU: vm, vcpu, length of its body
 //! bodies         of each vCPU: cpu, phase, since, open, time, number of cells, then each cell:
@@ -22,6 +22,7 @@
 use super::detail::{CulpritTick, Halts, KeyTick, Outlier, VmTick};
 use super::event::{Event, LeftOut};
 use super::ids::{Isa, Kind, Reason, VcpuKey, VmId};
+use super::stack::StackTick;
 use super::tick::{CellTick, HostTick, Life, Lost, OpenExit, Phase, PhaseTimes, Tick, VcpuTick};
 use kvmscope_shared::hist::BUCKETS;
 use serde::{Serialize, de::DeserializeOwned};
@@ -102,9 +103,10 @@ impl Part {
     }
 }
 
-type Head = (u64, u64, u64, Lost, HostTick, Vec<Life>, Slow);
+type Head = (u64, u64, u64, Lost, HostTick, Vec<Life>, Slow, Functions);
 type Slow = (Vec<VmTick>, Vec<Outlier>, u64);
 type Events = (Vec<Event>, Vec<LeftOut>);
+type Functions = (Vec<StackTick>, u64, u64);
 type Details = (Halts, Vec<KeyTick>, Vec<CulpritTick>);
 type VcpuBody = (u32, Phase, i64, Option<OpenBody>, PhaseTimes);
 type OpenBody = (u8, u32, i64, u64, u64, u64);
@@ -115,7 +117,9 @@ pub fn encode(tick: &Tick, out: &mut Vec<u8>) -> Result<(), CodecError> {
     out.push(VERSION);
     let outliers_left_out = tick.outliers_left_out;
     let slow = (&tick.vms, &tick.outliers, outliers_left_out);
-    put(&(tick.seq, tick.end_ns, tick.dur_ns, tick.lost, tick.host, &tick.life, slow), out)?;
+    let functions = (&tick.stacks, tick.stacks_left_out, tick.dirty_elsewhere);
+    let Tick { seq, end_ns, dur_ns, lost, host, life, .. } = tick;
+    put(&(seq, end_ns, dur_ns, lost, host, life, slow, functions), out)?;
     let (mut list, mut bodies, mut scratch) = (Vec::new(), Vec::new(), Vec::new());
     put(&(&tick.events, &tick.events_left_out), &mut scratch)?;
     put(&scratch.len(), out)?;
@@ -173,8 +177,10 @@ fn read(bytes: &[u8], part: Part) -> Result<(Tick, &[u8]), CodecError> {
     if version != VERSION {
         return Err(CodecError::Version(version));
     }
-    let ((seq, end_ns, dur_ns, lost, host, life, slow), bytes): (Head, _) = take(bytes, "head")?;
+    let ((seq, end_ns, dur_ns, lost, host, life, slow, functions), bytes): (Head, _) =
+        take(bytes, "head")?;
     let (vms, outliers, outliers_left_out) = slow;
+    let (stacks, stacks_left_out, dirty_elsewhere) = functions;
     let (length, rest): (usize, _) = take(bytes, "events")?;
     let (body, bytes) = rest.split_at_checked(length).ok_or(CodecError::Damaged("events"))?;
     let (events, events_left_out) =
@@ -193,6 +199,9 @@ fn read(bytes: &[u8], part: Part) -> Result<(Tick, &[u8]), CodecError> {
         outliers_left_out,
         events,
         events_left_out,
+        stacks,
+        stacks_left_out,
+        dirty_elsewhere,
     };
     let (length, rest): (usize, _) = take(bytes, "list of vCPUs")?;
     let (mut list, mut rest) =
@@ -404,8 +413,8 @@ mod tests {
         let mut encoded = vec![VERSION];
         put(&(0u64, 0u64, 0u64, Lost::default(), HostTick::default()), &mut encoded).unwrap();
         let numbers = encoded.len();
-        // The numbers of lives, VMs and outliers, then of a VM's threads, of events, of vCPUs.
-        for before in [0, 1, 2] {
+        // The numbers of lives, VMs, outliers and stacks, then of a VM's threads, of events, of vCPUs.
+        for before in [0, 1, 2, 4] {
             encoded.truncate(numbers);
             encoded.resize(numbers + before, 0);
             put(&usize::MAX, &mut encoded).unwrap();
@@ -417,13 +426,30 @@ mod tests {
         encoded.truncate(numbers);
         for (lie, room) in [(usize::MAX, 64), (10, 64)] {
             encoded.truncate(numbers);
-            put(&(0usize, 0usize, 0usize, 0u64, lie, usize::MAX), &mut encoded).unwrap();
+            put(
+                &(0usize, 0usize, 0usize, 0u64, (0usize, 0u64, 0u64), lie, usize::MAX),
+                &mut encoded,
+            )
+            .unwrap();
             encoded.resize(encoded.len() + room, 0);
             assert_eq!(decode(&encoded), Err(CodecError::Damaged("events")), "{lie}");
         }
         encoded.truncate(numbers);
-        put(&(0usize, 0usize, 0usize, 0u64, 2usize, 0usize, 0usize, usize::MAX), &mut encoded)
-            .unwrap();
+        put(
+            &(
+                0usize,
+                0usize,
+                0usize,
+                0u64,
+                (0usize, 0u64, 0u64),
+                2usize,
+                0usize,
+                0usize,
+                usize::MAX,
+            ),
+            &mut encoded,
+        )
+        .unwrap();
         encoded.push(1);
         assert_eq!(decode(&encoded), Err(CodecError::Damaged("list of vCPUs")));
     }

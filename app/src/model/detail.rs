@@ -52,11 +52,15 @@ pub enum KeyClass {
     DirtySlot = class::DIRTY_SLOT as u8,
     /// Guest-physical page that was dirtied, as its address.
     DirtyPage = class::DIRTY_PAGE as u8,
+    /// Physical CPU that the vCPU was loaded on: its number.
+    VcpuLoad = class::VCPU_LOAD as u8,
+    /// What became of pages that were marked as dirty, a number of [`kvmscope_shared::detail::dirty`].
+    DirtyLog = class::DIRTY_LOG as u8,
 }
 
 impl KeyClass {
     /// Every class, in the order of its number.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 22] = [
         Self::PortIn,
         Self::PortOut,
         Self::MmioRead,
@@ -77,6 +81,8 @@ impl KeyClass {
         Self::Root,
         Self::DirtySlot,
         Self::DirtyPage,
+        Self::VcpuLoad,
+        Self::DirtyLog,
     ];
 
     /// From [`kvmscope_shared::detail::Key::class`]; `None` for a number that is none.
@@ -107,6 +113,8 @@ impl KeyClass {
             Self::Root => "root",
             Self::DirtySlot => "dirty_slot",
             Self::DirtyPage => "dirty_page",
+            Self::VcpuLoad => "vcpu_load",
+            Self::DirtyLog => "dirty_log",
         }
     }
 }

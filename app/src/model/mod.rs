@@ -9,6 +9,7 @@ pub mod hist;
 pub mod history;
 pub mod ids;
 pub mod session;
+pub mod stack;
 pub mod stats;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -3,6 +3,7 @@
 use super::detail::{CulpritTick, Halts, IoctlTick, KeyClass, KeyId, KeyTick, Outlier, VmTick};
 use super::event::{Event, EventKind, LeftOut};
 use super::ids::{Isa, Kind, Reason, VcpuKey, VmId};
+use super::stack::{Frame, StackOf, StackTick};
 use super::tick::{
     CellTick, HostTick, Life, Lost, OpenExit, PHASES, Phase, PhaseTimes, Tick, VcpuInfo, VcpuTick,
     VmInfo,
@@ -113,6 +114,24 @@ pub fn sample_tick() -> Tick {
         outliers_left_out: 3,
         events: vec![sample_event(key)],
         events_left_out: vec![LeftOut { kind: EventKind::Mmio, count: 7 }],
+        stacks: vec![sample_stack()],
+        stacks_left_out: 2,
+        dirty_elsewhere: 11,
+    }
+}
+
+/// A root that was loaded because the guest wrote a control register.
+pub fn sample_stack() -> StackTick {
+    let frame = |address, symbol: &str| Frame { address, symbol: symbol.to_owned() };
+    StackTick {
+        of: StackOf::LoadMmuPgd,
+        vm: Some(VmId(1)),
+        pid: 4711,
+        count: 12,
+        frames: vec![
+            frame(0xffff_ffff_c100_2001, "vmx_load_mmu_pgd+0x1 [kvm_intel]"),
+            frame(0xffff_ffff_c0f0_105c, ""),
+        ],
     }
 }
 
@@ -247,6 +266,20 @@ fn any_life() -> impl Strategy<Value = Life> {
     ]
 }
 
+fn any_stack() -> impl Strategy<Value = StackTick> {
+    let of = prop::sample::select(StackOf::ALL.as_slice());
+    let frames = vec((any::<u64>(), "\\PC{0,9}"), 0..4);
+    (of, any::<Option<u32>>(), any::<(u32, u64)>(), frames).prop_map(
+        |(of, vm, (pid, count), frames)| StackTick {
+            of,
+            vm: vm.map(VmId),
+            pid,
+            count,
+            frames: frames.into_iter().map(|(address, symbol)| Frame { address, symbol }).collect(),
+        },
+    )
+}
+
 prop_compose! {
     /// Any tick that keeps the rules of its type (keys ascend, no zeros).
     pub fn any_tick()(
@@ -258,6 +291,8 @@ prop_compose! {
         vms in vec(any::<([u64; 2], Vec<(u32, String, u64)>, Option<u64>)>(), 0..3),
         outliers in vec(any::<(u32, u64)>(), 0..3),
         events in vec(any::<(u32, u64)>(), 0..3),
+        stacks in vec(any_stack(), 0..3),
+        left_out in any::<[u64; 2]>(),
     ) -> Tick {
         let [seq, end_ns, dur_ns] = head;
         let [missed_runs, ring, pool_full, slots_full] = lost;
@@ -297,6 +332,9 @@ prop_compose! {
                 })
                 .collect(),
             events_left_out: Vec::new(),
+            stacks,
+            stacks_left_out: left_out[0],
+            dirty_elsewhere: left_out[1],
         }
     }
 }

@@ -7,6 +7,7 @@
 use super::detail::{CulpritTick, Halts, KeyTick, Outlier, VmTick};
 use super::event::{Event, LeftOut};
 use super::ids::{Reason, VcpuKey, VmId};
+use super::stack::StackTick;
 use serde::{Deserialize, Serialize};
 
 /// One interval's changes.
@@ -36,6 +37,14 @@ pub struct Tick {
     pub events: Vec<Event>,
     /// Events that are left out of it, by kind, ascending; kinds without any are absent.
     pub events_left_out: Vec<LeftOut>,
+    /// Kernel stacks at the function that was chosen, most calls first, at most
+    /// [`MAX_STACKS`](super::stack::MAX_STACKS) (family `roots`).
+    pub stacks: Vec<StackTick>,
+    /// Calls with stacks that are left out of it.
+    pub stacks_left_out: u64,
+    /// Pages of logged memory slots that threads marked as dirty that are no vCPU's, of whatever VM (family
+    /// `dirty`).
+    pub dirty_elsewhere: u64,
 }
 
 /// Events and ticks that were not measured, by cause.

@@ -8,12 +8,15 @@ pub use keys::{Keys, MAX_KEYS};
 
 use super::detail::{CulpritTick, Halts, IoctlTick, KeyTick, Outlier, VmTick};
 use super::ids::{Reason, VcpuKey, VmId};
+use super::stack::StackTick;
 use super::stats::Sum;
 use super::tick::{Life, Lost, OpenExit, Phase, PhaseTimes, Tick, VcpuInfo, VcpuTick, VmInfo};
 use std::collections::BTreeMap;
 
 /// Outliers kept: the slowest.
 pub const MAX_OUTLIERS: usize = 100;
+/// Kernel stacks kept; calls of more are counted.
+pub const MAX_STACKS: usize = 256;
 /// Culprits kept of a vCPU; time of more is "other".
 const MAX_CULPRITS: usize = 64;
 /// Other threads kept of a VM.
@@ -42,6 +45,12 @@ pub struct Totals {
     pub outliers_left_out: u64,
     /// Single events, some of each kind.
     pub events: Events,
+    /// Kernel stacks, most calls first, at most [`MAX_STACKS`].
+    pub stacks: Vec<StackTick>,
+    /// Calls with stacks that are not among them.
+    pub stacks_left_out: u64,
+    /// Pages of logged memory slots that threads marked as dirty that are no vCPU's.
+    pub dirty_elsewhere: u64,
     last_seq: u64,
 }
 
@@ -147,6 +156,7 @@ impl Totals {
         }
         self.slow(tick);
         self.events.add(&tick.events, &tick.events_left_out);
+        self.functions(tick);
         self.lost.add(&tick.lost);
         if self.ticks > 0 {
             let missed = tick.seq.saturating_sub(self.last_seq.saturating_add(1));
@@ -156,6 +166,24 @@ impl Totals {
         self.last_seq = tick.seq;
         self.measured_ns = self.measured_ns.saturating_add(tick.dur_ns);
         self.end_ns = tick.end_ns;
+    }
+
+    fn functions(&mut self, tick: &Tick) {
+        self.dirty_elsewhere = self.dirty_elsewhere.saturating_add(tick.dirty_elsewhere);
+        self.stacks_left_out = self.stacks_left_out.saturating_add(tick.stacks_left_out);
+        for stack in &tick.stacks {
+            let same = |known: &&mut StackTick| {
+                (known.of, known.vm, known.pid) == (stack.of, stack.vm, stack.pid)
+                    && known.frames == stack.frames
+            };
+            let room = self.stacks.len() < MAX_STACKS;
+            match self.stacks.iter_mut().find(same) {
+                Some(known) => known.count = known.count.saturating_add(stack.count),
+                None if room => self.stacks.push(stack.clone()),
+                None => self.stacks_left_out = self.stacks_left_out.saturating_add(stack.count),
+            }
+        }
+        self.stacks.sort_by_key(|stack| std::cmp::Reverse(stack.count));
     }
 
     /// A living vCPU that a tick does not mention did all the while what it did before.
@@ -295,7 +323,26 @@ mod tests {
     use crate::model::detail::{KeyClass, KeyId};
     use crate::model::event::EventKind;
     use crate::model::ids::Isa;
-    use crate::model::testing::{cell, sample_outlier, sample_tick, vcpu};
+    use crate::model::testing::{cell, sample_outlier, sample_stack, sample_tick, vcpu};
+
+    #[test]
+    fn stacks_add_up_and_are_bounded() {
+        let stack = |pid, count| StackTick { pid, count, ..sample_stack() };
+        let mut totals = Totals::default();
+        for seq in 1..=3 {
+            let stacks = vec![stack(1, 5), stack(2, 70)];
+            let (stacks_left_out, dirty_elsewhere) = (1, 10);
+            let tick = Tick { seq, stacks, stacks_left_out, dirty_elsewhere, ..Tick::default() };
+            totals.apply(&tick);
+        }
+        assert_eq!(totals.stacks, [stack(2, 210), stack(1, 15)], "most calls first");
+        assert_eq!((totals.stacks_left_out, totals.dirty_elsewhere), (3, 30));
+        let many = (0..2 * MAX_STACKS as u32).map(|pid| stack(pid + 10, 1)).collect();
+        totals.apply(&Tick { seq: 4, stacks: many, ..Tick::default() });
+        assert_eq!(totals.stacks.len(), MAX_STACKS);
+        let kept: u64 = totals.stacks.iter().map(|stack| stack.count).sum();
+        assert_eq!(kept + totals.stacks_left_out, 225 + 3 + 2 * MAX_STACKS as u64);
+    }
 
     #[test]
     fn ticks_add_up() {

@@ -3,7 +3,7 @@
 pub mod live;
 pub mod synth;
 
-use crate::model::{detail::OutlierLimits, session::Session, tick::Tick};
+use crate::model::{detail::OutlierLimits, session::Session, stack::StackOf, tick::Tick};
 use live::plan::Family;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -30,6 +30,8 @@ pub enum Request {
     Family(Family, bool),
     /// From which time on an exit is an outlier.
     Outliers(OutlierLimits),
+    /// Count the callers of this function, while the family `roots` is attached.
+    Stacks(StackOf),
 }
 
 /// Messages that may wait for the reader. A live source blocks rather than drop a tick; the

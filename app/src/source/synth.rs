@@ -72,7 +72,7 @@ impl Synth {
             match requests.recv_timeout(left) {
                 Ok(Request::Interval(interval)) => self.interval = interval,
                 // What is invented has no probes.
-                Ok(Request::Family(..) | Request::Outliers(_)) => {}
+                Ok(Request::Family(..) | Request::Outliers(_) | Request::Stacks(_)) => {}
                 Ok(Request::Stop) | Err(RecvTimeoutError::Disconnected) => return false,
                 Err(RecvTimeoutError::Timeout) => return true,
             }
@@ -96,7 +96,7 @@ impl Synth {
                 Ok(Request::Stop) => return,
                 Ok(Request::Interval(interval)) => self.interval = interval,
                 // What is invented has no probes.
-                Ok(Request::Family(..) | Request::Outliers(_)) => {}
+                Ok(Request::Family(..) | Request::Outliers(_) | Request::Stacks(_)) => {}
                 Err(_) => {}
             }
             let tick = self.generator.tick(self.interval);

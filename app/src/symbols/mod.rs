@@ -1,6 +1,7 @@
 //! Which code of a guest an address is in, from symbols of its kernel (`--guest-symbols`).
 
 mod elf;
+pub mod kallsyms;
 mod slide;
 mod table;
 

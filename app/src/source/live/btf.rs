@@ -12,6 +12,8 @@ const MAGIC: u16 = 0xeb9f;
 pub const KIND_STRUCT: u32 = 4;
 /// `BTF_KIND_FUNC`.
 pub const KIND_FUNC: u32 = 12;
+/// `BTF_KIND_FUNC_PROTO`.
+const KIND_FUNC_PROTO: u32 = 13;
 
 /// A BTF blob: `/sys/kernel/btf/vmlinux`, or a module's, which continues the strings of vmlinux.
 pub struct Btf<'a> {
@@ -77,6 +79,51 @@ impl<'a> Btf<'a> {
                 record.kind == kind && self.string(record.name) == Some(name.as_bytes())
             })
             .map(|(number, _)| number)
+    }
+
+    /// Names of the parameters of these functions, in order, of those that are there; `base` is vmlinux's,
+    /// whose numbers a module continues.
+    pub fn parameters(
+        &self,
+        base: Option<&Btf<'_>>,
+        functions: &[&'static str],
+    ) -> BTreeMap<&'static str, Vec<String>> {
+        let mut numbers = BTreeMap::new();
+        for (_, record) in self.records().filter(|(_, record)| record.kind == KIND_FUNC) {
+            let Some(name) = self.string(record.name) else { continue };
+            let wish = functions.iter().find(|wish| wish.as_bytes() == name);
+            // The last of a record's own words is the number of its prototype.
+            let number = record.at.checked_sub(4).and_then(|at| read_u32(self.types, at));
+            numbers.extend(wish.copied().zip(number));
+        }
+        if numbers.is_empty() {
+            return BTreeMap::new();
+        }
+        let before = base.map_or(0, |base| base.records().count() as u32);
+        let mut found = self.prototypes(&numbers, before);
+        found.extend(base.map(|base| base.prototypes(&numbers, 0)).unwrap_or_default());
+        found
+    }
+
+    /// Of functions whose prototypes have these numbers, where the first record has the number after `before`.
+    fn prototypes(
+        &self,
+        numbers: &BTreeMap<&'static str, u32>,
+        before: u32,
+    ) -> BTreeMap<&'static str, Vec<String>> {
+        let mut found = BTreeMap::new();
+        for (number, record) in self.records().filter(|(_, r)| r.kind == KIND_FUNC_PROTO) {
+            let number = number + before;
+            let name = |at: usize| {
+                let name = self.string(read_u32(self.types, record.at + 8 * at)?)?;
+                Some(String::from_utf8_lossy(name).into_owned())
+            };
+            for (function, _) in numbers.iter().filter(|(_, wanted)| **wanted == number) {
+                let names: Option<Vec<String>> = (0..record.vlen).map(name).collect();
+                found.extend(names.map(|names| (*function, names)));
+            }
+        }
+        found
     }
 
     /// Every record with its number, which counts from 1 (0 is void).
@@ -185,6 +232,39 @@ mod tests {
         assert_eq!(btf.number(KIND_FUNC, "s"), None);
     }
 
+    /// `void f(int a, int b)` and `void g(int b)`, of which the second's prototype is vmlinux's.
+    fn functions() -> (Vec<u8>, Vec<u8>) {
+        let blob = |types: &[u32], strings: &[u8]| {
+            let mut out = MAGIC.to_le_bytes().to_vec();
+            out.extend([1, 0]);
+            let length = 4 * types.len() as u32;
+            let head = [24, 0, length, length, strings.len() as u32];
+            head.iter().chain(types).for_each(|word| out.extend(word.to_le_bytes()));
+            out.extend(strings);
+            out
+        };
+        // 1: int; 2: void (int b).
+        let base = blob(&[1, 1 << 24, 4, 32, 0, 13 << 24 | 1, 0, 5, 1], b"\0int\0b\0");
+        // 3: void (int a, int b); 4: f; 5: g. The strings continue those of vmlinux, 7 bytes.
+        let module = blob(
+            &[0, 13 << 24 | 2, 0, 8, 1, 5, 1, 10, 12 << 24, 3, 12, 12 << 24, 2],
+            b"\0a\0f\0g\0",
+        );
+        (base, module)
+    }
+
+    #[test]
+    fn finds_parameters_of_a_modules_functions() {
+        let (base, module) = functions();
+        let base = Btf::new(&base, &[]).expect("is BTF");
+        let btf = Btf::new(&module, base.strings()).expect("is BTF");
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        // The second's prototype is vmlinux's.
+        let both = BTreeMap::from([("f", names(&["a", "b"])), ("g", names(&["b"]))]);
+        assert_eq!(btf.parameters(Some(&base), &["g", "f", "h"]), both);
+        assert!(btf.parameters(Some(&base), &["h"]).is_empty());
+    }
+
     #[test]
     fn a_modules_strings_continue_the_kernels() {
         let base = [vec![0; 900], b"\0\0b\0".to_vec(), vec![0; 96]].concat();
@@ -209,6 +289,7 @@ mod tests {
             }
             if let Some(btf) = Btf::new(&bytes, &[]) {
                 btf.offsets(&[("a", "b")]);
+                btf.parameters(Some(&btf), &[""]);
             }
         }
     }

@@ -206,6 +206,15 @@ impl Identities {
         }
     }
 
+    /// The VM of a process that has one and no other; where it is gone, that had one.
+    pub fn only_vm_of_process(&self, tgid: u32) -> Option<VmId> {
+        let ours = || self.vms.iter().filter(|(_, vm)| vm.key.tgid == tgid);
+        let lives = ours().any(|(_, vm)| !vm.gone);
+        let mut vms = ours().filter(|(_, vm)| !(lives && vm.gone));
+        let (only, _) = vms.next()?;
+        vms.next().is_none().then_some(*only)
+    }
+
     /// Whether any VM has a thread.
     pub fn any_live(&self) -> bool {
         self.vms.values().any(|vm| !vm.live.is_empty())
@@ -360,6 +369,20 @@ pub(crate) mod tests {
         assert_eq!(live(&who), [a.vm, c.vm]);
         who.leave(a, 5, &mut Vec::new());
         assert_eq!(live(&who), [b.vm, c.vm]);
+    }
+
+    #[test]
+    fn only_a_process_with_one_vm_tells_which() {
+        let mut who = Identities::default();
+        let (a, _) = enter(&mut who, &slot(7, 100, 0xa, 0));
+        assert_eq!((who.only_vm_of_process(7), who.only_vm_of_process(8)), (Some(a.vm), None));
+        who.leave(a, 5, &mut Vec::new());
+        who.sweep(6, true, &mut TestNames::default(), &mut Vec::new());
+        assert_eq!(who.only_vm_of_process(7), Some(a.vm), "of one that is gone");
+        let (b, _) = enter(&mut who, &slot(7, 200, 0xb, 0));
+        assert_eq!(who.only_vm_of_process(7), Some(b.vm), "the one that lives");
+        enter(&mut who, &slot(7, 200, 0xc, 0));
+        assert_eq!(who.only_vm_of_process(7), None);
     }
 
     #[test]

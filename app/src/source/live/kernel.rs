@@ -35,13 +35,30 @@ const VMLINUX: [Member; 21] = [
 ];
 
 /// Members of KVM's structs that probes read.
-const KVM: [Member; 5] = [
+const KVM: [Member; 12] = [
     ("kvm_vcpu", "kvm"),
     ("kvm_vcpu", "vcpu_id"),
     ("kvm_vcpu", "arch"),
     ("kvm_vcpu_arch", "regs"),
     ("kvm_device", "kvm"),
+    ("kvm_vcpu", "stat"),
+    ("kvm_vcpu_stat", "guest_mode"),
+    ("kvm_memory_slot", "flags"),
+    ("kvm_memory_slot", "id"),
+    ("kvm_memory_slot", "as_id"),
+    ("kvm_memory_slot", "base_gfn"),
+    ("kvm_memory_slot", "dirty_bitmap"),
 ];
+
+/// Functions whose arguments are compared before they are probed, with the module that has them.
+const FUNCTIONS: [(&str, &str); 4] = [
+    ("kvm", "mark_page_dirty_in_slot"),
+    ("kvm", "kvm_arch_vcpu_load"),
+    ("kvm_intel", "vmx_load_mmu_pgd"),
+    ("kvm_amd", "svm_load_mmu_pgd"),
+];
+/// Where the kernel says how a function is probed.
+const KPROBES: &str = "/sys/bus/event_source/devices/kprobe";
 
 /// Members of the AMD part's structs that probes read.
 const KVM_AMD: [Member; 2] = [("vcpu_svm", "vcpu"), ("vcpu_svm", "vmcb")];
@@ -92,6 +109,10 @@ pub struct Kernel {
     pub sched_switch: Result<Format, String>,
     /// Member offsets in bytes, of those that BTF has.
     pub offsets: BTreeMap<Member, u32>,
+    /// Names of the arguments of [`FUNCTIONS`], of those that BTF has.
+    pub parameters: BTreeMap<&'static str, Vec<String>>,
+    /// Why functions cannot be probed at all, if that is known.
+    pub no_kprobes: Option<String>,
     /// Where `bpf_rdonly_cast` is, if the kernel has it.
     pub rdonly_cast: Option<RdonlyCast>,
     /// Whether the kernel has BTF at all (`tp_btf` programs need it).
@@ -113,17 +134,27 @@ pub fn gather(vcpus: u32) -> Kernel {
     let vmlinux = std::fs::read("/sys/kernel/btf/vmlinux").ok();
     let mut offsets = BTreeMap::new();
     let mut rdonly_cast = None;
+    let mut parameters = BTreeMap::new();
     if let Some(btf) = vmlinux.as_deref().and_then(|bytes| Btf::new(bytes, &[])) {
         let all: Vec<Member> = VMLINUX.into_iter().chain(KVM).chain(KVM_AMD).collect();
         offsets = btf.offsets(&all);
         let mut extend = |module: &str, members: &[Member]| {
             let bytes = std::fs::read(format!("/sys/kernel/btf/{module}")).ok();
-            if let Some(btf) = bytes.as_deref().and_then(|b| Btf::new(b, btf.strings())) {
-                offsets.extend(btf.offsets(members));
+            let own = bytes.as_deref().and_then(|b| Btf::new(b, btf.strings()));
+            if let Some(own) = &own {
+                offsets.extend(own.offsets(members));
             }
+            let ours = FUNCTIONS.into_iter().filter(|(of, _)| *of == module);
+            let ours: Vec<&str> = ours.map(|(_, function)| function).collect();
+            parameters.extend(match &own {
+                Some(own) => own.parameters(Some(&btf), &ours),
+                None if module == "kvm" => btf.parameters(None, &FUNCTIONS.map(|(_, name)| name)),
+                None => BTreeMap::new(),
+            });
         };
         extend("kvm", &KVM);
         extend("kvm_amd", &KVM_AMD);
+        extend("kvm_intel", &[]);
         let function = btf.number(KIND_FUNC, "bpf_rdonly_cast");
         rdonly_cast = function
             .zip(btf.number(KIND_STRUCT, "pt_regs"))
@@ -143,6 +174,10 @@ pub fn gather(vcpus: u32) -> Kernel {
             .filter_map(|event| Some((event, format("raw_syscalls", event).ok()?)))
             .collect(),
         sched_switch: format("sched", "sched_switch"),
+        parameters,
+        no_kprobes: (!Path::new(KPROBES).exists()).then(|| {
+            format!("this kernel is built without function probes (CONFIG_KPROBE_EVENTS; {KPROBES} is not there)")
+        }),
         rdonly_cast,
         btf: vmlinux.is_some(),
         offsets,

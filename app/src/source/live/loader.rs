@@ -1,16 +1,19 @@
 //! Loads the object, attaches and detaches programs: the only module that touches aya.
 
 use super::{
-    kfunc,
+    functions, kfunc,
     memory::{Maps, ioctls::IoctlMaps, record},
     missed::{ProgramStats, program_stats},
-    plan::{Family, How, Plan, Probe},
+    plan::{
+        Family, How, Plan, Probe,
+        functions::{STACK, stack},
+    },
 };
-use crate::model::session::ProbeStatus;
+use crate::model::{session::ProbeStatus, stack::StackOf};
 use aya::{
     Btf, Ebpf, EbpfError, EbpfLoader,
     maps::{HashMap, MapData, MapError, Queue, RingBuf},
-    programs::{BtfTracePoint, Program, ProgramError, RawTracePoint, TracePoint},
+    programs::{BtfTracePoint, KProbe, Program, ProgramError, RawTracePoint, TracePoint},
 };
 use kvmscope_shared::{
     detail::Outlier,
@@ -88,6 +91,19 @@ impl Attached {
     }
 }
 
+impl Attached {
+    /// Detaches it. Answers with what the kernel had counted as missed.
+    fn detach(&mut self, ebpf: &mut Ebpf) -> u64 {
+        self.why = None;
+        let Some((name, _)) = self.program.take() else { return 0 };
+        let Some(program) = ebpf.program_mut(name) else { return 0 };
+        let missed = program.fd().ok().and_then(program_stats).map_or(0, |stats| stats.missed);
+        // Unloading takes the links with it.
+        let _ = unload(program);
+        missed
+    }
+}
+
 /// The loaded object. Dropping it detaches everything and frees the maps; nothing is pinned.
 pub struct Loaded {
     ebpf: Ebpf,
@@ -104,6 +120,8 @@ pub struct Loaded {
     events: RingBuf<MapData>,
     /// What the kernel had counted as missed for programs that were detached since.
     missed_before: u64,
+    /// Why functions cannot be probed at all, if that is known.
+    no_kprobes: Option<String>,
 }
 
 impl Loaded {
@@ -124,6 +142,7 @@ impl Loaded {
             .map_max_entries("FREE_IOCTL_ROWS", sizes.ioctl_rows)
             .map_max_entries("IOCTL_CALLS", sizes.ioctl_rows)
             .map_max_entries("IOCTL_TALLIES", sizes.ioctl_tallies())
+            .map_max_entries("STACKS", sizes.cpus)
             .map_max_entries("FREE_SLOTS", sizes.slots)
             .map_max_entries("FREE_CHUNKS", sizes.pool_chunks);
         for (name, value) in &plan.globals {
@@ -169,6 +188,7 @@ impl Loaded {
             data(&ebpf, "LIMITS")?.fd(),
             data(&ebpf, "WAITS")?.fd(),
             ioctls,
+            (data(&ebpf, "STACKS")?.fd(), sizes.cpus),
         )
         .map_err(|e| LoadError::Maps(e.to_string()))?;
         maps.set_filter(pids);
@@ -190,6 +210,7 @@ impl Loaded {
             outliers,
             events,
             missed_before: 0,
+            no_kprobes: plan.no_kprobes.clone(),
         };
         Ok((loaded, maps))
     }
@@ -222,7 +243,34 @@ impl Loaded {
         // Loading takes milliseconds, attaching does not: what belongs together begins together.
         for entry in probes.iter_mut().filter(wanted) {
             entry.attach(ebpf);
+            let absent = entry.why.as_ref().is_some_and(|why| why.starts_with(NO_FUNCTION));
+            if entry.program.is_none() && absent {
+                entry.why = Some(functions::why_absent(&entry.probe.functions()));
+            }
         }
+    }
+
+    /// Counts the callers of this function from now on, and of no other.
+    pub fn set_stacks(&mut self, of: StackOf, kvm: bool) {
+        self.take_stacks();
+        for entry in self.probes.iter_mut().filter(|entry| entry.probe.system == STACK) {
+            entry.probe = stack(of, self.no_kprobes.as_deref());
+        }
+        self.attach_new(kvm, |probe| probe.family == Family::Roots);
+    }
+
+    /// Counts no function's callers any more.
+    pub fn take_stacks(&mut self) {
+        let Self { ebpf, probes, missed_before, .. } = self;
+        for entry in probes.iter_mut().filter(|entry| entry.probe.system == STACK) {
+            *missed_before += entry.detach(ebpf);
+        }
+    }
+
+    /// The function whose callers are counted.
+    pub fn stacks(&self) -> Option<StackOf> {
+        let ours = |entry: &&Attached| entry.probe.system == STACK && entry.program.is_some();
+        self.probes.iter().find(ours).and_then(|entry| StackOf::from_word(entry.probe.event))
     }
 
     /// Attaches a family, or detaches it; with the families that it brings along. What they counted
@@ -238,13 +286,7 @@ impl Loaded {
         let mut missed = 0;
         let Self { ebpf, probes, .. } = self;
         for entry in probes.iter_mut().filter(|entry| !entry.probe.wanted(&now)) {
-            entry.why = None;
-            let Some((name, _)) = entry.program.take() else { continue };
-            if let Some(program) = ebpf.program_mut(name) {
-                missed += program.fd().ok().and_then(program_stats).map_or(0, |s| s.missed);
-                // Unloading takes the links with it.
-                let _ = unload(program);
-            }
+            missed += entry.detach(ebpf);
         }
         self.missed_before += missed;
     }
@@ -447,19 +489,24 @@ fn load(program: &mut Program, how: How, probe: &Probe) -> Result<(), ProgramErr
         How::Btf => {
             <&mut BtfTracePoint>::try_from(program)?.load(probe.event, &Btf::from_sys_fs()?)
         }
+        How::Kprobe(_) => <&mut KProbe>::try_from(program)?.load(),
     }
 }
 
 fn attach(program: &mut Program, how: How, probe: &Probe) -> Result<(), ProgramError> {
     match how {
         How::Tracepoint => {
-            <&mut TracePoint>::try_from(program)?.attach(probe.system, probe.event)?;
+            let (system, event) = probe.tracepoint();
+            <&mut TracePoint>::try_from(program)?.attach(system, event)?;
         }
         How::Raw => {
             <&mut RawTracePoint>::try_from(program)?.attach(probe.event)?;
         }
         How::Btf => {
             <&mut BtfTracePoint>::try_from(program)?.attach()?;
+        }
+        How::Kprobe(function) => {
+            <&mut KProbe>::try_from(program)?.attach(function, 0)?;
         }
     }
     Ok(())
@@ -470,9 +517,13 @@ fn unload(program: &mut Program) -> Result<(), ProgramError> {
         Program::TracePoint(program) => program.unload(),
         Program::RawTracePoint(program) => program.unload(),
         Program::BtfTracePoint(program) => program.unload(),
+        Program::KProbe(program) => program.unload(),
         _ => Ok(()),
     }
 }
+
+/// How the reason begins that is looked into further: see [`functions::why_absent`].
+const NO_FUNCTION: &str = "this kernel has no function";
 
 /// Why a probe could not be had, in a sentence.
 fn explain_attach(error: &ProgramError, probe: &Probe) -> String {
@@ -488,7 +539,13 @@ fn explain_attach(error: &ProgramError, probe: &Probe) -> String {
             }
         }
         error => match answer(error).map(io::Error::kind) {
-            Some(io::ErrorKind::NotFound) => format!("this kernel has no tracepoint {hook}"),
+            Some(io::ErrorKind::NotFound) if !probe.functions().is_empty() => {
+                format!("{NO_FUNCTION} {}", probe.functions().join(", "))
+            }
+            Some(io::ErrorKind::NotFound) => {
+                let (system, event) = probe.tracepoint();
+                format!("this kernel has no tracepoint {system}:{event}")
+            }
             Some(io::ErrorKind::PermissionDenied) => {
                 format!("no right to attach to {hook}: {}", chain(error))
             }

@@ -16,6 +16,7 @@ use kvmscope_shared::{
     event::Event,
     ioctl::{Call, Tally},
     slot::{Slot, SlotEntry},
+    stacks::Stacks,
     waits::Waits,
 };
 use memmap2::{MmapOptions, MmapRaw};
@@ -73,6 +74,14 @@ pub trait Memory {
     fn ioctl_tally(&self, _row: u32) -> Tally {
         Tally::default()
     }
+    /// CPUs that count kernel stacks (family `roots`).
+    fn cpus(&self) -> u32 {
+        0
+    }
+    /// The stacks of one, fields possibly of different moments.
+    fn stacks(&self, _cpu: u32) -> Box<Stacks> {
+        Box::default()
+    }
 }
 
 /// A record of a ring buffer: any bits are one.
@@ -128,6 +137,7 @@ pub struct Maps {
     limits: Mapped<Limits>,
     waits: Mapped<Waits>,
     ioctls: IoctlMaps,
+    stacks: Mapped<Stacks>,
 }
 
 impl Maps {
@@ -140,6 +150,7 @@ impl Maps {
         limits: impl AsFd,
         waits: impl AsFd,
         ioctls: IoctlMaps,
+        (stacks, cpus): (impl AsFd, u32),
     ) -> io::Result<Self> {
         let mut maps = Self {
             control: Mapped::new(control, 1)?,
@@ -149,6 +160,7 @@ impl Maps {
             limits: Mapped::new(limits, 1)?,
             waits: Mapped::new(waits, slot_count)?,
             ioctls,
+            stacks: Mapped::new(stacks, cpus)?,
         };
         // Fresh maps are all zero, and a limit of 0 would make an outlier of every exit.
         maps.set_limits(&Limits::default());
@@ -166,6 +178,14 @@ impl Maps {
         for index in 0..self.waits.len {
             // SAFETY: in bounds; its only writer is not attached.
             unsafe { (&raw mut (*self.waits.at(index)).mark_ns).write_volatile(0) }
+        }
+    }
+
+    /// Forgets all stacks. While no probe counts them.
+    pub fn clear_stacks(&mut self) {
+        for cpu in 0..self.stacks.len {
+            // SAFETY: in bounds; its only writer is not attached.
+            unsafe { self.stacks.at(cpu).write_volatile(Stacks::default()) }
         }
     }
 
@@ -313,5 +333,13 @@ impl Memory for Maps {
 
     fn ioctl_tally(&self, row: u32) -> Tally {
         self.ioctls.tally(row)
+    }
+
+    fn cpus(&self) -> u32 {
+        self.stacks.len
+    }
+
+    fn stacks(&self, cpu: u32) -> Box<Stacks> {
+        Box::new(self.stacks.read(cpu))
     }
 }

@@ -5,6 +5,7 @@
 
 pub mod btf;
 pub mod cgroup;
+pub mod functions;
 pub mod host;
 pub mod identity;
 pub mod kernel;
@@ -27,6 +28,7 @@ use crate::{
     model::{
         detail::OutlierLimits,
         session::{Host, Origin, ProbeStatus, Session},
+        stack::StackOf,
         tick::HostTick,
     },
     trace,
@@ -69,6 +71,8 @@ pub struct Options {
     pub interval: Duration,
     /// From which time on an exit is an outlier.
     pub outliers: OutlierLimits,
+    /// The function whose callers are counted while the family `roots` is attached.
+    pub stacks: StackOf,
 }
 
 impl Default for Options {
@@ -78,6 +82,7 @@ impl Default for Options {
             pids: Vec::new(),
             interval: Duration::from_secs(1),
             outliers: OutlierLimits::default(),
+            stacks: StackOf::default(),
         }
     }
 }
@@ -101,6 +106,13 @@ impl Probes {
         self.maps.ioctls().set_handlers(handlers);
         self.loaded.forget_begun_ioctls();
         (!known).then_some(kvm_handlers::UNKNOWN)
+    }
+
+    /// Counts the callers of another function, from none on.
+    fn set_stacks(&mut self, of: StackOf) {
+        self.loaded.take_stacks();
+        self.maps.clear_stacks();
+        self.loaded.set_stacks(of, true);
     }
 
     /// What is kept at the end of an exit for the families that are on.
@@ -140,6 +152,7 @@ pub struct Live {
     names: ProcNames,
     tasks: ProcTasks,
     beside: Beside,
+    functions: functions::Names,
     session: Session,
     /// Generation of each slot at the last look.
     peeked: Vec<u32>,
@@ -170,6 +183,7 @@ impl Live {
             names: ProcNames::default(),
             tasks: ProcTasks::default(),
             beside: Beside::default(),
+            functions: functions::Names::default(),
             session,
             peeked: Vec::new(),
             claims: 0,
@@ -190,7 +204,8 @@ impl Live {
         let missed_runs = self.probes.as_ref().map_or(0, |probes| probes.loaded.missed());
         let keeps = |probes: &Probes| probes.loaded.on().any(Family::keeps_keys);
         let detail = self.probes.as_ref().is_some_and(keeps);
-        let moment = Moment { now_ns: now_ns(), missed_runs, host, last, detail };
+        let stacks = self.probes.as_ref().and_then(|probes| probes.loaded.stacks());
+        let moment = Moment { now_ns: now_ns(), missed_runs, host, last, detail, stacks };
         let Some(probes) = &mut self.probes else {
             return self.reader.empty_tick(moment, &mut self.names);
         };
@@ -213,6 +228,7 @@ impl Live {
         let beside = self.beside.look(&processes, moment.now_ns, &mut self.tasks);
         let ioctls = std::mem::replace(&mut tick.vms, beside);
         reader::ioctls::merge(&mut tick.vms, ioctls);
+        self.functions.fill(&mut tick);
         tick
     }
 
@@ -222,6 +238,9 @@ impl Live {
         self.beside.notices().into_iter().for_each(|notice| self.notice(notice));
         if self.reader.ioctls_unplaced() > 0 {
             self.notice(IOCTLS_UNPLACED.to_owned());
+        }
+        if let Some(why) = self.functions.notice() {
+            self.notice(why);
         }
         self.session.notices.len() > before
     }
@@ -343,12 +362,27 @@ impl Live {
                 }
                 probes.loaded.set_family(family, on, true);
                 probes.keep_details();
+                if family == Family::Roots {
+                    self.functions = functions::Names::default();
+                }
                 self.session.probes = probes.loaded.statuses();
                 if let Some(said) = said {
                     self.notice(said.to_owned());
                 }
             }
             None => self.session.probes = waiting(&self.options),
+        }
+    }
+
+    /// Counts the callers of another function; also what is loaded later does.
+    fn set_stacks(&mut self, of: StackOf) {
+        self.options.stacks = of;
+        self.functions = functions::Names::default();
+        if let Some(probes) = &mut self.probes {
+            self.sampling = None;
+            probes.set_stacks(of);
+            self.reader.forget_stacks();
+            self.session.probes = probes.loaded.statuses();
         }
     }
 
@@ -421,6 +455,9 @@ fn open_probes(options: &Options, module: Module) -> Result<(Option<Probes>, Ses
             session.notices.extend(probes.begin_ioctls().map(str::to_owned));
         }
         probes.loaded.attach(true);
+        if options.stacks != StackOf::default() {
+            probes.set_stacks(options.stacks);
+        }
         session.probes = probes.loaded.statuses();
         probes.keep_details();
         Some(probes)
@@ -483,6 +520,13 @@ impl Source for Live {
                     }
                 }
                 Ok(Request::Outliers(limits)) => self.set_outliers(limits),
+                Ok(Request::Stacks(of)) => {
+                    self.set_stacks(of);
+                    let session = Msg::Session(Box::new(self.session.clone()));
+                    if out.blocking_send(session).is_err() {
+                        return;
+                    }
+                }
                 Ok(Request::Stop) | Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => {}
             }

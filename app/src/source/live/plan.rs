@@ -2,10 +2,14 @@
 
 mod calls;
 mod culprits;
+pub mod functions;
 mod ioctl;
 
 use super::kernel::{Kernel, Member};
-use crate::{model::session::OFF, trace::format::Format};
+use crate::{
+    model::{session::OFF, stack::StackOf},
+    trace::format::Format,
+};
 use kvmscope_shared::{cell::CELLS_PER_CHUNK, column::ISA_SVM, event::kind};
 
 /// How a program is attached.
@@ -17,6 +21,8 @@ pub enum How {
     Raw,
     /// A BTF-typed raw tracepoint of vmlinux.
     Btf,
+    /// At the beginning of a function.
+    Kprobe(&'static str),
 }
 
 impl How {
@@ -26,6 +32,7 @@ impl How {
             Self::Tracepoint => "tracepoint",
             Self::Raw => "raw tracepoint",
             Self::Btf => "tp_btf",
+            Self::Kprobe(_) => "kprobe",
         }
     }
 }
@@ -126,7 +133,8 @@ impl Family {
 
     /// Whether what it counts is in the tables of keys, which are read only then.
     pub fn keeps_keys(self) -> bool {
-        matches!(self, Self::Detail | Self::Mmu | Self::Mmio | Self::Hypercall)
+        use Family::{Detail, Dirty, Hypercall, Mmio, Mmu, Roots};
+        matches!(self, Detail | Mmu | Mmio | Hypercall | Dirty | Roots)
     }
 
     /// The kinds of single events that are told of with it, by bit ([`kind`]).
@@ -134,6 +142,7 @@ impl Family {
         let kinds: &[u32] = match self {
             Self::Mmu => &[kind::FAULT],
             Self::Mmio => &[kind::MMIO],
+            Self::Roots => &[kind::ROOT],
             Self::Hypercall => &[kind::HYPERCALL, kind::HV_HYPERCALL, kind::XEN_HYPERCALL],
             Self::Ioctl => &[kind::IOCTL, kind::MEMSLOT],
             _ => &[],
@@ -217,7 +226,21 @@ impl Probe {
 
     /// Whether it belongs to the kvm module and goes with it.
     pub fn is_kvm(&self) -> bool {
-        self.system == "kvm"
+        matches!(self.system, "kvm" | functions::KPROBE | functions::STACK)
+    }
+
+    /// Group and name of its tracepoint, where it is attached to one.
+    pub fn tracepoint(&self) -> (&'static str, &'static str) {
+        (if self.system == functions::STACK { "kvm" } else { self.system }, self.event)
+    }
+
+    /// The functions that it may be attached to.
+    pub fn functions(&self) -> Vec<&'static str> {
+        let function = |(_, how): &(_, How)| match how {
+            How::Kprobe(function) => Some(*function),
+            _ => None,
+        };
+        self.ways.iter().filter_map(function).collect()
     }
 }
 
@@ -237,6 +260,8 @@ pub struct Sizes {
     pub ioctl_rows: u32,
     /// Tallies of a row, a power of two.
     pub ioctl_shards: u32,
+    /// CPUs.
+    pub cpus: u32,
 }
 
 impl Sizes {
@@ -252,6 +277,7 @@ impl Sizes {
             known_words: pid_max / 64 + 1,
             ioctl_rows: (slots * 2).min(MAX_IOCTL_ROWS),
             ioctl_shards: ioctl::shards(cpus),
+            cpus,
         }
     }
 
@@ -286,6 +312,8 @@ pub struct Plan {
     pub sizes: Sizes,
     /// Number of the function `bpf_rdonly_cast`, for the programs that call it.
     pub rdonly_cast: Option<u32>,
+    /// Why functions cannot be probed at all, if that is known.
+    pub no_kprobes: Option<String>,
 }
 
 /// The usual offsets of the `kvm_exit` record since 5.10 (`probes/src/exit.rs` reads these directly).
@@ -416,12 +444,14 @@ pub fn plan(kernel: &Kernel, families: &[Family]) -> Plan {
     let (exit, enter, why) = ioctl::ways(kernel);
     all.push(probe("raw_syscalls", "sys_exit", Family::Ioctl, exit, why.clone()));
     all.push(probe("raw_syscalls", "sys_enter", Family::Ioctl, enter, why));
+    all.extend(functions::probes(kernel, StackOf::default(), &mut globals));
     Plan {
         probes: all,
         families: families.to_vec(),
         globals,
         rdonly_cast: kernel.rdonly_cast.map(|cast| cast.function),
         sizes,
+        no_kprobes: kernel.no_kprobes.clone(),
     }
 }
 
@@ -578,7 +608,16 @@ mod tests {
                 (("sched_info", "last_queued"), 30),
                 (("cfs_rq", "rq"), 40),
                 (("rq", "clock"), 50),
+                (("kvm_memory_slot", "base_gfn"), 24),
+                (("kvm_memory_slot", "dirty_bitmap"), 40),
+                (("kvm_memory_slot", "flags"), 112),
+                (("kvm_memory_slot", "id"), 116),
+                (("kvm_memory_slot", "as_id"), 118),
             ]),
+            parameters: [("mark_page_dirty_in_slot", vec!["kvm", "memslot", "gfn"])]
+                .map(|(function, names)| (function, names.into_iter().map(str::to_owned).collect()))
+                .into(),
+            no_kprobes: None,
             rdonly_cast: None,
             btf: true,
             pid_max: 32_768,

@@ -13,6 +13,7 @@ mod keys;
 mod parts;
 mod seen;
 mod slow;
+mod stacks;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +25,7 @@ use super::{
 use crate::model::{
     ids::{Kind, VcpuKey},
     session::Session,
+    stack::StackOf,
     stats::add_cell,
     tick::{HostTick, Lost, Phase, Tick, VmInfo},
 };
@@ -78,6 +80,9 @@ pub struct Reader {
     slow: Slow,
     events: Events,
     gone: Gone,
+    stacks: stacks::SeenStacks,
+    /// Pages that threads dirtied that are no vCPUs, as told last.
+    dirty_elsewhere: u64,
     /// Waits for a CPU of slots that were looked at before their first tick, by index and generation.
     early: BTreeMap<(u32, u32), SeenDelay>,
     ioctls: Ioctls,
@@ -129,6 +134,8 @@ pub struct Moment {
     /// Whether details are kept (family `detail`). What was kept before it was turned off is still
     /// read once.
     pub detail: bool,
+    /// The function whose callers are counted, if any are.
+    pub stacks: Option<StackOf>,
 }
 
 /// Threads whose wait for a CPU is read in a tick; with more vCPUs each has its turn.
@@ -151,6 +158,8 @@ impl Reader {
             slow: Slow::default(),
             events: Events::default(),
             gone: Gone::default(),
+            stacks: stacks::SeenStacks::default(),
+            dirty_elsewhere: 0,
             early: BTreeMap::new(),
             ioctls: Ioctls::default(),
             turns: 1,
@@ -168,11 +177,18 @@ impl Reader {
         self.gone = Gone::default();
         self.early.clear();
         self.ioctls.clear();
+        self.forget_stacks();
+        self.dirty_elsewhere = 0;
     }
 
     /// KVM ioctls that were not counted, as there was no row left for them, since the probes were loaded.
     pub fn ioctls_unplaced(&self) -> u64 {
         self.ioctls.unplaced()
+    }
+
+    /// The stacks were cleared: those of another function follow.
+    pub fn forget_stacks(&mut self) {
+        self.stacks = stacks::SeenStacks::default();
     }
 
     /// Takes slow exits as the probes tell of them, for the next tick.
@@ -295,6 +311,12 @@ impl Reader {
         let refused = control.outliers_refused.saturating_sub(self.refused);
         self.refused = control.outliers_refused;
         tick.outliers_left_out = refused.saturating_add(nobodys);
+        if let Some(of) = moment.stacks {
+            let whose = stacks::Known { seen: &self.seen, who: &self.who };
+            (tick.stacks, tick.stacks_left_out) = self.stacks.advance(memory, of, &whose);
+        }
+        tick.dirty_elsewhere = control.dirty_elsewhere.saturating_sub(self.dirty_elsewhere);
+        self.dirty_elsewhere = control.dirty_elsewhere;
         tick.vcpus = changes.into_values().map(Change::finish).collect();
         self.counted.add(&tick);
         let total = Lost {

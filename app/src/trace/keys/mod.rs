@@ -5,6 +5,7 @@
 
 mod address;
 mod call;
+mod dirty;
 mod fault;
 mod lapic;
 mod msr;
@@ -29,7 +30,7 @@ pub fn number(class: KeyClass, value: u64) -> String {
         KeyClass::Hypercall | KeyClass::XenHypercall | KeyClass::Fault => value.to_string(),
         // The space beside the slot's number is 1 for memory of system management mode.
         KeyClass::DirtySlot if value >> 16 != 0 => format!("{}.{}", value >> 16, value & 0xffff),
-        KeyClass::DirtySlot => value.to_string(),
+        KeyClass::DirtySlot | KeyClass::VcpuLoad | KeyClass::DirtyLog => value.to_string(),
         KeyClass::Root => format!("{:#x}", value & !0xfff),
         KeyClass::Vector => vector::number(value),
         _ => format!("{value:#x}"),
@@ -70,6 +71,8 @@ pub fn name(class: KeyClass, value: u64) -> Option<Cow<'static, str>> {
         KeyClass::Vector => vector::name(value),
         KeyClass::Fault => fault::name(value),
         KeyClass::XenHypercall => call::xen(value),
+        KeyClass::DirtyLog => dirty::name(value),
+        KeyClass::VcpuLoad => Some(Cow::Owned(format!("CPU {value}"))),
         KeyClass::Page
         | KeyClass::Rip
         | KeyClass::Root

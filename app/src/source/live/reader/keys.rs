@@ -8,7 +8,7 @@ use crate::model::{
     detail::{KeyClass, KeyId, KeyTick},
     ids::Reason,
 };
-use kvmscope_shared::detail::{Detail, KEYS, Key, Other, class, fault};
+use kvmscope_shared::detail::{Detail, KEYS, Key, Other, class, dirty, fault};
 use std::collections::BTreeMap;
 
 /// Keys in the making, by id.
@@ -25,6 +25,7 @@ pub struct SeenKeys {
     others: [Other; class::COUNT],
     /// What "other" has to tell yet; below zero is what it told too much.
     balance: [Balance; class::COUNT],
+    dirty: [u64; dirty::COUNT],
 }
 
 #[derive(Clone, Copy, Default)]
@@ -41,6 +42,7 @@ impl Default for SeenKeys {
             reasons: BTreeMap::new(),
             others: [Other::default(); class::COUNT],
             balance: [Balance::default(); class::COUNT],
+            dirty: [0; dirty::COUNT],
         }
     }
 }
@@ -77,6 +79,14 @@ impl SeenKeys {
             let id = KeyId { reason, class, value: Some(now.value) };
             if let Some(change) = advance(told, now, id) {
                 add(into, &change);
+            }
+        }
+        for (counter, (told, now)) in self.dirty.iter_mut().zip(second.dirty).enumerate() {
+            let count = now.saturating_sub(std::mem::replace(told, now));
+            if count != 0 {
+                let value = Some(counter as u64);
+                let id = KeyId { reason: None, class: KeyClass::DirtyLog, value };
+                add(into, &KeyTick { id, count, ..KeyTick::default() });
             }
         }
         // Read before the keys: who lost a place after that is owed for until the next look.
