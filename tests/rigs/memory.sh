@@ -57,6 +57,14 @@ made mmio-kernel --mmio-kernel "$few" --out 3
 made hypercalls --kick-cpu "$few" --send-ipi $((few + 1)) --sched-yield $((few + 2)) --clock-pairing $((few + 3)) --hypercall 7
 made together --vms 2 --vcpus 2 --all "$few" --touch-pages 5 --dirty $((few * 3)) --dirty-pages "$few" --walk "$few" --doorbell "$few" --send-ipi 3
 
+# KVM maps huge pages without leave to execute only where it is told to.
+nx=/sys/module/kvm/parameters/nx_huge_pages
+was=$(cat $nx)
+echo force >$nx
+echo always >/sys/kernel/mm/transparent_hugepage/enabled
+made exec --exec 2 --cpuid "$few"
+[ "$was" = Y ] || echo off >$nx
+
 # Without the processor's log of pages KVM protects them from writing instead.
 if [ "$(cat /sys/module/kvm_intel/parameters/pml 2>/dev/null)" = Y ]; then
     rmmod kvm_intel && insmod "/modules/$(grep intel /modules/order).ko" pml=0 || echo "kvm_intel did not come back"

@@ -282,6 +282,19 @@ impl Asm {
         self.bytes(&[0x8b, 0x07]);
     }
 
+    /// `lea ebx, [ebp+d]`: 8D /r.
+    pub fn lea_ebx(&mut self, d: i32) {
+        self.with_imm32(&[0x8d, 0x9d], d as u32);
+    }
+
+    /// `jmp edi`: FF /4.
+    pub fn jmp_edi(&mut self) {
+        self.bytes(&[0xff, 0xe7]);
+    }
+
+    /// `jmp ebx`, which is all that a page holds that is executed: FF /4.
+    pub const JMP_EBX: [u8; 2] = [0xff, 0xe3];
+
     /// `mov eax, dword [esi]`: 8B /r.
     pub fn load_at_esi(&mut self) {
         self.bytes(&[0x8b, 0x06]);
@@ -362,6 +375,7 @@ mod tests {
         assert_eq!(assembled(|a| a.mov_esi_var(128)), [0x8b, 0xb5, 128, 0, 0, 0]);
         assert_eq!(assembled(|a| a.dec_var(-129)), [0xff, 0x8d, 0x7f, 0xff, 0xff, 0xff]);
         assert_eq!(assembled(|a| a.mov_ebx(7)), [0xbb, 7, 0, 0, 0]);
+        assert_eq!(assembled(|a| a.lea_ebx(-1)), [0x8d, 0x9d, 0xff, 0xff, 0xff, 0xff]);
         assert_eq!(assembled(Asm::forever).len() as u64, Asm::FOREVER);
     }
 

@@ -63,6 +63,8 @@ pub struct Host {
     pub page_log: bool,
     /// The processor says where the next instruction is (SVM), which KVM needs for fast MMIO.
     pub next_rip: bool,
+    /// KVM maps huge pages without leave to execute first (NX huge pages).
+    pub nx_huge_pages: bool,
     /// The processor can intercept idle HLTs under a code of their own (AMD, IDLE_HLT), which
     /// newer kernels do.
     pub idle_hlt: bool,
@@ -114,6 +116,8 @@ impl Host {
             mmio_caching: on("kvm", "mmio_caching"),
             page_log: backend == Backend::Vmx
                 && ["ept", "eptad", "pml"].iter().all(|&parameter| on("kvm_intel", parameter)),
+            nx_huge_pages: std::fs::read_to_string(module("kvm").join("parameters/nx_huge_pages"))
+                .is_ok_and(|value| value.trim() == "Y"),
             next_rip: backend == Backend::Svm && on("kvm_amd", "nrips"),
             idle_hlt,
         }

@@ -21,11 +21,15 @@ pub const TOUCH_PAGES: u64 = 512;
 /// The first of the guest's page tables that it walks for the first time, [`STRIDE`] apart.
 pub const WALK: u64 = TOUCH + TOUCH_PAGES * STRIDE;
 /// Such page tables.
-pub const WALK_TABLES: u64 = 128;
+pub const WALK_TABLES: u64 = 64;
 /// How much of a region is memory.
 pub const MEMORY: u64 = WALK + WALK_TABLES * STRIDE;
-/// Where a memory slot is set, and to where it is moved before it is deleted.
-pub const SLOT: [u64; 2] = [22 << 20, 23 << 20];
+/// The first huge page whose first bytes are executed; it is memory only when it is asked for.
+pub const EXEC: u64 = 20 << 20;
+/// Such huge pages.
+pub const EXEC_PAGES: u64 = 2;
+/// A huge page, in bytes.
+pub const HUGE_PAGE: u64 = 2 << 20;
 /// An address of the region without memory, in a page table of its own.
 pub const MMIO: u64 = 24 << 20;
 /// An address without memory whose writes ring an eventfd.
@@ -33,6 +37,8 @@ pub const DOORBELL: u64 = MMIO + STRIDE;
 /// A page of memory that the guest may only read, so that every write to it faults. It is
 /// memory only when it is asked for.
 pub const READ_ONLY: u64 = 26 << 20;
+/// Where a memory slot is set, and to where it is moved before it is deleted.
+pub const SLOT: [u64; 2] = [READ_ONLY + STRIDE, READ_ONLY + 2 * STRIDE];
 /// The slot whose dirty pages KVM logs; it is memory only when it is asked for. KVM never maps
 /// neighbours of a page that it logs, so its pages may lie side by side.
 pub const DIRTY: u64 = 28 << 20;
@@ -114,8 +120,10 @@ pub const DOORBELL_AT: usize = DONE + 19;
 pub const NEXT_WALK: usize = DONE + 20;
 /// See [`Vars::mmio`].
 pub const MMIO_AT: usize = DONE + 21;
+/// See [`Vars::exec`].
+pub const NEXT_EXEC: usize = DONE + 22;
 /// Variables, of four bytes each.
-const WORDS: usize = DONE + 22;
+const WORDS: usize = DONE + 23;
 /// Bytes of all variables.
 const VARS: usize = 4 * WORDS;
 
@@ -191,6 +199,8 @@ pub struct Vars {
     pub walk: u32,
     /// The address without memory.
     pub mmio: u32,
+    /// The next huge page to execute, a guest physical address.
+    pub exec: u32,
     /// From before each halt inside KVM to after it.
     pub halted: u64,
     /// From the beginning of each computation to its end.
@@ -233,7 +243,7 @@ impl Vars {
             self.read_only,
             self.stay,
         ];
-        let last = [self.dirty, self.doorbell, self.walk, self.mmio];
+        let last = [self.dirty, self.doorbell, self.walk, self.mmio, self.exec];
         let mut bytes = [0; VARS];
         let halves = halves.as_flattened();
         let words = self.todo.iter().chain(&self.made).chain(&single).chain(halves).chain(&last);
@@ -271,16 +281,23 @@ impl Vars {
             doorbell: next(),
             walk: next(),
             mmio: next(),
+            exec: next(),
         }
     }
 }
 
-const _: () = assert!(MEMORY <= SLOT[0] && SLOT[1] + PAGE <= MMIO && DOORBELL + PAGE <= READ_ONLY);
-const _: () = assert!(READ_ONLY + PAGE <= DIRTY && DIRTY + DIRTY_PAGES * PAGE <= REGION);
+const _: () = assert!(
+    MEMORY <= EXEC && EXEC + EXEC_PAGES * HUGE_PAGE <= MMIO && DOORBELL + PAGE <= READ_ONLY
+);
+const _: () = assert!(
+    SLOT[1] + PAGE <= DIRTY
+        && EXEC.is_multiple_of(HUGE_PAGE)
+        && DIRTY + DIRTY_PAGES * PAGE <= REGION
+);
 const _: () = assert!(REGION * MAX_VCPUS as u64 <= 3 << 30 && NO_APIC > MAX_VCPUS);
 const _: () = assert!(DIRECTORY > DATA && DIRECTORY + PAGE <= TOUCH);
 const _: () = assert!(WALK_LINEAR + WALK_TABLES * (4 << 20) < IOAPIC_WINDOW);
-const _: () = assert!(VARS as u64 <= PAGE && MMIO_AT + 1 == WORDS);
+const _: () = assert!(VARS as u64 <= PAGE && NEXT_EXEC + 1 == WORDS);
 
 #[cfg(test)]
 mod tests {
@@ -309,6 +326,7 @@ mod tests {
             doorbell: 0x180_8000,
             walk: 0xc000_0000,
             mmio: 0x180_0000,
+            exec: 0x140_0000,
         };
         let bytes = vars.to_bytes();
         assert_eq!(Vars::from_bytes(&bytes), vars);

@@ -67,6 +67,7 @@ pub(super) const NOTHING: Counts = Counts {
     mmio_kernel: 0,
     walk: 0,
     slots: 0,
+    exec: 0,
     kick_cpu: 0,
     send_ipi: 0,
     sched_yield: 0,
@@ -199,6 +200,7 @@ fn workers(host: &Host, switches: &Switches) -> Result<Vec<Worker>, Error> {
             dirty: home.habits.iter().any(|habit| habit.each.dirty > 0),
             doorbell: can_ring && home.habits.iter().any(|habit| habit.each.doorbell > 0),
             paging: false,
+            exec: false,
         };
         let vcpus = vm::create(&machine, index, home.habits.len() as u32, kind)?;
         for (vcpu, mut habit) in vcpus.into_iter().zip(home.habits) {
@@ -273,7 +275,7 @@ mod tests {
     #[test]
     fn every_kind_is_made_by_someone() {
         // What needs a VM of its own, and what changes it under the others.
-        let apart = [Op::MmioKernel, Op::Walk, Op::Slots];
+        let apart = [Op::MmioKernel, Op::Walk, Op::Slots, Op::Exec];
         for op in Op::ALL.into_iter().filter(|op| !apart.contains(op)) {
             let made: u64 = all().iter().map(|habit| habit.each.get(op)).sum();
             assert!(made > 0, "{}", op.name());

@@ -181,6 +181,7 @@ mod tests {
             mmio_caching: true,
             page_log: false,
             next_rip: false,
+            nx_huge_pages: true,
             idle_hlt: false,
         }
     }

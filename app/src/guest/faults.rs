@@ -51,6 +51,11 @@ impl Faults {
             let protected = if host.page_log { 0 } else { count.saturating_sub(1) };
             faults.add(page, fault::WRITE_PROTECTED, protected);
         }
+        for index in 0..made.exec {
+            let page = region + code::EXEC + index * code::HUGE_PAGE;
+            faults.add(page, fault::ABSENT, 1);
+            faults.add(page, fault::EXEC, 1);
+        }
         // What may only be read is never mapped for a write.
         faults.add(region + code::READ_ONLY, fault::ABSENT, made.same_page);
         faults.device(host, region + code::MMIO, made.mmio_read + made.mmio_write);
@@ -97,6 +102,7 @@ mod tests {
             mmio_caching: true,
             page_log: backend == Backend::Vmx,
             next_rip: false,
+            nx_huge_pages: true,
             idle_hlt: false,
         }
     }
@@ -131,6 +137,13 @@ mod tests {
         assert_eq!(vmx.misconfigurations, 7);
         let forgetful = Host { mmio_caching: false, ..host(Backend::Vmx) };
         assert_eq!(kinds(&forgetful, made, &used), [(fault::ABSENT, 2 + 10)]);
+    }
+
+    #[test]
+    fn a_huge_page_faults_for_the_read_and_for_the_execution() {
+        let made = Counts { exec: 2, ..NOTHING };
+        let expected = [(fault::ABSENT, 2 + 2), (fault::EXEC, 2)];
+        assert_eq!(kinds(&host(Backend::Vmx), made, &Used::default()), expected);
     }
 
     #[test]

@@ -104,7 +104,7 @@ pub fn make(options: &Options) -> Result<Outcome, Error> {
     }
     let machine = Machine::open()?;
     let (counts, skipped) =
-        possible(options.counts(), host.backend, || machine.no_irqchip(), || machine.no_doorbell());
+        possible(options.counts(), &host, || machine.no_irqchip(), || machine.no_doorbell());
     let job = job(options, counts);
 
     let switches = Switches::default();
@@ -116,6 +116,7 @@ pub fn make(options: &Options) -> Result<Outcome, Error> {
         dirty: counts.dirty > 0,
         doorbell: counts.doorbell > 0,
         paging: job.paging,
+        exec: counts.exec > 0,
     };
     let mut workers = Vec::new();
     for index in 0..options.vms {
@@ -159,7 +160,7 @@ const LOOK: Duration = Duration::from_millis(2);
 /// What is asked for, without what cannot be made here.
 fn possible(
     mut counts: Counts,
-    backend: Backend,
+    host: &Host,
     no_irqchip: impl FnOnce() -> Option<String>,
     no_doorbell: impl FnOnce() -> Option<String>,
 ) -> (Counts, Vec<Skipped>) {
@@ -173,7 +174,7 @@ fn possible(
             skipped.push(Skipped { kind: op.name().to_owned(), why: why.clone() });
         }
     };
-    if let Err(why) = backend.hypercall() {
+    if let Err(why) = host.backend.hypercall() {
         leave_out(&mut counts, &Op::is_hypercall, why);
     }
     if counts.any(Op::needs_irqchip) {
@@ -185,7 +186,12 @@ fn possible(
             }
         }
     }
-    if backend == Backend::Pvm {
+    if !(host.nested_paging && host.nx_huge_pages) {
+        let why = "KVM does not map huge pages without leave to execute here (module kvm, parameter \
+                   nx_huge_pages)";
+        leave_out(&mut counts, &|op| op == Op::Exec, why.to_owned());
+    }
+    if host.backend == Backend::Pvm {
         let why = "the paravirtual backend shuts a guest with 32-bit page tables of its own down";
         leave_out(&mut counts, &|op| op == Op::Walk, why.to_owned());
     }

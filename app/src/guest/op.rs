@@ -42,6 +42,8 @@ pub enum Op {
     Walk,
     /// Nothing by the guest: before it the VMM set, moved and deleted a memory slot.
     Slots,
+    /// A read and then an execution of a huge page, which KVM maps without leave to execute first.
+    Exec,
     /// KVM_HC_KICK_CPU of an APIC that no vCPU has.
     KickCpu,
     /// KVM_HC_SEND_IPI to three APICs that no vCPU has.
@@ -53,7 +55,7 @@ pub enum Op {
 }
 
 /// How many kinds there are.
-pub const KINDS: usize = 22;
+pub const KINDS: usize = 23;
 
 impl Op {
     /// All of them, in the order in which the guest makes them.
@@ -76,6 +78,7 @@ impl Op {
         Self::MmioKernel,
         Self::Walk,
         Self::Slots,
+        Self::Exec,
         Self::KickCpu,
         Self::SendIpi,
         Self::SchedYield,
@@ -103,6 +106,7 @@ impl Op {
             Self::MmioKernel => "mmio_kernel",
             Self::Walk => "walk",
             Self::Slots => "slots",
+            Self::Exec => "exec",
             Self::KickCpu => "kick_cpu",
             Self::SendIpi => "send_ipi",
             Self::SchedYield => "sched_yield",
@@ -138,7 +142,7 @@ impl Op {
 
     /// Whether it makes KVM map memory, which must not happen while other memory is unmapped.
     pub fn maps_memory(self) -> bool {
-        matches!(self, Self::Touch | Self::Dirty | Self::Walk)
+        matches!(self, Self::Touch | Self::Dirty | Self::Walk | Self::Exec)
     }
 }
 
@@ -190,6 +194,9 @@ pub struct Counts {
     /// Memory slots that the VMM set, moved and deleted while the guest was stopped.
     #[serde(default)]
     pub slots: u64,
+    /// Huge pages read and then executed.
+    #[serde(default)]
+    pub exec: u64,
     /// KVM_HC_KICK_CPU hypercalls.
     #[serde(default)]
     pub kick_cpu: u64,
@@ -226,6 +233,7 @@ impl Counts {
             Op::MmioKernel => self.mmio_kernel,
             Op::Walk => self.walk,
             Op::Slots => self.slots,
+            Op::Exec => self.exec,
             Op::KickCpu => self.kick_cpu,
             Op::SendIpi => self.send_ipi,
             Op::SchedYield => self.sched_yield,
@@ -254,6 +262,7 @@ impl Counts {
             Op::MmioKernel => &mut self.mmio_kernel,
             Op::Walk => &mut self.walk,
             Op::Slots => &mut self.slots,
+            Op::Exec => &mut self.exec,
             Op::KickCpu => &mut self.kick_cpu,
             Op::SendIpi => &mut self.send_ipi,
             Op::SchedYield => &mut self.sched_yield,

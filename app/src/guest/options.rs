@@ -5,7 +5,8 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::code::{
-    DIRTY_PAGES, DIRTY_USUALLY, MAX_VCPUS, PORT_CONTROL, TOUCH_PAGES, Targets, WALK_TABLES,
+    DIRTY_PAGES, DIRTY_USUALLY, EXEC_PAGES, MAX_VCPUS, PORT_CONTROL, TOUCH_PAGES, Targets,
+    WALK_TABLES,
 };
 use super::error::Error;
 use super::op::{Counts, Op};
@@ -93,6 +94,9 @@ pub struct Options {
     /// Memory slots that the VMM sets, moves and deletes, each time before a round
     #[arg(long, value_name = "N", value_parser = count(), conflicts_with = "die")]
     pub slots: Option<u64>,
+    /// Huge pages that are read and then executed; KVM maps them not executable first (NX huge pages)
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=EXEC_PAGES))]
+    pub exec: Option<u64>,
     /// Hypercalls KICK_CPU
     #[arg(long, value_name = "N", value_parser = count())]
     pub kick_cpu: Option<u64>,
@@ -317,6 +321,7 @@ impl Options {
             (counts.mmio_kernel, "--mmio-kernel"),
             (counts.doorbell, "--doorbell"),
             (counts.dirty, "--dirty"),
+            (counts.exec, "--exec"),
         ];
         if let (true, Some((_, name))) =
             (counts.slots > 0, remembered.into_iter().find(|&(count, _)| count > 0))
@@ -357,6 +362,7 @@ impl Options {
             Op::Dirty => self.dirty,
             Op::Walk => self.walk,
             Op::Slots => self.slots,
+            Op::Exec => self.exec,
             Op::KickCpu => self.kick_cpu,
             Op::SendIpi => self.send_ipi,
             Op::SchedYield => self.sched_yield,

@@ -52,7 +52,7 @@ mod tests {
         assert_eq!(entry(&page, 767), 0xbfc0_00e3);
         assert_eq!(entry(&page, 768), (0x200_0000 + WALK) as u32 | 0x23);
         assert_eq!(entry(&page, 769), (0x200_0000 + WALK + STRIDE) as u32 | 0x23);
-        assert_eq!(entry(&page, 768 + WALK_TABLES as usize), 0xe000_00e3);
+        assert_eq!(entry(&page, 768 + WALK_TABLES as usize), 0xd000_00e3);
     }
 
     #[test]

@@ -11,9 +11,10 @@
 
 use super::asm::{Asm, UnplacedLabel};
 use super::code::{
-    DONE, DOORBELL_AT, GAP, GUEST, HALTED, HYPERCALL, HypercallInsn, IN_PORT, IOAPIC_WINDOW, LOOP,
-    LOOPED, MADE, MMIO_AT, NEXT_DIRTY, NEXT_TOUCH, NEXT_WALK, NO_APIC, OUT_PORT, PAGE,
-    PORT_CONTROL, READ_MSR, READ_ONLY_PAGE, SPIN, SPUN, STRIDE, TODO, WRITTEN_MSR, var,
+    BASE, CODE, DATA, DONE, DOORBELL_AT, GAP, GUEST, HALTED, HUGE_PAGE, HYPERCALL, HypercallInsn,
+    IN_PORT, IOAPIC_WINDOW, LOOP, LOOPED, MADE, MMIO_AT, NEXT_DIRTY, NEXT_EXEC, NEXT_TOUCH,
+    NEXT_WALK, NO_APIC, OUT_PORT, PAGE, PORT_CONTROL, READ_MSR, READ_ONLY_PAGE, SPIN, SPUN, STRIDE,
+    TODO, WRITTEN_MSR, var,
 };
 use super::op::Op;
 
@@ -107,6 +108,13 @@ fn one(asm: &mut Asm, op: Op, hypercall: HypercallInsn) {
             asm.mov_edi(IOAPIC_WINDOW as u32);
             asm.load_at_edi();
         }
+        Op::Exec => next(asm, NEXT_EXEC, HUGE_PAGE, |asm| {
+            asm.load_at_edi();
+            // To behind the next two instructions, which are 8 bytes.
+            let back = CODE as i64 + asm.here() as i64 + 8 - (DATA + BASE) as i64;
+            asm.lea_ebx(back as i32);
+            asm.jmp_edi();
+        }),
         // The VMM has done it before the guest began.
         Op::Slots => {}
         Op::Out => {

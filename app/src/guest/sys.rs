@@ -9,6 +9,7 @@ use kvm_ioctls::VmFd;
 use memmap2::{Advice, MmapMut, MmapRaw, UncheckedAdvice};
 use rustix::thread::Pid;
 
+use super::code;
 use super::ioctls::{Command, Ioctls};
 
 /// A memory slot of a VM.
@@ -28,6 +29,9 @@ pub struct Slot {
 #[derive(Debug)]
 pub struct Memory {
     map: MmapRaw,
+    /// Where in the mapping it begins, and how long it is.
+    start: usize,
+    len: usize,
     gpa: u64,
 }
 
@@ -44,9 +48,47 @@ impl Memory {
             Err(error) if error.raw_os_error() != Some(libc::EINVAL) => return Err(error),
             _ => {}
         }
-        let memory = Self { map, gpa: slot.gpa };
+        let memory = Self { map, start: 0, len, gpa: slot.gpa };
         memory.set(vm, ioctls, slot)?;
         Ok(memory)
+    }
+
+    /// The same, in huge pages where the host gives any.
+    ///
+    /// # Errors
+    /// As [`Memory::give`].
+    pub fn give_huge(vm: &VmFd, ioctls: &Ioctls, slot: Slot) -> io::Result<Self> {
+        let len = usize::try_from(slot.len).map_err(|_| outside())?;
+        let huge = usize::try_from(code::HUGE_PAGE).map_err(|_| outside())?;
+        let map = MmapRaw::from(MmapMut::map_anon(len + huge)?);
+        map.advise(Advice::HugePage)?;
+        let start = (map.as_ptr() as usize).next_multiple_of(huge) - map.as_ptr() as usize;
+        let memory = Self { map, start, len, gpa: slot.gpa };
+        memory.set(vm, ioctls, slot)?;
+        Ok(memory)
+    }
+
+    /// Whether all of it that the host has filled is in huge pages, and some is.
+    ///
+    /// # Errors
+    /// When the host does not tell.
+    pub fn is_huge(&self) -> io::Result<bool> {
+        let at = self.map.as_ptr() as usize + self.start;
+        let smaps = std::fs::read_to_string("/proc/self/smaps")?;
+        let (mut inside, mut resident, mut huge) = (false, 0, 0);
+        for line in smaps.lines() {
+            let mut words = line.split_whitespace();
+            let (first, second) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
+            if let Some((from, to)) = first.split_once('-') {
+                let address = |text| usize::from_str_radix(text, 16).unwrap_or(0);
+                inside = (address(from)..address(to)).contains(&at);
+            } else if inside && first == "Rss:" {
+                resident = second.parse().unwrap_or(0);
+            } else if inside && first == "AnonHugePages:" {
+                huge = second.parse().unwrap_or(0);
+            }
+        }
+        Ok(huge > 0 && huge == resident)
     }
 
     /// Makes it slot `slot` of `vm`, from now on: the slot is moved if it was elsewhere, and deleted
@@ -55,7 +97,7 @@ impl Memory {
     /// # Errors
     /// When KVM refuses, or the slot is longer than this.
     pub fn set(&self, vm: &VmFd, ioctls: &Ioctls, slot: Slot) -> io::Result<()> {
-        if slot.len > self.map.len() as u64 {
+        if slot.len > self.len as u64 {
             return Err(outside());
         }
         let region = kvm_userspace_memory_region {
@@ -63,7 +105,7 @@ impl Memory {
             flags: slot.flags,
             guest_phys_addr: slot.gpa,
             memory_size: slot.len,
-            userspace_addr: self.map.as_mut_ptr() as u64,
+            userspace_addr: self.map.as_mut_ptr() as u64 + self.start as u64,
         };
         // SAFETY: the range is mapped (its length was checked), belongs to this value alone, and is
         // only reached through raw pointers; `GuestVm` drops the vCPUs and the VM before it.
@@ -133,7 +175,7 @@ impl Memory {
     fn checked(&self, offset: u64, len: usize) -> io::Result<usize> {
         let offset = usize::try_from(offset).map_err(|_| outside())?;
         let end = offset.checked_add(len).ok_or_else(outside)?;
-        if end <= self.map.len() { Ok(offset) } else { Err(outside()) }
+        if end <= self.len { Ok(self.start + offset) } else { Err(outside()) }
     }
 }
 

@@ -100,15 +100,16 @@ fn a_death_needs_a_userspace_exit_to_happen_in() {
 
 #[test]
 fn what_cannot_be_made_is_left_out_with_a_reason() {
+    let on = |backend| Host { backend, ..Host::detect() };
     let asked = Counts { hypercall: 5, out: 1, ..Counts::default() };
-    let (counts, skipped) = possible(asked, Backend::Pvm, || None, || None);
+    let (counts, skipped) = possible(asked, &on(Backend::Pvm), || None, || None);
     assert_eq!((counts.hypercall, counts.out), (0, 1));
     assert_eq!((skipped.len(), skipped[0].kind.as_str()), (1, "hypercall"));
-    assert_eq!(possible(asked, Backend::Svm, || None, || None), (asked, Vec::new()));
+    assert_eq!(possible(asked, &on(Backend::Svm), || None, || None), (asked, Vec::new()));
     let halting = Counts { halt: 3, hlt: 2, ..asked };
-    let (counts, skipped) = possible(halting, Backend::Svm, || None, || None);
+    let (counts, skipped) = possible(halting, &on(Backend::Svm), || None, || None);
     assert_eq!((counts.halt, counts.hlt, skipped[0].kind.as_str()), (3, 0, "hlt"));
-    let (counts, skipped) = possible(halting, Backend::Svm, || Some("no".to_owned()), || None);
+    let (counts, skipped) = possible(halting, &on(Backend::Svm), || Some("no".to_owned()), || None);
     assert_eq!((counts.halt, counts.hlt, skipped[0].kind.as_str()), (0, 2, "halt"));
 }
 

@@ -10,6 +10,7 @@ use kvm_bindings::{
 use kvm_ioctls::{Cap, IoEventAddress, Kvm, NoDatamatch, VcpuFd, VmFd};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
+use super::asm::Asm;
 use super::code::{self, HypercallInsn};
 use super::error::{Error, reason};
 use super::ioctls::{Command, Ioctls};
@@ -116,6 +117,7 @@ pub struct GuestVm {
     // After `fd`.
     _read_only: Vec<Memory>,
     _dirty: Vec<Memory>,
+    _exec: Vec<Memory>,
     /// What is set, moved and deleted.
     spare: Mutex<Option<Memory>>,
 }
@@ -205,6 +207,8 @@ pub struct Kind {
     pub doorbell: bool,
     /// The guest has page tables of its own.
     pub paging: bool,
+    /// Huge pages for each vCPU to execute.
+    pub exec: bool,
 }
 
 /// One vCPU, ready to run.
@@ -286,6 +290,9 @@ pub fn create(
         len: code::DIRTY_PAGES * code::PAGE,
         flags: KVM_MEM_LOG_DIRTY_PAGES,
     })?;
+    let exec = (0..if kind.exec { vcpus } else { 0 })
+        .map(|id| give_huge(&fd, &ioctls, id, region(id) + code::EXEC))
+        .collect::<Result<Vec<_>, _>>()?;
     let doorbells = (0..if kind.doorbell { vcpus } else { 0 })
         .map(|id| doorbell(&fd, &ioctls, region(id) + code::DOORBELL))
         .collect::<Result<Vec<_>, _>>()?;
@@ -310,6 +317,7 @@ pub fn create(
         doorbells,
         _read_only: read_only,
         _dirty: dirty,
+        _exec: exec,
         spare: Mutex::default(),
     });
     let numbered = (0..).zip(vcpus);
@@ -319,6 +327,26 @@ pub fn create(
             GuestVcpu { fd, vm_index, id, stays_at, vm: Arc::clone(&vm) }
         })
         .collect())
+}
+
+/// Huge pages whose first instruction goes back to where the guest came from.
+fn give_huge(fd: &VmFd, ioctls: &Ioctls, id: u32, gpa: u64) -> Result<Memory, Error> {
+    let len = code::EXEC_PAGES * code::HUGE_PAGE;
+    let slot = Slot { number: SPARE_SLOT + 1 + id, gpa, len, flags: 0 };
+    let memory = Memory::give_huge(fd, ioctls, slot).and_then(|memory| {
+        let mut pages = (0..code::EXEC_PAGES).map(|index| index * code::HUGE_PAGE);
+        pages.try_for_each(|page| memory.write(page, &Asm::JMP_EBX))?;
+        Ok((memory.is_huge()?, memory))
+    });
+    match memory {
+        Ok((true, memory)) => Ok(memory),
+        Ok((false, _)) => Err(Error::NotPossible(
+            "the host gave no huge pages; look at /sys/kernel/mm/transparent_hugepage/enabled, or \
+             leave --exec out"
+                .to_owned(),
+        )),
+        Err(error) => Err(Error::Failed(format!("huge pages could not be set up: {error}"))),
+    }
 }
 
 /// An eventfd that every write to `gpa` rings.
@@ -366,6 +394,7 @@ fn give_memory(
         doorbell: (gpa + code::DOORBELL) as u32,
         walk: code::WALK_LINEAR as u32,
         mmio: (gpa + code::MMIO) as u32,
+        exec: (gpa + code::EXEC) as u32,
         ..code::Vars::default()
     };
     memory.write(code::DATA, &vars.to_bytes())?;

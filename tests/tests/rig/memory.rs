@@ -27,8 +27,19 @@ rigs! {
     guest_vmx_6_1: Vmx "6.1" 15;
 }
 
-const CASES: [&str; 8] =
-    ["touch", "dirty", "walk", "slots", "doorbell", "mmio-kernel", "hypercalls", "together"];
+const CASES: [&str; 9] = [
+    "exec",
+    "touch",
+    "dirty",
+    "walk",
+    "slots",
+    "doorbell",
+    "mmio-kernel",
+    "hypercalls",
+    "together",
+];
+
+const NO_PAGE_LOG: &str = "no-page-log";
 
 /// What the kernel counted, by the class of key that the guest has for it, and value.
 type Counted = BTreeMap<(&'static str, u64), u64>;
@@ -42,7 +53,7 @@ fn all_cases(vendor: Vendor, kernel: &'static str, few: u32) {
     let output = rig::run(vendor, kernel, &program, &script).expect("the rig runs");
     let mut problems = Problems::new();
     // The last case is made where the processor can do without its log of pages.
-    let more = (vendor == Vendor::Vmx).then_some("no-page-log");
+    let more = (vendor == Vendor::Vmx).then_some(NO_PAGE_LOG);
     for case in CASES.into_iter().chain(more) {
         match agrees(&output, vendor, case) {
             Ok(found) => problems.extend(found.into_iter().map(|what| format!("{case}: {what}"))),
@@ -109,7 +120,8 @@ fn agrees(output: &Output, vendor: Vendor, case: &str) -> Result<Problems> {
     problems.extend(dirty_logs(&vcpus));
     let roots: u64 = hist("root")?.values().sum();
     let least: u64 = vcpus.iter().map(|vcpu| vcpu.expect.roots_at_least).sum();
-    if roots < least || least == 0 {
+    // The probe on kvm_intel is gone once that was taken out and put in again.
+    if case != NO_PAGE_LOG && (roots < least || least == 0) {
         problems.push(format!("{roots} roots were loaded, at least {least} said"));
     }
     problems.extend(ioctls(&guest, &hist("ioctl")?)?);
