@@ -142,6 +142,7 @@ pub struct Maps {
 
 impl Maps {
     /// Maps the arrays; there are as many details and waits as slots. Fails with the kernel's error.
+    #[expect(clippy::too_many_arguments, reason = "one for each map, not a concept")]
     pub fn new(
         control: impl AsFd,
         (slots, slot_count): (impl AsFd, u32),
