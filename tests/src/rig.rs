@@ -45,12 +45,19 @@ pub struct Output {
 }
 
 /// Boots `kernel`, runs `script` in it with `program` in its `/bin`, and keeps what it wrote
-/// into `/out` in a folder under the target folder.
+/// into `/out` in a folder under the target folder, named after the rig and `purpose`: tests of one rig
+/// look at what they wrote after the next one has begun.
 ///
 /// # Errors
 /// Where the rig could not be fetched, booted or brought to its end, or the script failed.
-pub fn run(vendor: Vendor, kernel: &str, program: &Path, script: &str) -> Result<Output> {
-    let name = format!("{}-{kernel}", vendor.name());
+pub fn run(
+    vendor: Vendor,
+    kernel: &str,
+    purpose: &str,
+    program: &Path,
+    script: &str,
+) -> Result<Output> {
+    let name = format!("{}-{kernel}-{purpose}", vendor.name());
     let folder = target_folder()?.join("rig-output").join(&name);
     if folder.exists() {
         std::fs::remove_dir_all(&folder).context("cannot remove the last run's output")?;

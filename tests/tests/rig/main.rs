@@ -81,7 +81,7 @@ fn boot(vendor: Vendor, kernel: &'static str, few: Option<u32>) -> Result<Rig> {
     if let Some(few) = few {
         script += &format!("few={few}\n{}", include_str!("../../rigs/situations.sh"));
     }
-    let output = rig::run(vendor, kernel, &kvmscope(Profile::Release)?, &script)?;
+    let output = rig::run(vendor, kernel, "report", &kvmscope(Profile::Release)?, &script)?;
     Ok(Rig { vendor, kernel, output })
 }
 

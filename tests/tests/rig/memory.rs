@@ -50,7 +50,7 @@ const CLASSES: [&str; 6] = ["page", "fault", "mmio_write", "mmio_fast", "hyperca
 fn all_cases(vendor: Vendor, kernel: &'static str, few: u32) {
     let script = format!("few={few}\n{}", include_str!("../../rigs/memory.sh"));
     let program = kvmscope(Profile::Release).expect("it is built");
-    let output = rig::run(vendor, kernel, &program, &script).expect("the rig runs");
+    let output = rig::run(vendor, kernel, "guest", &program, &script).expect("the rig runs");
     let mut problems = Problems::new();
     // The last case is made where the processor can do without its log of pages.
     let more = (vendor == Vendor::Vmx).then_some(NO_PAGE_LOG);
