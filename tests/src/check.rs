@@ -25,7 +25,12 @@ pub fn sound(report: &Report) -> Problems {
     }
     // One that nobody asked for says so first.
     let off = |why: &Option<String>| why.as_ref().is_some_and(|why| why.starts_with("off; "));
-    for probe in report.probes.iter().filter(|probe| !probe.attached && !off(&probe.why)) {
+    // Function probes are optional: a kernel built without them says so.
+    let cannot = |why: &Option<String>| {
+        why.as_ref().is_some_and(|why| why.contains("built without function probes"))
+    };
+    let excused = |why: &Option<String>| off(why) || cannot(why);
+    for probe in report.probes.iter().filter(|probe| !probe.attached && !excused(&probe.why)) {
         problems.push(format!("probe {} is not attached: {:?}", probe.name, probe.why));
     }
     problems.extend(report.vms.iter().flat_map(memory_adds_up));
