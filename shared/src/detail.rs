@@ -63,6 +63,23 @@ pub mod class {
     /// What became of pages that KVM marked as dirty: [`super::dirty`] (family `dirty`). In places of its
     /// own ([`super::Detail::dirty`]), never among the keys.
     pub const DIRTY_LOG: u32 = 22;
+    /// Interrupt that KVM put into the guest (`kvm_inj_virq`): vector, with [`super::SOFT`] and
+    /// [`super::REINJECTED`] (family `irq`).
+    pub const INJECTED: u32 = 23;
+    /// Exception that KVM put into the guest (`kvm_inj_exception`): vector, with [`super::HAS_ERROR`] and
+    /// [`super::REINJECTED`] (family `irq`).
+    pub const EXCEPTION: u32 = 24;
+    /// End of interrupt: vector (`kvm_eoi`), with [`super::PARAVIRTUAL`] for `kvm_pv_eoi`; none is
+    /// `u64::MAX` (family `irq`).
+    pub const EOI: u32 = 25;
+    /// Inter-processor interrupt that this vCPU sent (`kvm_apic_ipi`): low half of its ICR, destination in
+    /// the high half (family `irq`).
+    pub const IPI: u32 = 26;
+    /// Interrupt that this vCPU's thread put into a local APIC (`kvm_apic_accept_irq`): see
+    /// [`crate::route::accepted`] (family `irq`).
+    pub const DELIVERED: u32 = 27;
+    /// Physical CPU that the vCPU was loaded on, with the times of these intervals (family `vcpu-load`).
+    pub const ON_CPU: u32 = 28;
     /// Places for classes, `NONE` included: a power of two.
     pub const COUNT: usize = 32;
 }
@@ -106,6 +123,15 @@ pub mod dirty {
     /// Places for counters: a power of two.
     pub const COUNT: usize = 8;
 }
+
+/// Set in the key of an injected interrupt that is a software one (INT n).
+pub const SOFT: u64 = 1 << 8;
+/// Set in the key of an injection that was tried before: the guest was left before it was taken.
+pub const REINJECTED: u64 = 1 << 9;
+/// Set in the key of an injected exception that has an error code.
+pub const HAS_ERROR: u64 = 1 << 8;
+/// Set in the key of an end of interrupt that the guest told by a flag in memory.
+pub const PARAVIRTUAL: u64 = 1 << 8;
 
 /// Set in the key of an MSR access that the guest was refused (#GP).
 pub const REFUSED: u64 = 1 << 32;

@@ -29,6 +29,22 @@ pub mod kind {
     /// A memory slot was set (KVM_SET_USER_MEMORY_REGION and its successor): slot and address space (low and
     /// high half); flags; GPA; size in bytes; HVA; result, sign-extended.
     pub const MEMSLOT: u32 = 7;
+    /// An interrupt was put into the guest (`kvm_inj_virq`): vector; 1 for a software one; 1 where it was
+    /// tried before.
+    pub const INJECTION: u32 = 8;
+    /// An exception was put into the guest (`kvm_inj_exception`): vector; 1 with an error code; the error
+    /// code; 1 where it was tried before.
+    pub const EXCEPTION: u32 = 9;
+    /// Someone set a line, or sent a message: chip ([`crate::route::chip`]), `a` and `b` as told
+    /// there; 1 where it was coalesced; who, as [`crate::route::sender`].
+    pub const ROUTE: u32 = 10;
+    /// A halted vCPU went on (`kvm_vcpu_wakeup`): ns it was halted; 1 if it slept; 1 if the wake-up was
+    /// valid.
+    pub const WAKEUP: u32 = 11;
+    /// Something about a timer: what ([`crate::meters::timer`]); ns or TSC ticks, where it has some.
+    pub const TIMER: u32 = 12;
+    /// The window of halt polling changed (`kvm_halt_poll_ns`): ns before; ns now.
+    pub const HALT_POLL: u32 = 13;
     /// Number of kinds; the rest is reserved.
     pub const COUNT: usize = 16;
 }

@@ -13,6 +13,8 @@ pub mod fault;
 pub mod hist;
 pub mod ioctl;
 pub mod keys;
+pub mod meters;
+pub mod route;
 pub mod slot;
 pub mod stacks;
 pub mod waits;

@@ -30,6 +30,12 @@ pub fn thing(class: KeyClass, value: u64) -> String {
         KeyClass::DirtyPage => ("guest page ", ", written"),
         KeyClass::VcpuLoad => ("loaded on CPU ", ""),
         KeyClass::DirtyLog => ("dirty log ", ""),
+        KeyClass::Injected => ("interrupt ", ""),
+        KeyClass::Exception => ("exception ", ""),
+        KeyClass::Eoi => ("end of interrupt ", ""),
+        KeyClass::Ipi => ("IPI ", ", sent"),
+        KeyClass::Delivered => ("interrupt ", ", delivered"),
+        KeyClass::OnCpu => ("on CPU ", ""),
     };
     let name = keys::name(class, value).map(|name| format!(" ({name})")).unwrap_or_default();
     format!("{before}{}{name}{after}", keys::number(class, value))
@@ -58,6 +64,12 @@ pub fn short(class: KeyClass, value: u64) -> String {
         KeyClass::DirtyPage => "dirty ",
         KeyClass::VcpuLoad => "CPU ",
         KeyClass::DirtyLog => "log ",
+        KeyClass::Injected => "irq ",
+        KeyClass::Exception => "exception ",
+        KeyClass::Eoi => "EOI ",
+        KeyClass::Ipi => "IPI ",
+        KeyClass::Delivered => "to ",
+        KeyClass::OnCpu => "CPU ",
     };
     let name = keys::name(class, value).map(|name| format!(" {name}")).unwrap_or_default();
     format!("{verb}{}{name}", keys::number(class, value))

@@ -1,14 +1,14 @@
 //! A tick as bytes: what history keeps and recordings hold.
 //!
 //! ```text
-//! version        1 byte, 3
-//! head           seq, end_ns, dur_ns, lost, host, life, VMs, outliers, stacks (postcard)
+//! version        1 byte, 4
+//! head           seq, end_ns, dur_ns, lost, host, life, VMs, outliers, stacks, routes (postcard)
 //! events         their length in bytes, then events and those left out
 //! list           its length in bytes, then of each vCPU: vm, vcpu, length of its body
 //! bodies         of each vCPU: cpu, phase, since, open, time, number of cells, then each cell:
 //!     cell       kind and isa (1 byte), code, length, flags, count, total, off, vmm, min,
 //!                max - min, [(bucket, exits)]
-//!     details    halts, keys, culprits
+//!     details    halts, keys, culprits, meters
 //! ```
 //!
 //! Numbers are postcard's varints, so that small differences are short; moments are kept as their
@@ -22,14 +22,15 @@
 use super::detail::{CulpritTick, Halts, KeyTick, Outlier, VmTick};
 use super::event::{Event, LeftOut};
 use super::ids::{Isa, Kind, Reason, VcpuKey, VmId};
+use super::meters::{MetersTick, RouteTick};
 use super::stack::StackTick;
 use super::tick::{CellTick, HostTick, Life, Lost, OpenExit, Phase, PhaseTimes, Tick, VcpuTick};
 use kvmscope_shared::hist::BUCKETS;
 use serde::{Serialize, de::DeserializeOwned};
 
-/// The first byte of an encoded tick. Format 1 had no details, format 2 no events; nothing was ever kept
-/// in them.
-pub const VERSION: u8 = 3;
+/// The first byte of an encoded tick. Format 1 had no details, format 2 no events, format 3 no meters;
+/// nothing was ever kept in them.
+pub const VERSION: u8 = 4;
 
 /// Why bytes are not a tick.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -103,11 +104,12 @@ impl Part {
     }
 }
 
-type Head = (u64, u64, u64, Lost, HostTick, Vec<Life>, Slow, Functions);
+type Head = (u64, u64, u64, Lost, HostTick, Vec<Life>, Slow, Functions, Routes);
 type Slow = (Vec<VmTick>, Vec<Outlier>, u64);
 type Events = (Vec<Event>, Vec<LeftOut>);
 type Functions = (Vec<StackTick>, u64, u64);
-type Details = (Halts, Vec<KeyTick>, Vec<CulpritTick>);
+type Routes = (Vec<RouteTick>, u64);
+type Details = (Halts, Vec<KeyTick>, Vec<CulpritTick>, MetersTick);
 type VcpuBody = (u32, Phase, i64, Option<OpenBody>, PhaseTimes);
 type OpenBody = (u8, u32, i64, u64, u64, u64);
 type CellNumbers = (u32, u64, u64, u64, u64, u64, u64);
@@ -118,8 +120,9 @@ pub fn encode(tick: &Tick, out: &mut Vec<u8>) -> Result<(), CodecError> {
     let outliers_left_out = tick.outliers_left_out;
     let slow = (&tick.vms, &tick.outliers, outliers_left_out);
     let functions = (&tick.stacks, tick.stacks_left_out, tick.dirty_elsewhere);
+    let routes = (&tick.routes, tick.routes_left_out);
     let Tick { seq, end_ns, dur_ns, lost, host, life, .. } = tick;
-    put(&(seq, end_ns, dur_ns, lost, host, life, slow, functions), out)?;
+    put(&(seq, end_ns, dur_ns, lost, host, life, slow, functions, routes), out)?;
     let (mut list, mut bodies, mut scratch) = (Vec::new(), Vec::new(), Vec::new());
     put(&(&tick.events, &tick.events_left_out), &mut scratch)?;
     put(&scratch.len(), out)?;
@@ -157,7 +160,7 @@ fn put_vcpu(
         put(&(tag(cell.reason), cell.reason.code, scratch.len()), out)?;
         out.extend_from_slice(scratch);
     }
-    put(&(vcpu.halts, &vcpu.keys, &vcpu.culprits), out)
+    put(&(vcpu.halts, &vcpu.keys, &vcpu.culprits, &vcpu.meters), out)
 }
 
 /// Reads a tick.
@@ -177,10 +180,11 @@ fn read(bytes: &[u8], part: Part) -> Result<(Tick, &[u8]), CodecError> {
     if version != VERSION {
         return Err(CodecError::Version(version));
     }
-    let ((seq, end_ns, dur_ns, lost, host, life, slow, functions), bytes): (Head, _) =
+    let ((seq, end_ns, dur_ns, lost, host, life, slow, functions, routes), bytes): (Head, _) =
         take(bytes, "head")?;
     let (vms, outliers, outliers_left_out) = slow;
     let (stacks, stacks_left_out, dirty_elsewhere) = functions;
+    let (routes, routes_left_out) = routes;
     let (length, rest): (usize, _) = take(bytes, "events")?;
     let (body, bytes) = rest.split_at_checked(length).ok_or(CodecError::Damaged("events"))?;
     let (events, events_left_out) =
@@ -202,6 +206,8 @@ fn read(bytes: &[u8], part: Part) -> Result<(Tick, &[u8]), CodecError> {
         stacks,
         stacks_left_out,
         dirty_elsewhere,
+        routes,
+        routes_left_out,
     };
     let (length, rest): (usize, _) = take(bytes, "list of vCPUs")?;
     let (mut list, mut rest) =
@@ -261,11 +267,17 @@ fn read_vcpu(key: VcpuKey, end_ns: u64, body: &[u8], part: Part) -> Result<VcpuT
             return Err(CodecError::Damaged("vCPU"));
         }
     }
-    let (halts, keys, culprits) = details;
+    let (halts, keys, culprits, meters) = details;
     if !keys.is_sorted_by(|a, b| a.id < b.id) {
         return Err(CodecError::Order("keys"));
     }
-    Ok(VcpuTick { key, cpu, phase, since_ns, open, time, halts, keys, culprits, cells })
+    if !meters.meters.is_sorted_by(|a, b| a.kind < b.kind) {
+        return Err(CodecError::Order("meters"));
+    }
+    if !meters.meters.iter().all(|meter| is_sound(&meter.hist)) {
+        return Err(CodecError::Damaged("meter"));
+    }
+    Ok(VcpuTick { key, cpu, phase, since_ns, open, time, halts, keys, culprits, meters, cells })
 }
 
 fn read_cell(reason: Reason, body: &[u8], with_hist: bool) -> Result<CellTick, CodecError> {
@@ -278,14 +290,21 @@ fn read_cell(reason: Reason, body: &[u8], with_hist: bool) -> Result<CellTick, C
 
 fn read_hist(bytes: &[u8]) -> Result<Vec<(u8, u32)>, CodecError> {
     let (hist, rest): (Vec<(u8, u32)>, _) = take(bytes, "histogram")?;
-    let sound = |&(bucket, n): &(u8, u32)| usize::from(bucket) < BUCKETS && n > 0;
-    if !rest.is_empty() || !hist.iter().all(sound) {
+    if !rest.is_empty() || !hist.iter().all(is_bucket) {
         return Err(CodecError::Damaged("histogram"));
     }
     if !hist.is_sorted_by(|a, b| a.0 < b.0) {
         return Err(CodecError::Order("histogram's buckets"));
     }
     Ok(hist)
+}
+
+fn is_bucket(&(bucket, n): &(u8, u32)) -> bool {
+    usize::from(bucket) < BUCKETS && n > 0
+}
+
+fn is_sound(hist: &[(u8, u32)]) -> bool {
+    hist.iter().all(is_bucket) && hist.is_sorted_by(|a, b| a.0 < b.0)
 }
 
 /// Kind and isa in a byte.
@@ -386,7 +405,7 @@ mod tests {
         let part = decode_part(&bytes(&tick), Part::ALL.without_hist()).expect("decodes");
         for vcpu in &mut tick.vcpus {
             vcpu.cells.iter_mut().for_each(|cell| cell.hist.clear());
-            (vcpu.halts, vcpu.keys, vcpu.culprits) = Details::default();
+            (vcpu.halts, vcpu.keys, vcpu.culprits, vcpu.meters) = Details::default();
         }
         assert_eq!(part, tick);
     }
@@ -413,8 +432,8 @@ mod tests {
         let mut encoded = vec![VERSION];
         put(&(0u64, 0u64, 0u64, Lost::default(), HostTick::default()), &mut encoded).unwrap();
         let numbers = encoded.len();
-        // The numbers of lives, VMs, outliers and stacks, then of a VM's threads, of events, of vCPUs.
-        for before in [0, 1, 2, 4] {
+        // The numbers of lives, VMs, outliers, stacks and routes, then of a VM's threads, of events, of vCPUs.
+        for before in [0, 1, 2, 4, 7] {
             encoded.truncate(numbers);
             encoded.resize(numbers + before, 0);
             put(&usize::MAX, &mut encoded).unwrap();
@@ -427,7 +446,16 @@ mod tests {
         for (lie, room) in [(usize::MAX, 64), (10, 64)] {
             encoded.truncate(numbers);
             put(
-                &(0usize, 0usize, 0usize, 0u64, (0usize, 0u64, 0u64), lie, usize::MAX),
+                &(
+                    0usize,
+                    0usize,
+                    0usize,
+                    0u64,
+                    (0usize, 0u64, 0u64),
+                    (0usize, 0u64),
+                    lie,
+                    usize::MAX,
+                ),
                 &mut encoded,
             )
             .unwrap();
@@ -442,6 +470,7 @@ mod tests {
                 0usize,
                 0u64,
                 (0usize, 0u64, 0u64),
+                (0usize, 0u64),
                 2usize,
                 0usize,
                 0usize,
@@ -460,9 +489,11 @@ mod tests {
         let plain = VcpuTick::default();
         let mut body = Vec::new();
         put_vcpu(&plain, 0, &mut body, &mut Vec::new()).unwrap();
-        let details = body.len() - 4;
-        assert_eq!(body[details..], [0; 4], "polled, waited, keys, culprits");
-        for (at, what) in [(details + 2, "keys"), (details + 3, "culprits")] {
+        let details = body.len() - 10;
+        assert_eq!(body[details..], [0; 10], "polled, waited, keys, culprits, six of meters");
+        for (at, what) in
+            [(2, "keys"), (3, "culprits"), (4, "meters")].map(|(at, what)| (details + at, what))
+        {
             let mut lying = body[..at].to_vec();
             put(&usize::MAX, &mut lying).unwrap();
             lying.resize(lying.len() + 64, 0);

@@ -56,11 +56,23 @@ pub enum KeyClass {
     VcpuLoad = class::VCPU_LOAD as u8,
     /// What became of pages that were marked as dirty, a number of [`kvmscope_shared::detail::dirty`].
     DirtyLog = class::DIRTY_LOG as u8,
+    /// Interrupt put into the guest: vector, and flags.
+    Injected = class::INJECTED as u8,
+    /// Exception put into the guest: vector, and flags.
+    Exception = class::EXCEPTION as u8,
+    /// End of interrupt: vector, and a flag.
+    Eoi = class::EOI as u8,
+    /// Inter-processor interrupt that the vCPU sent: low half of its ICR, destination in the high half.
+    Ipi = class::IPI as u8,
+    /// Interrupt that the vCPU's thread delivered: [`kvmscope_shared::route::accepted`].
+    Delivered = class::DELIVERED as u8,
+    /// Physical CPU that the vCPU was loaded on, with the times of these intervals.
+    OnCpu = class::ON_CPU as u8,
 }
 
 impl KeyClass {
     /// Every class, in the order of its number.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 28] = [
         Self::PortIn,
         Self::PortOut,
         Self::MmioRead,
@@ -83,6 +95,12 @@ impl KeyClass {
         Self::DirtyPage,
         Self::VcpuLoad,
         Self::DirtyLog,
+        Self::Injected,
+        Self::Exception,
+        Self::Eoi,
+        Self::Ipi,
+        Self::Delivered,
+        Self::OnCpu,
     ];
 
     /// From [`kvmscope_shared::detail::Key::class`]; `None` for a number that is none.
@@ -115,6 +133,12 @@ impl KeyClass {
             Self::DirtyPage => "dirty_page",
             Self::VcpuLoad => "vcpu_load",
             Self::DirtyLog => "dirty_log",
+            Self::Injected => "injected",
+            Self::Exception => "exception",
+            Self::Eoi => "eoi",
+            Self::Ipi => "ipi",
+            Self::Delivered => "delivered",
+            Self::OnCpu => "on_cpu",
         }
     }
 }

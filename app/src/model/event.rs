@@ -31,11 +31,23 @@ pub enum EventKind {
     Ioctl = kind::IOCTL as u8,
     /// A memory slot was set.
     Memslot = kind::MEMSLOT as u8,
+    /// An interrupt was put into the guest.
+    Injection = kind::INJECTION as u8,
+    /// An exception was put into the guest.
+    Exception = kind::EXCEPTION as u8,
+    /// Someone set a line or sent a message.
+    Route = kind::ROUTE as u8,
+    /// A halted vCPU went on.
+    Wakeup = kind::WAKEUP as u8,
+    /// Something about a timer.
+    Timer = kind::TIMER as u8,
+    /// The window of halt polling changed.
+    HaltPoll = kind::HALT_POLL as u8,
 }
 
 impl EventKind {
     /// Every kind, in the order of its number.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 14] = [
         Self::Fault,
         Self::Mmio,
         Self::Hypercall,
@@ -44,6 +56,12 @@ impl EventKind {
         Self::Root,
         Self::Ioctl,
         Self::Memslot,
+        Self::Injection,
+        Self::Exception,
+        Self::Route,
+        Self::Wakeup,
+        Self::Timer,
+        Self::HaltPoll,
     ];
 
     /// From [`kvmscope_shared::event::Event::kind`]; `None` for a number that is none.
@@ -62,6 +80,12 @@ impl EventKind {
             Self::Root => "root",
             Self::Ioctl => "ioctl",
             Self::Memslot => "memslot",
+            Self::Injection => "injection",
+            Self::Exception => "exception",
+            Self::Route => "route",
+            Self::Wakeup => "wakeup",
+            Self::Timer => "timer",
+            Self::HaltPoll => "halt_poll",
         }
     }
 }

@@ -8,6 +8,7 @@ pub mod event;
 pub mod hist;
 pub mod history;
 pub mod ids;
+pub mod meters;
 pub mod session;
 pub mod stack;
 pub mod stats;

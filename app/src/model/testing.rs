@@ -3,6 +3,9 @@
 use super::detail::{CulpritTick, Halts, IoctlTick, KeyClass, KeyId, KeyTick, Outlier, VmTick};
 use super::event::{Event, EventKind, LeftOut};
 use super::ids::{Isa, Kind, Reason, VcpuKey, VmId};
+use super::meters::{
+    Chip, MeterKind, MeterTick, MetersTick, RouteTick, Sender, TimerTick, WindowTick,
+};
 use super::stack::{Frame, StackOf, StackTick};
 use super::tick::{
     CellTick, HostTick, Life, Lost, OpenExit, PHASES, Phase, PhaseTimes, Tick, VcpuInfo, VcpuTick,
@@ -75,6 +78,7 @@ pub fn sample_tick() -> Tick {
             max_ns: 1_200,
         },
     ];
+    first.meters = sample_meters();
     first.culprits = vec![CulpritTick {
         pid: 812,
         tid: 813,
@@ -117,6 +121,45 @@ pub fn sample_tick() -> Tick {
         stacks: vec![sample_stack()],
         stacks_left_out: 2,
         dirty_elsewhere: 11,
+        routes: vec![sample_route()],
+        routes_left_out: 1,
+    }
+}
+
+/// A message that a worker of the kernel sent for an irqfd.
+pub fn sample_route() -> RouteTick {
+    RouteTick {
+        chip: Chip::Msi,
+        vm: Some(VmId(1)),
+        sender: Sender::Kernel,
+        pid: 900,
+        comm: "kworker/0:1".into(),
+        a: 0xfee0_0000,
+        b: 0x4041,
+        count: 30,
+        coalesced: 2,
+    }
+}
+
+/// Wake-ups, timers and a window, as a vCPU that halts often has them.
+pub fn sample_meters() -> MetersTick {
+    MetersTick {
+        meters: vec![
+            MeterTick {
+                kind: MeterKind::Polled,
+                count: 3,
+                total_ns: 90_000,
+                min_ns: 20_000,
+                max_ns: 40_000,
+                hist: vec![(30, 3)],
+            },
+            MeterTick { kind: MeterKind::Loaded, count: 1, ..MeterTick::default() },
+        ],
+        timers: Some(TimerTick { software: 4, deadlines: 9, ..TimerTick::default() }),
+        window: Some(WindowTick { now_ns: 10_000, grew: 2, shrank: 1 }),
+        migrations: 2,
+        crossings: 1,
+        loaded_open_ns: 500,
     }
 }
 
@@ -220,6 +263,45 @@ fn any_culprit() -> impl Strategy<Value = CulpritTick> {
     )
 }
 
+fn any_meters() -> impl Strategy<Value = MetersTick> {
+    let kind = prop::sample::select(MeterKind::ALL.as_slice());
+    let hist = btree_map(0..BUCKETS as u8, 1u32.., 0..6);
+    let meters = btree_map(kind, (any::<[u64; 4]>(), hist), 0..4);
+    (meters, any::<Option<[u64; 7]>>(), any::<Option<[u64; 3]>>(), any::<[u64; 3]>()).prop_map(
+        |(meters, timers, window, [migrations, crossings, loaded_open_ns])| MetersTick {
+            meters: meters
+                .into_iter()
+                .map(|(kind, ([count, total_ns, min_ns, max_ns], hist))| MeterTick {
+                    kind,
+                    count,
+                    total_ns,
+                    min_ns,
+                    max_ns,
+                    hist: hist.into_iter().collect(),
+                })
+                .collect(),
+            timers: timers.map(
+                |[hardware, software, deadlines, disarmed, one_shot, periodic, expired]| {
+                    TimerTick {
+                        hardware,
+                        software,
+                        deadlines,
+                        disarmed,
+                        one_shot,
+                        periodic,
+                        expired,
+                        is_hardware: (expired % 3 != 0).then_some(expired % 3 == 1),
+                    }
+                },
+            ),
+            window: window.map(|[now_ns, grew, shrank]| WindowTick { now_ns, grew, shrank }),
+            migrations,
+            crossings,
+            loaded_open_ns,
+        },
+    )
+}
+
 prop_compose! {
     fn any_vcpu()(
         cpu in any::<u32>(),
@@ -231,6 +313,7 @@ prop_compose! {
         halts in any::<[u64; 2]>(),
         keys in vec(any_key(), 0..5),
         culprits in vec(any_culprit(), 0..3),
+        meters in any_meters(),
     ) -> VcpuTick {
         let [polled, waited] = halts;
         let keys: std::collections::BTreeMap<_, _> = keys.into_iter().map(|k| (k.id, k)).collect();
@@ -245,6 +328,7 @@ prop_compose! {
             halts: Halts { polled, waited },
             keys: keys.into_values().collect(),
             culprits,
+            meters,
             cells: cells.into_iter().map(|(reason, cell)| CellTick { reason, ..cell }).collect(),
         }
     }
@@ -293,6 +377,7 @@ prop_compose! {
         events in vec(any::<(u32, u64)>(), 0..3),
         stacks in vec(any_stack(), 0..3),
         left_out in any::<[u64; 2]>(),
+        routes in vec(any::<(u32, [u64; 3])>(), 0..3),
     ) -> Tick {
         let [seq, end_ns, dur_ns] = head;
         let [missed_runs, ring, pool_full, slots_full] = lost;
@@ -323,6 +408,11 @@ prop_compose! {
                     ..sample_outlier(VcpuKey { vm: VmId(1), vcpu })
                 })
                 .collect(),
+            routes: routes
+                .into_iter()
+                .map(|(pid, [a, b, count])| RouteTick { pid, a, b, count, ..sample_route() })
+                .collect(),
+            routes_left_out: 4,
             outliers_left_out: 5,
             events: events
                 .into_iter()

@@ -7,6 +7,7 @@
 use super::detail::{CulpritTick, Halts, KeyTick, Outlier, VmTick};
 use super::event::{Event, LeftOut};
 use super::ids::{Reason, VcpuKey, VmId};
+use super::meters::{MetersTick, RouteTick};
 use super::stack::StackTick;
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +46,10 @@ pub struct Tick {
     /// Pages of logged memory slots that threads marked as dirty that are no vCPU's, of whatever VM (family
     /// `dirty`).
     pub dirty_elsewhere: u64,
+    /// Interrupts that were sent by other threads than vCPUs, or through chips, most first.
+    pub routes: Vec<RouteTick>,
+    /// Interrupts that found no row there.
+    pub routes_left_out: u64,
 }
 
 /// Events and ticks that were not measured, by cause.
@@ -218,6 +223,8 @@ pub struct VcpuTick {
     pub keys: Vec<KeyTick>,
     /// Who ran while it waited for a CPU, most first (family `culprits`).
     pub culprits: Vec<CulpritTick>,
+    /// What it did beside exits.
+    pub meters: MetersTick,
     /// Reasons with a change, sorted by reason, each at most once.
     pub cells: Vec<CellTick>,
 }

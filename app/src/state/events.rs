@@ -49,6 +49,12 @@ impl List {
             }
             EventKind::Memslot => Some(Self::Slots),
             EventKind::Ioctl => None,
+            EventKind::Injection
+            | EventKind::Exception
+            | EventKind::Route
+            | EventKind::Wakeup
+            | EventKind::Timer
+            | EventKind::HaltPoll => None,
         }
     }
 
@@ -242,7 +248,7 @@ impl EventRow {
             EventKind::XenHypercall => is_unknown(KeyClass::XenHypercall, number),
             EventKind::Ioctl => result.cast_signed() < 0,
             EventKind::Memslot => answer.cast_signed() < 0,
-            EventKind::Fault | EventKind::Mmio | EventKind::Root => false,
+            _ => false,
         }
     }
 

@@ -103,6 +103,11 @@ pub fn price(family: Family) -> &'static str {
         Family::Roots => "a little for each MMU root that is loaded",
         Family::Hypercall => "a little for each hypercall",
         Family::Ioctl => "some instructions for each system call of the whole host",
+        Family::Irq => "a little for each interrupt that is put into a guest",
+        Family::Irqchip => "a little for each interrupt that a device sends",
+        Family::Timer => "a little for each timer that a guest sets",
+        Family::Wakeup => "a little for each wake-up from a halt",
+        Family::VcpuLoad => "a little for each time a vCPU is put on a CPU",
         Family::Base => "nothing that can be measured: a program where threads end",
     }
 }

@@ -5,6 +5,7 @@
 
 mod fault;
 mod hypercall;
+mod irq;
 
 pub use fault::kind as fault_kind;
 pub use hypercall::{is_unknown, name as hypercall_name};
@@ -26,6 +27,12 @@ pub fn what(event: &Event, isa: Isa) -> String {
         EventKind::Root => root(event),
         EventKind::Ioctl => call(event),
         EventKind::Memslot => memslot(event),
+        EventKind::Injection
+        | EventKind::Exception
+        | EventKind::Route
+        | EventKind::Wakeup
+        | EventKind::Timer
+        | EventKind::HaltPoll => irq::what(event),
     };
     // Only numbers that no kernel hands out are that long.
     if text.chars().count() > WIDTH {
@@ -53,6 +60,12 @@ pub fn details(event: &Event, isa: Isa) -> Vec<String> {
                 .map(|scope| format!("{} file descriptor {fd}", scope.word()));
             scope.into_iter().chain([format!("command {:#x}", command as u32)]).collect()
         }
+        EventKind::Injection
+        | EventKind::Exception
+        | EventKind::Route
+        | EventKind::Wakeup
+        | EventKind::Timer
+        | EventKind::HaltPoll => Vec::new(),
         EventKind::Memslot => {
             let slot = ioctl::Memslot::from_args(&event.args);
             vec![format!("at {:#x} in the VMM", slot.hva)]

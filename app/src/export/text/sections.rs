@@ -248,6 +248,12 @@ fn short(kind: EventKind) -> &'static str {
         EventKind::Root => "root",
         EventKind::Ioctl => "ioctl",
         EventKind::Memslot => "memslot",
+        EventKind::Injection => "irq",
+        EventKind::Exception => "exception",
+        EventKind::Route => "route",
+        EventKind::Wakeup => "wake-up",
+        EventKind::Timer => "timer",
+        EventKind::HaltPoll => "halt poll",
     }
 }
 
@@ -261,5 +267,11 @@ fn name(kind: EventKind) -> &'static str {
         EventKind::Root => "loads of roots",
         EventKind::Ioctl => "ioctls",
         EventKind::Memslot => "settings of memory slots",
+        EventKind::Injection => "interrupts put into the guest",
+        EventKind::Exception => "exceptions put into the guest",
+        EventKind::Route => "interrupts through chips",
+        EventKind::Wakeup => "wake-ups",
+        EventKind::Timer => "timer events",
+        EventKind::HaltPoll => "changes of the halt-polling window",
     }
 }

@@ -30,7 +30,9 @@ pub fn number(class: KeyClass, value: u64) -> String {
         KeyClass::Hypercall | KeyClass::XenHypercall | KeyClass::Fault => value.to_string(),
         // The space beside the slot's number is 1 for memory of system management mode.
         KeyClass::DirtySlot if value >> 16 != 0 => format!("{}.{}", value >> 16, value & 0xffff),
-        KeyClass::DirtySlot | KeyClass::VcpuLoad | KeyClass::DirtyLog => value.to_string(),
+        KeyClass::DirtySlot | KeyClass::VcpuLoad | KeyClass::DirtyLog | KeyClass::OnCpu => {
+            value.to_string()
+        }
         KeyClass::Root => format!("{:#x}", value & !0xfff),
         KeyClass::Vector => vector::number(value),
         _ => format!("{value:#x}"),
@@ -77,7 +79,12 @@ pub fn name(class: KeyClass, value: u64) -> Option<Cow<'static, str>> {
         | KeyClass::Rip
         | KeyClass::Root
         | KeyClass::DirtySlot
-        | KeyClass::DirtyPage => None,
+        | KeyClass::DirtyPage
+        | KeyClass::Ipi
+        | KeyClass::Delivered => None,
+        KeyClass::Injected | KeyClass::Eoi => None,
+        KeyClass::Exception => exception(value & 0xff),
+        KeyClass::OnCpu => Some(Cow::Owned(format!("CPU {value}"))),
     }
 }
 

@@ -125,6 +125,11 @@ fn shows(family: Family) -> &'static str {
         Family::Roots => "MMU roots that vCPUs load.",
         Family::Hypercall => "Hypercalls by number, with their arguments.",
         Family::Ioctl => "KVM ioctls by name, memory slots as they are set.",
+        Family::Irq => "Interrupts and exceptions put into guests, IPIs.",
+        Family::Irqchip => "PIC, I/O APIC, messages: what is sent, by whom.",
+        Family::Timer => "Timers of the local APIC.",
+        Family::Wakeup => "Wake-ups from halts: how long, valid or not.",
+        Family::VcpuLoad => "Which CPUs vCPUs are loaded on.",
         Family::Base => "What every family needs: when a thread ends.",
     }
 }

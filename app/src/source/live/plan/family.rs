@@ -31,13 +31,23 @@ pub enum Family {
     Roots,
     /// KVM's ioctls: `sys_enter`, `sys_exit`, which every system call of the host pays for.
     Ioctl,
+    /// Interrupts and exceptions that are put into the guest, IPIs, deliveries, ends of interrupts.
+    Irq,
+    /// PIC, I/O APIC, messages: what is sent, by whom.
+    Irqchip,
+    /// Timers of the local APIC.
+    Timer,
+    /// Wake-ups from halts: how long, valid or not.
+    Wakeup,
+    /// When a vCPU is loaded on which CPU.
+    VcpuLoad,
     /// What every other family needs: `sched_process_exit`.
     Base,
 }
 
 impl Family {
     /// Every family that can be asked for, in order.
-    pub const ASKABLE: [Self; 12] = [
+    pub const ASKABLE: [Self; 17] = [
         Self::Exit,
         Self::Userspace,
         Self::Sched,
@@ -50,6 +60,11 @@ impl Family {
         Self::Dirty,
         Self::Roots,
         Self::Ioctl,
+        Self::Irq,
+        Self::Irqchip,
+        Self::Timer,
+        Self::Wakeup,
+        Self::VcpuLoad,
     ];
 
     /// What the screen watches when nothing is asked for. `detail` is attached while someone looks
@@ -83,6 +98,11 @@ impl Family {
             Self::Dirty => "dirty",
             Self::Roots => "roots",
             Self::Ioctl => "ioctl",
+            Self::Irq => "irq",
+            Self::Irqchip => "irqchip",
+            Self::Timer => "timer",
+            Self::Wakeup => "wakeup",
+            Self::VcpuLoad => "vcpu-load",
             Self::Base => "base",
         }
     }
@@ -99,8 +119,13 @@ impl Family {
 
     /// Whether what it counts is in the tables of keys, which are read only then.
     pub fn keeps_keys(self) -> bool {
-        use Family::{Detail, Dirty, Hypercall, Mmio, Mmu, Roots};
-        matches!(self, Detail | Mmu | Mmio | Hypercall | Dirty | Roots)
+        use Family::{Detail, Dirty, Hypercall, Irq, Mmio, Mmu, Roots, VcpuLoad};
+        matches!(self, Detail | Mmu | Mmio | Hypercall | Dirty | Roots | Irq | VcpuLoad)
+    }
+
+    /// Whether what it counts is in the meters ([`kvmscope_shared::meters`]), which are read only then.
+    pub fn keeps_meters(self) -> bool {
+        matches!(self, Self::HaltPoll | Self::Timer | Self::Wakeup | Self::VcpuLoad)
     }
 
     /// The kinds of single events that are told of with it, by bit ([`kind`]).
@@ -111,6 +136,10 @@ impl Family {
             Self::Roots => &[kind::ROOT],
             Self::Hypercall => &[kind::HYPERCALL, kind::HV_HYPERCALL, kind::XEN_HYPERCALL],
             Self::Ioctl => &[kind::IOCTL, kind::MEMSLOT],
+            Self::Irq => &[kind::INJECTION, kind::EXCEPTION],
+            Self::Irqchip => &[kind::ROUTE],
+            Self::Timer => &[kind::TIMER],
+            Self::Wakeup => &[kind::WAKEUP, kind::HALT_POLL],
             _ => &[],
         };
         kinds.iter().fold(0, |bits, kind| bits | 1 << kind)
@@ -148,6 +177,11 @@ impl Family {
             Self::Dirty => "which pages become dirty is not shown",
             Self::Roots => "MMU roots and who loads them are not shown",
             Self::Ioctl => "KVM's ioctls are not shown",
+            Self::Irq => "interrupts put into guests are not shown",
+            Self::Irqchip => "who sends interrupts through which chip is not shown",
+            Self::Timer => "timers are not shown",
+            Self::Wakeup => "wake-ups are not shown",
+            Self::VcpuLoad => "which CPUs vCPUs are loaded on is not shown",
             Self::Base => "ended threads are noticed late",
         }
     }
