@@ -65,7 +65,7 @@ pub fn details(event: &Event, isa: Isa) -> Vec<String> {
         | EventKind::Route
         | EventKind::Wakeup
         | EventKind::Timer
-        | EventKind::HaltPoll => Vec::new(),
+        | EventKind::HaltPoll => irq::details(event),
         EventKind::Memslot => {
             let slot = ioctl::Memslot::from_args(&event.args);
             vec![format!("at {:#x} in the VMM", slot.hva)]

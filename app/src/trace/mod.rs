@@ -6,6 +6,7 @@ pub mod events;
 pub mod format;
 pub mod handlers;
 pub mod ioctl;
+pub mod irqchip;
 pub mod keys;
 pub mod names;
 pub mod qualification;

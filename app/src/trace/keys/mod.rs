@@ -7,6 +7,7 @@ mod address;
 mod call;
 mod dirty;
 mod fault;
+mod guest;
 mod lapic;
 mod msr;
 mod port;
@@ -14,9 +15,11 @@ mod role;
 mod table;
 mod vector;
 
+pub use guest::{vector_name, vector_text};
 pub use role::{Role, role};
 pub(super) use vector::exception;
 
+use super::irqchip::{accepted, ipi};
 use crate::model::detail::KeyClass;
 use kvmscope_shared::detail::REFUSED;
 use std::borrow::Cow;
@@ -35,6 +38,11 @@ pub fn number(class: KeyClass, value: u64) -> String {
         }
         KeyClass::Root => format!("{:#x}", value & !0xfff),
         KeyClass::Vector => vector::number(value),
+        KeyClass::Injected => guest::interrupt_number(value),
+        KeyClass::Exception => guest::exception_number(value),
+        KeyClass::Eoi => guest::eoi_number(value),
+        KeyClass::Ipi => ipi(value).what(),
+        KeyClass::Delivered => vector_text(accepted(value).vector),
         _ => format!("{value:#x}"),
     }
 }
@@ -79,11 +87,17 @@ pub fn name(class: KeyClass, value: u64) -> Option<Cow<'static, str>> {
         | KeyClass::Rip
         | KeyClass::Root
         | KeyClass::DirtySlot
-        | KeyClass::DirtyPage
-        | KeyClass::Ipi
-        | KeyClass::Delivered => None,
-        KeyClass::Injected | KeyClass::Eoi => None,
-        KeyClass::Exception => exception(value & 0xff),
+        | KeyClass::DirtyPage => None,
+        KeyClass::Injected => guest::interrupt(value),
+        KeyClass::Exception => guest::exception_name(value),
+        KeyClass::Eoi => guest::eoi(value),
+        KeyClass::Ipi => Some(Cow::Owned(format!("to {}", ipi(value).to()))),
+        KeyClass::Delivered => {
+            let accepted = accepted(value);
+            let posted = if accepted.posted { ", by the hardware" } else { "" };
+            let mode = accepted.mode.word();
+            Some(Cow::Owned(format!("to vCPU {}, {mode}{posted}", accepted.vcpu)))
+        }
         KeyClass::OnCpu => Some(Cow::Owned(format!("CPU {value}"))),
     }
 }
