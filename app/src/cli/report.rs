@@ -72,6 +72,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         totals.vms.retain(|_, vm| vm.info.name == *name);
         totals.outliers.retain(|outlier| totals.vms.contains_key(&outlier.key.vm));
         totals.events.retain(|event| totals.vms.contains_key(&event.vm));
+        totals.routes.retain(|vm| totals.vms.contains_key(&vm));
         findings.retain(|finding| totals.vms.contains_key(&finding.vm));
         if totals.vms.is_empty() {
             say(format_args!("no VM called {name:?} was seen"));

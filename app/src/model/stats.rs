@@ -1,6 +1,7 @@
 //! Sums of cells over ticks, vCPUs or both, and the numbers that are shown of them.
 
 use super::hist::Hist;
+use super::meters::MeterTick;
 use super::tick::CellTick;
 use kvmscope_shared::hist::{bucket_mid, bucket_of};
 
@@ -38,6 +39,16 @@ impl Sum {
             self.extremes(cell.min_ns, cell.max_ns);
         }
         self.hist.add_sparse(&cell.hist);
+    }
+
+    /// Adds one meter's interval.
+    pub fn add_meter(&mut self, meter: &MeterTick) {
+        self.count = self.count.saturating_add(meter.count);
+        self.total_ns = self.total_ns.saturating_add(meter.total_ns);
+        if !meter.hist.is_empty() {
+            self.extremes(meter.min_ns, meter.max_ns);
+        }
+        self.hist.add_sparse(&meter.hist);
     }
 
     /// Adds another sum.

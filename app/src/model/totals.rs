@@ -2,11 +2,15 @@
 
 mod events;
 mod keys;
+mod meters;
+mod routes;
 
 pub use events::{Events, MAX_EVENTS, by_time};
-pub use keys::{Keys, MAX_KEYS};
+pub use keys::{KeySum, Keys, MAX_KEYS};
+pub use meters::{Meters, add_timers};
+pub use routes::{MAX_ROUTES, Routes};
 
-use super::detail::{CulpritTick, Halts, IoctlTick, KeyTick, Outlier, VmTick};
+use super::detail::{CulpritTick, Halts, IoctlTick, Outlier, VmTick};
 use super::ids::{Reason, VcpuKey, VmId};
 use super::stack::StackTick;
 use super::stats::Sum;
@@ -51,6 +55,8 @@ pub struct Totals {
     pub stacks_left_out: u64,
     /// Pages of logged memory slots that threads marked as dirty that are no vCPU's.
     pub dirty_elsewhere: u64,
+    /// Interrupts that were sent by other threads than vCPUs, or through chips.
+    pub routes: Routes,
     last_seq: u64,
 }
 
@@ -93,52 +99,8 @@ pub struct VcpuTotals {
     pub halts: Halts,
     /// Who ran while it waited for a CPU, by process and name, most first.
     pub culprits: Vec<CulpritTick>,
-}
-
-/// Several [`KeyTick`]s added up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct KeySum {
-    /// Times it was met.
-    pub count: u64,
-    /// Exits about it that ended.
-    pub timed: u64,
-    /// Their handling time, ns. Of "other" it has the other two in it.
-    pub total_ns: u64,
-    /// Their time off the CPU, ns.
-    pub off_ns: u64,
-    /// Their time outside KVM_RUN, ns.
-    pub vmm_ns: u64,
-    /// Largest time of one, all three together, ns; 0 of "other".
-    pub max_ns: u64,
-}
-
-impl KeySum {
-    /// Adds an interval.
-    pub fn add(&mut self, key: &KeyTick) {
-        self.count = self.count.saturating_add(key.count);
-        self.timed = self.timed.saturating_add(key.timed);
-        self.total_ns = self.total_ns.saturating_add(key.total_ns);
-        self.off_ns = self.off_ns.saturating_add(key.off_ns);
-        self.vmm_ns = self.vmm_ns.saturating_add(key.vmm_ns);
-        self.max_ns = self.max_ns.max(key.max_ns);
-    }
-
-    /// Adds another sum.
-    pub fn merge(&mut self, other: &Self) {
-        let Self { count, timed, total_ns, off_ns, vmm_ns, max_ns } = *other;
-        let id = Default::default();
-        self.add(&KeyTick { id, count, timed, total_ns, off_ns, vmm_ns, max_ns });
-    }
-
-    /// All their time together, ns.
-    pub fn wall_ns(&self) -> u64 {
-        self.total_ns.saturating_add(self.off_ns).saturating_add(self.vmm_ns)
-    }
-
-    /// Mean of all their time, ns; `None` where none was timed.
-    pub fn mean_ns(&self) -> Option<u64> {
-        self.wall_ns().checked_div(self.timed)
-    }
+    /// What it did beside exits.
+    pub meters: Meters,
 }
 
 impl Totals {
@@ -157,6 +119,7 @@ impl Totals {
         self.slow(tick);
         self.events.add(&tick.events, &tick.events_left_out);
         self.functions(tick);
+        self.routes.add(tick);
         self.lost.add(&tick.lost);
         if self.ticks > 0 {
             let missed = tick.seq.saturating_sub(self.last_seq.saturating_add(1));
@@ -195,6 +158,7 @@ impl Totals {
                     let mut time = PhaseTimes::default();
                     time.0[vcpu.phase.0 as usize] = tick.dur_ns;
                     vcpu.time.add(&time);
+                    vcpu.meters.wait_out(tick.dur_ns);
                 }
             }
         }
@@ -288,6 +252,7 @@ impl VcpuTotals {
         }
         self.halts.add(&tick.halts);
         keys::add(&mut self.keys, &tick.keys);
+        self.meters.add(&tick.meters);
         for culprit in &tick.culprits {
             self.culprit(culprit);
         }
@@ -320,7 +285,7 @@ impl VcpuTotals {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::detail::{KeyClass, KeyId};
+    use crate::model::detail::{KeyClass, KeyId, KeyTick};
     use crate::model::event::EventKind;
     use crate::model::ids::Isa;
     use crate::model::testing::{cell, sample_outlier, sample_stack, sample_tick, vcpu};

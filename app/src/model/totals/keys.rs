@@ -1,7 +1,6 @@
 //! What exits were about over a whole session: bounded, and nothing lost. What has no place is in its class's
 //! "other".
 
-use super::KeySum;
 use crate::model::detail::{KeyClass, KeyId, KeyTick};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -18,7 +17,54 @@ pub type Keys = BTreeMap<KeyId, KeySum>;
 /// Classes of so many values that who is met often shows only after a while: when there are too many,
 /// those with least go.
 fn is_fine(class: KeyClass) -> bool {
-    matches!(class, KeyClass::Page | KeyClass::Rip | KeyClass::DirtyPage)
+    use KeyClass::{Delivered, DirtyPage, Ipi, Page, Rip};
+    matches!(class, Page | Rip | DirtyPage | Ipi | Delivered)
+}
+
+/// Several [`KeyTick`]s added up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct KeySum {
+    /// Times it was met.
+    pub count: u64,
+    /// Exits about it that ended.
+    pub timed: u64,
+    /// Their handling time, ns. Of "other" it has the other two in it.
+    pub total_ns: u64,
+    /// Their time off the CPU, ns.
+    pub off_ns: u64,
+    /// Their time outside KVM_RUN, ns.
+    pub vmm_ns: u64,
+    /// Largest time of one, all three together, ns; 0 of "other".
+    pub max_ns: u64,
+}
+
+impl KeySum {
+    /// Adds an interval.
+    pub fn add(&mut self, key: &KeyTick) {
+        self.count = self.count.saturating_add(key.count);
+        self.timed = self.timed.saturating_add(key.timed);
+        self.total_ns = self.total_ns.saturating_add(key.total_ns);
+        self.off_ns = self.off_ns.saturating_add(key.off_ns);
+        self.vmm_ns = self.vmm_ns.saturating_add(key.vmm_ns);
+        self.max_ns = self.max_ns.max(key.max_ns);
+    }
+
+    /// Adds another sum.
+    pub fn merge(&mut self, other: &Self) {
+        let Self { count, timed, total_ns, off_ns, vmm_ns, max_ns } = *other;
+        let id = Default::default();
+        self.add(&KeyTick { id, count, timed, total_ns, off_ns, vmm_ns, max_ns });
+    }
+
+    /// All their time together, ns.
+    pub fn wall_ns(&self) -> u64 {
+        self.total_ns.saturating_add(self.off_ns).saturating_add(self.vmm_ns)
+    }
+
+    /// Mean of all their time, ns; `None` where none was timed.
+    pub fn mean_ns(&self) -> Option<u64> {
+        self.wall_ns().checked_div(self.timed)
+    }
 }
 
 /// Adds an interval.
