@@ -1,12 +1,13 @@
 //! Facts over everything that was measured, for reports.
 
-use super::{Facts, ReasonFacts, VcpuFacts, VmFacts};
+use super::{Facts, MeterFacts, ReasonFacts, VcpuFacts, VmFacts};
 use crate::model::detail::{KeyId, KeyTick};
 use crate::model::ids::{Reason, VcpuKey};
+use crate::model::meters::MeterKind;
 use crate::model::session::ReasonNames;
 use crate::model::stats::Sum;
 use crate::model::tick::Phase;
-use crate::model::totals::{KeySum, Totals, VcpuTotals, VmTotals};
+use crate::model::totals::{KeySum, Meters, Totals, VcpuTotals, VmTotals};
 
 /// What the totals come to. VMs that ended are there too, as they may be what was measured; they
 /// and vCPUs that ended do nothing any more.
@@ -48,8 +49,19 @@ fn of_vcpu(
         keys: totals.keys.iter().map(|(id, sum)| of_key(*id, sum)).collect(),
         halts: totals.halts,
         culprits: totals.culprits.clone(),
+        meters: of_meters(&totals.meters),
         doing: age(since_ns).map_or((Phase::Unknown, 0), |ns| (phase, ns)),
         open: totals.open.and_then(|open| Some((open, age(open.begun_ns)?))),
+    }
+}
+
+fn of_meters(meters: &Meters) -> MeterFacts {
+    let late = meters.of(MeterKind::Late);
+    MeterFacts {
+        migrations: meters.migrations,
+        crossings: meters.crossings,
+        late: late.map_or(0, |late| late.count),
+        late_ticks: late.map_or(0, |late| late.total_ns),
     }
 }
 
@@ -100,6 +112,9 @@ mod tests {
         assert_eq!((write.name.as_str(), write.count, write.timed), ("MSR_WRITE", 3, 3));
         assert_eq!((write.total_ns, write.max_ns), (90_100, 88_000));
         assert_eq!(write.reason, Reason::exit(Isa::Vmx, 32));
+        let mut meters = MeterFacts::default();
+        meters.add(&tick.vcpus[0].meters);
+        assert_eq!((vcpu.meters, meters.migrations), (meters, 2));
     }
 
     #[test]

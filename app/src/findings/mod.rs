@@ -15,6 +15,7 @@ pub use thresholds::Thresholds;
 
 use crate::model::detail::{CulpritTick, Halts, KeyTick, VmTick};
 use crate::model::ids::{Reason, VcpuKey, VmId};
+use crate::model::meters::{MeterKind, MetersTick};
 use crate::model::tick::{OpenExit, Phase, PhaseTimes};
 
 /// Everything that stands out, what matters most first; within a weight, what is furthest over its
@@ -113,10 +114,46 @@ pub struct VcpuFacts {
     pub halts: Halts,
     /// Who ran while it waited; empty where the family `culprits` is off.
     pub culprits: Vec<CulpritTick>,
+    /// What it did beside exits.
+    pub meters: MeterFacts,
     /// What it is doing at the end, and for how long already, ns.
     pub doing: (Phase, u64),
     /// The exit that is being handled at the end, and for how long already, ns.
     pub open: Option<(OpenExit, u64)>,
+}
+
+/// What a vCPU did beside its exits, as far as rules look at it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct MeterFacts {
+    /// Intervals on another CPU than the one before (family `vcpu-load`).
+    pub migrations: u64,
+    /// Of them, on another NUMA node.
+    pub crossings: u64,
+    /// Timers that came late (family `timer`).
+    pub late: u64,
+    /// How late in all, in ticks of the guest's TSC.
+    pub late_ticks: u64,
+}
+
+impl MeterFacts {
+    /// Adds an interval.
+    pub fn add(&mut self, tick: &MetersTick) {
+        self.migrations = self.migrations.saturating_add(tick.migrations);
+        self.crossings = self.crossings.saturating_add(tick.crossings);
+        for late in tick.meters.iter().filter(|meter| meter.kind == MeterKind::Late) {
+            self.late = self.late.saturating_add(late.count);
+            self.late_ticks = self.late_ticks.saturating_add(late.total_ns);
+        }
+    }
+
+    /// Adds another interval's.
+    pub fn merge(&mut self, more: Self) {
+        let Self { migrations, crossings, late, late_ticks } = more;
+        self.migrations = self.migrations.saturating_add(migrations);
+        self.crossings = self.crossings.saturating_add(crossings);
+        self.late = self.late.saturating_add(late);
+        self.late_ticks = self.late_ticks.saturating_add(late_ticks);
+    }
 }
 
 /// A reason's numbers over the interval.

@@ -1,6 +1,6 @@
 //! Facts for tests of rules.
 
-use super::{Facts, Finding, ReasonFacts, Thresholds, VcpuFacts, VmFacts, findings};
+use super::{Facts, Finding, MeterFacts, ReasonFacts, Thresholds, VcpuFacts, VmFacts, findings};
 use crate::model::detail::{CulpritTick, Halts, KeyClass, KeyId, KeyTick, VmTick};
 use crate::model::ids::{Isa, Reason, VcpuKey, VmId};
 use crate::model::tick::{OpenExit, Phase, PhaseTimes};
@@ -70,6 +70,12 @@ impl Vm {
 
     pub fn halts(mut self, polled: u64, waited: u64) -> Self {
         self.last().halts = Halts { polled, waited };
+        self
+    }
+
+    /// What the vCPU did beside exits.
+    pub fn meters(mut self, meters: MeterFacts) -> Self {
+        self.last().meters = meters;
         self
     }
 

@@ -85,6 +85,16 @@ thresholds! {
     nested_entries_per_second "nested-entries-per-second" = 100, up to 1_000_000_000;
     /// A vCPU's time that no event accounts for, as a share of its time.
     unaccounted_percent "unaccounted-percent" = 1, up to 100;
+    /// Moves of one vCPU to a CPU of another NUMA node.
+    node_crossings_per_second "node-crossings-per-second" = 10, up to 1_000_000_000;
+    /// Moves of one vCPU to another CPU.
+    migrations_per_second "migrations-per-second" = 500, up to 1_000_000_000;
+    /// Interrupts and exceptions that were put into one vCPU again, as it had left the guest before it took them.
+    reinjections_per_second "reinjections-per-second" = 1_000, up to 1_000_000_000;
+    /// Mean lateness of one vCPU's late timers, in ticks of the guest's TSC.
+    late_timer_ticks "late-timer-ticks" = 1_000_000, up to 1_000_000_000_000;
+    /// Late timers of one vCPU that make a mean worth looking at.
+    late_timers_per_second "late-timers-per-second" = 10, up to 1_000_000_000;
     /// CPU time of a VMM's other threads, where they use more than the vCPUs, as a share of one CPU.
     other_threads_cpu_percent "other-threads-cpu-percent" = 20, up to 100_000;
 }
@@ -98,7 +108,7 @@ mod tests {
         let mut thresholds = Thresholds::default();
         for threshold in TABLE {
             assert_eq!(*(threshold.of)(&mut thresholds), threshold.default, "{}", threshold.key);
-            let unit = ["-percent", "-per-second", "-us", "-seconds"];
+            let unit = ["-percent", "-per-second", "-us", "-seconds", "-ticks"];
             assert!(unit.iter().any(|unit| threshold.key.ends_with(unit)), "{}", threshold.key);
         }
     }

@@ -4,7 +4,7 @@
 use super::moment::Moments;
 use super::now::{Now, Seen, went_on};
 use crate::findings::{
-    Facts, Finding, ReasonFacts, Thresholds, VcpuFacts, VmFacts, findings, relevant,
+    Facts, Finding, MeterFacts, ReasonFacts, Thresholds, VcpuFacts, VmFacts, findings, relevant,
 };
 use crate::model::codec::Part;
 use crate::model::detail::{CulpritTick, Halts, KeyId, KeyTick, VmTick};
@@ -56,6 +56,7 @@ struct Brief {
     cells: Vec<ReasonFacts>,
     keys: Vec<KeyTick>,
     culprits: Vec<CulpritTick>,
+    meters: MeterFacts,
 }
 
 impl Slice {
@@ -77,6 +78,11 @@ impl Slice {
             cells: vcpu.cells.iter().map(cell).collect(),
             keys: vcpu.keys.clone(),
             culprits: vcpu.culprits.clone(),
+            meters: {
+                let mut meters = MeterFacts::default();
+                meters.add(&vcpu.meters);
+                meters
+            },
         };
         Self {
             end_ns: tick.end_ns,
@@ -199,6 +205,7 @@ impl Recent {
                 keys.entry(tick.id).and_modify(|sum| add_key(sum, tick)).or_insert_with(|| *tick);
             }
             add_culprits(&mut culprits, &brief.culprits);
+            facts.meters.merge(brief.meters);
         }
         sort_culprits(&mut culprits);
         facts.reasons = reasons.into_values().collect();

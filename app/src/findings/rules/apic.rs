@@ -15,6 +15,9 @@ struct Storm {
     roles: &'static [Role],
     /// Exits that are about it whatever their key.
     reasons: &'static [Reason],
+    /// Keys that tell of each of them where the registers are not watched (family `irq` without `detail`),
+    /// and to whom where they are.
+    told_by: Option<KeyClass>,
     limit: fn(&crate::findings::Thresholds) -> u64,
     verb: &'static str,
     why: &'static str,
@@ -26,6 +29,7 @@ const STORMS: [Storm; 3] = [
         rule: "timer-storm",
         roles: &[Role::TscDeadline, Role::TimerInitialCount],
         reasons: &[],
+        told_by: None,
         limit: |limits| limits.timer_writes_per_second,
         verb: "arms its APIC timer (TSC_DEADLINE)",
         why: "every write is an exit, and the timer's end one more",
@@ -37,6 +41,7 @@ const STORMS: [Storm; 3] = [
         roles: &[Role::Icr],
         // AVIC_INCOMPLETE_IPI.
         reasons: &[Reason::exit(Isa::Svm, 0x401)],
+        told_by: Some(KeyClass::Ipi),
         limit: |limits| limits.ipi_exits_per_second,
         verb: "sends interrupts to other vCPUs (ICR)",
         why: "each is an exit here and, without posted interrupts, one more at the vCPU that gets it; \
@@ -50,6 +55,7 @@ const STORMS: [Storm; 3] = [
         roles: &[Role::Eoi],
         // EOI_INDUCED.
         reasons: &[Reason::exit(Isa::Vmx, 45)],
+        told_by: None,
         limit: |limits| limits.eoi_exits_per_second,
         verb: "leaves the guest for ends of interrupts (EOI)",
         why: "with APICv or AVIC only those of level-triggered interrupts are exits",
@@ -72,7 +78,9 @@ fn found(look: &Look<'_>, vcpu: &VcpuFacts, storm: &Storm) -> Option<Found> {
             && key.id.reason.is_none_or(|reason| !storm.reasons.contains(&reason))
     });
     let by_reason = exits_for(vcpu, storm.reasons);
-    let count = keys.count.saturating_add(by_reason);
+    let told = Keys::of(vcpu, |key, _| Some(key.id.class) == storm.told_by);
+    // The same things, seen twice.
+    let count = keys.count.saturating_add(by_reason).max(told.count);
     let wall_ns = look.wall_ns(vcpu);
     let per_s = per_second(count, wall_ns);
     let size = over(per_s, (storm.limit)(look.limits))?;
@@ -83,6 +91,7 @@ fn found(look: &Look<'_>, vcpu: &VcpuFacts, storm: &Storm) -> Option<Found> {
         share(part(count, exits(vcpu)))
     );
     let mut evidence = keys.evidence(wall_ns);
+    evidence.extend(told.evidence(wall_ns));
     for reason in vcpu.reasons.iter().filter(|reason| storm.reasons.contains(&reason.reason)) {
         evidence.push(format!("{}: {}/s", reason.name, rate(per_second(reason.count, wall_ns))));
     }
@@ -93,6 +102,7 @@ fn found(look: &Look<'_>, vcpu: &VcpuFacts, storm: &Storm) -> Option<Found> {
     evidence.push(storm.why.to_owned());
     let reason =
         if by_reason > keys.count { storm.reasons.first().copied() } else { keys.reason() };
+    let reason = reason.or(told.reason());
     let finding = look.about(vcpu, storm.rule, Weight::Medium, &text);
     Some(Found {
         size,
@@ -146,6 +156,25 @@ mod tests {
         for rule in ["timer-storm", "ipi-storm", "eoi-storm"] {
             assert!(texts(&facts, rule).is_empty() && texts(&read, rule).is_empty());
         }
+    }
+
+    #[test]
+    fn ipis_say_to_whom_and_count_without_their_registers() {
+        let reschedule = 3 << 32 | 0x40fd;
+        let told = |count| {
+            let vm = Vm::new("web-7").busy().reason(vmx(49), "EPT_MISCONFIG", 10_000, 0);
+            vm.key(KeyClass::Ipi, reschedule, count)
+        };
+        let found = &rules(&told(5_000).facts(), "ipi-storm")[0];
+        assert!(found.text.ends_with("5.0k times a second, 50% of its exits"), "{found:?}");
+        assert!(found.evidence[0].contains("APIC 3"), "{found:?}");
+        assert_eq!(found.reason, Some(vmx(49)));
+        assert!(texts(&told(4_999).facts(), "ipi-storm").is_empty());
+        // Both tell of the same.
+        let both = writes(0x830, 4_999).key(KeyClass::Ipi, reschedule, 4_999).facts();
+        assert!(texts(&both, "ipi-storm").is_empty());
+        let both = writes(0x830, 6_100).key(KeyClass::Ipi, reschedule, 6_100).facts();
+        assert!(rules(&both, "ipi-storm")[0].text.contains(" 6.1k times"));
     }
 
     #[test]

@@ -5,7 +5,10 @@ mod clock;
 mod device;
 mod fault_storm;
 mod halt_poll;
+mod late;
+mod migration;
 mod nested;
+mod reinjection;
 mod rest;
 mod same_rip;
 mod spin;
@@ -44,6 +47,9 @@ pub(super) const RULES: &[Rule] = &[
     spin::find,
     device::find,
     apic::find,
+    reinjection::find,
+    late::find,
+    migration::find,
     nested::find,
     rest::find,
 ];
