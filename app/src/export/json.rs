@@ -3,6 +3,9 @@
 
 use super::Content;
 use super::details::{BOUNDS, Bounds, Culprit, Found, Halts, Key, OtherThreads, SlowExit};
+use super::interrupts::{self, Interrupts, Route};
+use super::irqs::Deliveries;
+use super::scheduling::Scheduling;
 use super::sections::{Calls, Family, Happened, Hypercalls, Memory, NotListed, families};
 use super::stacks::Stack;
 use super::sums;
@@ -27,6 +30,7 @@ pub fn document<'a>(content: &Content<'a>) -> Report<'a> {
     let Content { session, totals, duration_ns, findings, .. } = *content;
     let isa = sums::isa(session);
     let events = totals.events.in_order();
+    let (routes_unknown, routes_unknown_other) = interrupts::unknown(totals);
     Report {
         schema: SCHEMA,
         host: Host {
@@ -70,6 +74,9 @@ pub fn document<'a>(content: &Content<'a>) -> Report<'a> {
         stacks: totals.stacks.iter().map(Stack::new).collect(),
         stacks_left_out: totals.stacks_left_out,
         dirty_elsewhere: totals.dirty_elsewhere,
+        routes_unknown,
+        routes_unknown_other,
+        routes_left_out: totals.routes.left_out,
         detail_bounds: BOUNDS,
     }
 }
@@ -95,6 +102,9 @@ pub struct Report<'a> {
     stacks: Vec<Stack<'a>>,
     stacks_left_out: u64,
     dirty_elsewhere: u64,
+    routes_unknown: Vec<Route>,
+    routes_unknown_other: u64,
+    routes_left_out: u64,
     detail_bounds: Bounds,
 }
 
@@ -138,6 +148,7 @@ struct Vm<'a> {
     throttled_ns: Option<u64>,
     memory: Memory,
     calls: Calls,
+    interrupts: Interrupts,
     vcpus: Vec<Vcpu<'a>>,
 }
 
@@ -145,7 +156,9 @@ impl<'a> Vm<'a> {
     fn new(content: &Content<'a>, vm: &'a VmTotals) -> Self {
         let session = content.session;
         let name = &vm.info.name;
+        let routes = content.totals.routes.of(Some(vm.info.id));
         let vcpus: Vec<&VcpuTotals> = vm.vcpus.values().collect();
+        let received = Deliveries::received(&vcpus, &routes);
         Self {
             id: vm.info.id.0,
             pid: vm.info.pid,
@@ -158,7 +171,8 @@ impl<'a> Vm<'a> {
             throttled_ns: vm.beside.as_ref().and_then(|beside| beside.throttled_ns),
             memory: Memory::new(session, &vcpus),
             calls: Calls::new(session, vm),
-            vcpus: vm.vcpus.values().map(|vcpu| Vcpu::new(content, name, vcpu)).collect(),
+            interrupts: Interrupts::of_vm(session, content.totals, vm, &routes, &received),
+            vcpus: vcpus.iter().map(|vcpu| Vcpu::new(content, name, &received, vcpu)).collect(),
         }
     }
 }
@@ -178,10 +192,13 @@ struct Vcpu<'a> {
     culprits: Vec<Culprit<'a>>,
     memory: Memory,
     calls: Hypercalls,
+    interrupts: Interrupts,
+    scheduling: Scheduling,
 }
 
 impl<'a> Vcpu<'a> {
-    fn new(content: &Content<'a>, vm: &str, vcpu: &'a VcpuTotals) -> Self {
+    /// `vm` is the name of its VM, `received` what came to the VM's local APICs.
+    fn new(content: &Content<'a>, vm: &str, received: &Deliveries, vcpu: &'a VcpuTotals) -> Self {
         let Content { session, totals, .. } = *content;
         let cells = |kind| {
             let open = vcpu.open.map(|open| open.reason).filter(|open| open.kind == kind);
@@ -209,6 +226,8 @@ impl<'a> Vcpu<'a> {
             culprits: vcpu.culprits.iter().map(Culprit::new).collect(),
             memory: Memory::new(session, &[vcpu]),
             calls: Hypercalls::new(session, &[vcpu]),
+            interrupts: Interrupts::of_vcpu(session, vcpu, received),
+            scheduling: Scheduling::new(session, vcpu),
         }
     }
 }

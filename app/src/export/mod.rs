@@ -3,7 +3,10 @@
 //! Both say the same of a session: everything since its start, from [`crate::model::totals`].
 
 mod details;
+mod interrupts;
+mod irqs;
 pub mod json;
+mod scheduling;
 mod sections;
 mod stacks;
 mod sums;
@@ -11,6 +14,8 @@ pub mod text;
 
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 
 use crate::findings::Finding;
 use crate::model::session::Session;

@@ -141,7 +141,7 @@ struct Root {
 }
 
 /// The part where there is something, or could have been.
-fn part<T>(is_there: bool, session: &Session, families: &[&str], part: T) -> Option<T> {
+pub(super) fn part<T>(is_there: bool, session: &Session, families: &[&str], part: T) -> Option<T> {
     (is_there || sums::is_on(session, families)).then_some(part)
 }
 

@@ -1,7 +1,9 @@
 //! A small session for tests of reports.
 
+mod interrupts;
 mod memory;
 
+pub use interrupts::{INTERRUPTED_NS, interrupted};
 pub use memory::{REMEMBERED_NS, remembered};
 
 use crate::model::detail::{CulpritTick, Halts, KeyClass, KeyId, KeyTick, Outlier, VmTick};

@@ -1,7 +1,10 @@
 //! The report as text: what would make its numbers wrong, what stands out, what each VM did with memory
-//! and called, a table for each vCPU with what its exits were about, the slowest exits, single events.
+//! and called, its interrupts and scheduling, a table for each vCPU with what its exits were about, the
+//! slowest exits, single events.
 
 mod about;
+mod interrupts;
+mod scheduling;
 mod sections;
 mod slow;
 mod stacks;
@@ -27,6 +30,7 @@ pub fn report(content: &Content<'_>) -> String {
     for vm in content.totals.vms.values() {
         of_vm(&mut out, content, vm);
     }
+    interrupts::unknown(&mut out, content);
     slow::outliers(&mut out, content);
     sections::happened(&mut out, content);
     stacks::stacks(&mut out, content);
@@ -101,6 +105,8 @@ fn of_vm(out: &mut String, content: &Content<'_>, vm: &VmTotals) {
     about::beside(out, vm);
     sections::memory(out, content, vm);
     sections::calls(out, content, vm);
+    interrupts::interrupts(out, content, vm);
+    scheduling::scheduling(out, content, vm);
     for vcpu in vm.vcpus.values() {
         of_vcpu(out, content, vm, vcpu);
     }

@@ -169,6 +169,18 @@ pub enum Sender {
     Interrupt = route::sender::INTERRUPT as u8,
 }
 
+impl Sender {
+    /// Its name in reports and JSON.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Thread => "thread",
+            Self::Vcpu => "vcpu",
+            Self::Kernel => "kernel",
+            Self::Interrupt => "interrupt",
+        }
+    }
+}
+
 /// Interrupts of one kind from one sender in an interval (families `irqchip`, and `irq` for local APICs).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Default)]
 pub struct RouteTick {

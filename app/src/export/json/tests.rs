@@ -1,4 +1,6 @@
-use super::super::testing::{DETAILED_NS, REMEMBERED_NS, detailed, remembered, sample};
+use super::super::testing::{
+    DETAILED_NS, INTERRUPTED_NS, REMEMBERED_NS, detailed, interrupted, remembered, sample,
+};
 use super::*;
 use crate::findings::{Thresholds, facts_of, findings};
 use serde_json::Value;
@@ -25,6 +27,13 @@ fn with_details() -> Value {
 fn with_memory() -> Value {
     let (session, totals) = remembered();
     let content = Content::new(&session, &totals, REMEMBERED_NS);
+    serde_json::from_str(&report(&content).expect("serialises")).expect("is JSON")
+}
+
+/// With interrupts and scheduling.
+fn with_interrupts() -> Value {
+    let (session, totals) = interrupted();
+    let content = Content::new(&session, &totals, INTERRUPTED_NS);
     serde_json::from_str(&report(&content).expect("serialises")).expect("is JSON")
 }
 
@@ -276,6 +285,7 @@ fn every_field_is_documented() {
     let mut fields = std::collections::BTreeSet::new();
     collect(&with_details(), &mut fields);
     collect(&with_memory(), &mut fields);
+    collect(&with_interrupts(), &mut fields);
     assert!(fields.len() > 110, "{fields:?}");
     for field in &fields {
         // By itself, or as a part of something ("host.kernel").

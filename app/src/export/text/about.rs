@@ -66,7 +66,13 @@ const NUMERIC: [bool; 8] = [false, false, true, true, true, true, true, true];
 /// Classes that the tables of memory have.
 fn is_told_elsewhere(class: KeyClass) -> bool {
     use KeyClass::{DirtyPage, DirtySlot, Fault, Root};
-    matches!(class, Fault | Root | DirtySlot | DirtyPage)
+    matches!(class, Fault | Root | DirtySlot | DirtyPage) || is_of_interrupts(class)
+}
+
+/// Classes that the tables of interrupts and scheduling have.
+fn is_of_interrupts(class: KeyClass) -> bool {
+    use KeyClass::{Delivered, Eoi, Exception, Injected, Ipi, OnCpu};
+    matches!(class, Injected | Exception | Eoi | Ipi | Delivered | OnCpu)
 }
 
 /// The top keys of each reason, then "other".
