@@ -5,8 +5,13 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+mod irq;
 mod memory;
 
+pub use irq::{
+    Delivery, Eoi, Exception, HaltPoll, Injected, Interrupts, Ipi, Late, Load, OnCpu, Route,
+    Scheduling, Timers, Wakeup,
+};
 pub use memory::{
     Access, Calls, Dirty, DirtyPage, DirtySlot, Event, Family, Fault, Hypercall, Ioctl, LeftOut,
     Memory, Page, Root,
@@ -50,6 +55,12 @@ pub struct Report {
     /// Kernel stacks at a function.
     #[serde(default)]
     pub stacks: Vec<Stack>,
+    /// Interrupts into a VM that is not known.
+    #[serde(default)]
+    pub routes_unknown: Vec<Route>,
+    /// Interrupts that found no row.
+    #[serde(default)]
+    pub routes_left_out: u64,
 }
 
 /// Calls of a function with one kernel stack.
@@ -160,6 +171,9 @@ pub struct Vm {
     /// What was called.
     #[serde(default)]
     pub calls: Calls,
+    /// Interrupts of all of them, and what others send.
+    #[serde(default)]
+    pub interrupts: Interrupts,
     /// The VMM's threads that are no vCPUs.
     #[serde(default)]
     pub other_threads: Option<OtherThreads>,
@@ -201,6 +215,12 @@ pub struct Vcpu {
     /// What it called.
     #[serde(default)]
     pub calls: Calls,
+    /// Its interrupts and timers.
+    #[serde(default)]
+    pub interrupts: Interrupts,
+    /// Halt polling, wake-ups, time on CPUs.
+    #[serde(default)]
+    pub scheduling: Scheduling,
 }
 
 /// Wall time of a vCPU.
