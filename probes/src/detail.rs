@@ -129,6 +129,7 @@ fn note_apart_here(class: u32, value: u64) -> Option<()> {
         [slot.open_key, slot.open_page]
     };
     keys::note(&mut table, (class, 0, value), 1, kept);
+    slot.events += 1;
     Some(())
 }
 

@@ -170,6 +170,14 @@ pub enum Sender {
 }
 
 impl Sender {
+    /// Every one, in the order of its number.
+    pub const ALL: [Self; 4] = [Self::Thread, Self::Vcpu, Self::Kernel, Self::Interrupt];
+
+    /// From [`kvmscope_shared::route::sender`].
+    pub fn from_record(sender: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| *known as u32 == sender)
+    }
+
     /// Its name in reports and JSON.
     pub fn word(self) -> &'static str {
         match self {
