@@ -9,8 +9,8 @@ mod irq;
 mod memory;
 
 pub use irq::{
-    Delivery, Eoi, Exception, HaltPoll, Injected, Interrupts, Ipi, Late, Load, OnCpu, Route,
-    Scheduling, Timers, Wakeup,
+    Apicv, Delivery, Eoi, Exception, HaltPoll, Inhibit, Injected, Interrupts, Ipi, Late, Load,
+    OnCpu, Route, Scheduling, Timers, Wakeup,
 };
 pub use memory::{
     Access, Calls, Dirty, DirtyPage, DirtySlot, Event, Family, Fault, Hypercall, Ioctl, LeftOut,

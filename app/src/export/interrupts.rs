@@ -30,6 +30,29 @@ pub struct Interrupts {
     timers: Option<Timers>,
     routes: Option<Vec<Route>>,
     routes_other: u64,
+    apicv: Option<Apicv>,
+}
+
+/// Whether the processor may deliver interrupts by itself, and why it does not.
+#[derive(Debug, Serialize)]
+struct Apicv {
+    allowed: Option<bool>,
+    inhibits: Option<Vec<Inhibit>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Inhibit {
+    bit: u32,
+    name: Option<String>,
+}
+
+impl Apicv {
+    fn new(session: &Session, vm: &VmTotals) -> Option<Self> {
+        let inhibit = |bit| Inhibit { bit, name: session.apicv_reasons.get(&bit).cloned() };
+        let inhibits = vm.apicv_inhibits.map(|bits| irqs::bits(bits).map(inhibit).collect());
+        let is_there = session.apicv.is_some() || vm.apicv_inhibits.is_some();
+        is_there.then_some(Self { allowed: session.apicv, inhibits })
+    }
 }
 
 /// What it is, what it is called, and how often it was.
@@ -311,7 +334,9 @@ impl Interrupts {
         let (routes, routes_other) = listed(rows, totals.routes.other(Some(vm.info.id)));
         let is_there = !routes.is_empty() || routes_other > 0;
         let routes = part(is_there, session, &["irqchip", "irq"], routes);
-        Self { routes, routes_other, ..Self::new(session, &vcpus, &received.to(None, LISTED)) }
+        let apicv = Apicv::new(session, vm);
+        let all = Self::new(session, &vcpus, &received.to(None, LISTED));
+        Self { routes, routes_other, apicv, ..all }
     }
 
     /// Of a vCPU; `received` is what came to all local APICs of its VM.
@@ -376,6 +401,7 @@ impl Interrupts {
             timers: Timers::new(session, vcpus),
             routes: None,
             routes_other: 0,
+            apicv: None,
         }
     }
 }

@@ -9,6 +9,11 @@ use serde::Serialize;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// The numbers of the bits that are set.
+pub fn bits(bits: u64) -> impl Iterator<Item = u32> {
+    (0..u64::BITS).filter(move |bit| bits >> bit & 1 != 0)
+}
+
 /// Different things of one kind, most first.
 #[derive(Debug)]
 pub struct Counted<T> {

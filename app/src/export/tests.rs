@@ -144,6 +144,31 @@ fn interrupts_that_the_processor_takes_itself_are_said() {
     assert_eq!(silent(&totals), 1);
 }
 
+#[test]
+fn why_the_processor_does_not_deliver_is_said() {
+    let (mut session, mut totals) = interrupted();
+    let mut of = |allowed, inhibits, reason: &str| {
+        session.apicv = allowed;
+        session.host.backend = reason.to_owned();
+        for vm in totals.vms.values_mut() {
+            vm.apicv_inhibits = inhibits;
+        }
+        text::report(&Content::new(&session, &totals, INTERRUPTED_NS))
+    };
+    for (allowed, inhibits, backend, said) in [
+        (Some(true), Some(0x104), "vmx", "  APICv is inhibited: ABSENT, bit 8.\n"),
+        (Some(true), Some(0), "svm", "  AVIC is active.\n"),
+        (Some(false), None, "svm", "  AVIC is off on this host.\n"),
+        (None, Some(0), "none", "  Nothing inhibits APIC virtualization.\n"),
+    ] {
+        assert!(of(allowed, inhibits, backend).contains(said), "{said}");
+    }
+    for allowed in [Some(true), None] {
+        let text = of(allowed, None, "vmx");
+        assert!(!text.contains("APICv is") && !text.contains("inhibits"), "{text}");
+    }
+}
+
 /// A report is of one VM or of all; what may be of any VM is there either way.
 #[test]
 fn routes_of_other_vms_go_with_them() {

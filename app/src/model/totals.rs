@@ -73,6 +73,8 @@ pub struct VmTotals {
     pub beside: Option<VmTick>,
     /// KVM ioctls of its process, by command; at most [`MAX_IOCTLS`], and more of them under command 0.
     pub ioctls: BTreeMap<u32, IoctlTick>,
+    /// Why its APIC virtualization is inhibited, as read last; `None` where it was never read.
+    pub apicv_inhibits: Option<u64>,
 }
 
 /// A vCPU.
@@ -209,7 +211,8 @@ impl VmTotals {
         for ioctl in &tick.ioctls {
             self.ioctl(ioctl);
         }
-        // One that tells of ioctls alone did not look at threads and quotas.
+        self.apicv_inhibits = tick.apicv_inhibits.or(self.apicv_inhibits);
+        // One that tells of nothing else did not look at threads and quotas.
         if tick.over_ns == 0 && tick.threads.is_empty() && tick.throttled_ns.is_none() {
             return;
         }

@@ -36,6 +36,27 @@ pub struct Interrupts {
     pub routes: Option<Vec<Route>>,
     /// Others of them.
     pub routes_other: u64,
+    /// Of a VM: whether the processor may deliver by itself.
+    #[serde(default)]
+    pub apicv: Option<Apicv>,
+}
+
+/// Whether the processor may deliver interrupts by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Apicv {
+    /// By the module's parameter.
+    pub allowed: Option<bool>,
+    /// Why it does not; empty where it does.
+    pub inhibits: Option<Vec<Inhibit>>,
+}
+
+/// Why the processor does not deliver by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Inhibit {
+    /// KVM's number.
+    pub bit: u32,
+    /// KVM's name.
+    pub name: Option<String>,
 }
 
 /// Interrupts of a vector.
@@ -366,6 +387,9 @@ mod tests {
         assert!(vcpu.through("msi").is_none() && report.routes_unknown.is_empty());
         let routes = report.vms[0].interrupts.through("msi").expect("is on");
         assert_eq!((routes[0].vector, routes[0].count, routes[0].coalesced), (Some(0x41), 30, 2));
+        let apicv = report.vms[0].interrupts.apicv.as_ref().expect("is told");
+        let inhibits = apicv.inhibits.as_ref().expect("was read");
+        assert_eq!((apicv.allowed, inhibits[0].name.as_deref()), (Some(true), Some("ABSENT")));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A session in which everything of interrupts and scheduling happened.
 
 use super::{MS, SECOND, sample};
-use crate::model::detail::{Halts, KeyClass, KeyId, KeyTick};
+use crate::model::detail::{Halts, KeyClass, KeyId, KeyTick, VmTick};
 use crate::model::ids::{Isa, Reason, VmId};
 use crate::model::meters::{
     Chip, MeterKind, MeterTick, MetersTick, RouteTick, Sender, TimerTick, WindowTick,
@@ -35,6 +35,8 @@ pub fn interrupted() -> (Session, Totals) {
             how: "tracepoint".to_owned(),
         });
     }
+    session.apicv = Some(true);
+    session.apicv_reasons.insert(2, "ABSENT".to_owned());
     totals.apply(&tick());
     (session, totals)
 }
@@ -46,7 +48,7 @@ fn key(reason: Option<Reason>, class: KeyClass, value: impl Into<Option<u64>>, n
 
 fn on_cpu(cpu: u64, count: u64, ms: u64) -> KeyTick {
     let on = key(None, KeyClass::OnCpu, cpu, count);
-    KeyTick { timed: count, total_ns: ms * MS, max_ns: ms * MS / 2, ..on }
+    KeyTick { timed: count, total_ns: ms * MS, max_ns: 150 * MS, ..on }
 }
 
 fn meter(kind: MeterKind, times: &[u64]) -> MeterTick {
@@ -177,6 +179,7 @@ fn tick() -> Tick {
         end_ns: 23 * SECOND,
         dur_ns: 10 * SECOND,
         vcpus: vec![first(), second()],
+        vms: vec![VmTick { id: VmId(1), apicv_inhibits: Some(0x104), ..VmTick::default() }],
         routes,
         routes_left_out: 17,
         ..Tick::default()

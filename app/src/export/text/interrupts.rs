@@ -59,8 +59,32 @@ pub fn interrupts(out: &mut String, content: &Content<'_>, vm: &VmTotals) {
             line!(out, "  No interrupt was seen.");
         }
     }
+    apicv(out, content, vm);
     routes(out, content, &rows, content.totals.routes.other(Some(vm.info.id)));
     timers(out, &vcpus);
+}
+
+/// Whether the processor may deliver by itself, and why it does not.
+fn apicv(out: &mut String, content: &Content<'_>, vm: &VmTotals) {
+    let session = content.session;
+    let name = match session.host.backend.as_str() {
+        "vmx" => "APICv",
+        "svm" => "AVIC",
+        _ => "APIC virtualization",
+    };
+    match (session.apicv, vm.apicv_inhibits) {
+        (Some(false), _) => line!(out, "  {name} is off on this host."),
+        (Some(true), Some(0)) => line!(out, "  {name} is active."),
+        (None, Some(0)) => line!(out, "  Nothing inhibits {name}."),
+        (_, Some(bits)) => {
+            let named = irqs::bits(bits).map(|bit| match session.apicv_reasons.get(&bit) {
+                Some(reason) => clean(reason),
+                None => format!("bit {bit}"),
+            });
+            line!(out, "  {name} is inhibited: {}.", named.collect::<Vec<_>>().join(", "));
+        }
+        (Some(true) | None, None) => {}
+    }
 }
 
 /// `reinjected` and the like behind what it is about.
@@ -185,7 +209,7 @@ fn posted(about: String, of: u64, posted: u64) -> String {
     }
 }
 
-const ROUTE_HEADS: [&str; 6] = ["through", "what", "by", "count", "rate/s", "coalesced"];
+const ROUTE_HEADS: [&str; 6] = ["through", "what", "by", "count", "rate/s", "merged"];
 const ROUTE_NUMERIC: [bool; 6] = [false, false, false, true, true, true];
 
 /// What was sent by others than vCPUs, or through a chip.
@@ -196,7 +220,7 @@ fn routes(out: &mut String, content: &Content<'_>, rows: &[RouteTick], other: u6
         let about = posted(route(row), row.count, of_them.unwrap_or(0));
         lines.push(vec![
             irqchip::chip(row.chip).to_owned(),
-            truncate(&about, 40, '…'),
+            truncate(&about, 44, '…'),
             truncate(&sender(row), 20, '…'),
             count(row.count),
             per_second(content, row.count),

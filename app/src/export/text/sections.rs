@@ -225,10 +225,15 @@ pub fn happened(out: &mut String, content: &Content<'_>) {
 
 fn row(content: &Content<'_>, event: &Event, isa: crate::model::ids::Isa) -> Vec<String> {
     let at = event.at_ns.saturating_sub(content.session.started_ns);
+    // Into which VM an interrupt goes is not always known.
+    let vm = match vm_called(content, event.vm) {
+        "" => "-".to_owned(),
+        name => truncate(&clean(name), 12, '…'),
+    };
     let took = (by_time(event.kind) && event.wall_ns() > 0).then(|| event.wall_ns());
     vec![
         format!("{:.3}s", at as f64 / 1e9),
-        truncate(&clean(vm_called(content, event.vm)), 12, '…'),
+        vm,
         event.vcpu.map_or_else(|| "-".to_owned(), |vcpu| vcpu.to_string()),
         short(event.kind).to_owned(),
         truncate(&events::what(event, isa), 36, '…'),
