@@ -42,10 +42,20 @@ pub enum Count {
     Ioctls,
     /// Ioctls that failed; of a VM only.
     Failed,
+    /// Interrupts put into the guest.
+    Injected,
+    /// Exceptions put into the guest.
+    Exceptions,
+    /// Interrupts that vCPU threads put into local APICs.
+    Delivered,
+    /// Ends of interrupts.
+    Eois,
+    /// Inter-processor interrupts sent.
+    Ipis,
 }
 
 /// Number of [`Count`]s.
-const COUNTS: usize = 9;
+const COUNTS: usize = 14;
 type Counts = [u64; COUNTS];
 
 /// Which key of whom. `vcpu` only of an MMU root.
@@ -112,7 +122,7 @@ pub(super) struct Activity {
     target: Option<(Scope, Tab)>,
     first: u64,
     slices: VecDeque<Slice>,
-    sums: Sums,
+    pub sums: Sums,
 }
 
 impl Activity {
@@ -191,8 +201,8 @@ fn add_counts(sum: &mut Counts, more: &Counts) {
 /// Whether keys of a class are shown in a tab.
 fn is_in(tab: Tab, class: KeyClass) -> bool {
     use KeyClass::{
-        DirtyPage, DirtySlot, Fault, HvHypercall, Hypercall, MmioFast, MmioRead, MmioWrite, Page,
-        Root, XenHypercall,
+        Delivered, DirtyPage, DirtySlot, Eoi, Exception, Fault, HvHypercall, Hypercall, Injected,
+        Ipi, MmioFast, MmioRead, MmioWrite, Page, Root, XenHypercall,
     };
     match tab {
         Tab::Memory => matches!(
@@ -200,6 +210,7 @@ fn is_in(tab: Tab, class: KeyClass) -> bool {
             Fault | Page | MmioRead | MmioWrite | MmioFast | DirtySlot | DirtyPage | Root
         ),
         Tab::Calls => matches!(class, Hypercall | HvHypercall | XenHypercall),
+        Tab::Interrupts => matches!(class, Injected | Exception | Eoi | Ipi | Delivered),
         _ => false,
     }
 }
@@ -264,7 +275,7 @@ fn add_keys(slice: &mut Slice, tab: Tab, key: VcpuKey, keys: &[KeyTick]) {
     let mut counts = Counts::default();
     for tick in keys.iter().filter(|tick| is_in(tab, tick.id.class)) {
         let class = tick.id.class;
-        let vcpu = (class == KeyClass::Root).then_some(key.vcpu);
+        let vcpu = matches!(class, KeyClass::Root | KeyClass::Ipi).then_some(key.vcpu);
         let id = HotId { class, vm: Some(key.vm), vcpu, value: tick.id.value };
         slice.keys.entry(id).or_default().add(&KeySum::of(tick));
         let count = match class {
@@ -272,6 +283,11 @@ fn add_keys(slice: &mut Slice, tab: Tab, key: VcpuKey, keys: &[KeyTick]) {
             KeyClass::MmioRead | KeyClass::MmioWrite | KeyClass::MmioFast => Count::Mmio,
             KeyClass::DirtySlot => Count::Dirty,
             KeyClass::Root => Count::Roots,
+            KeyClass::Injected => Count::Injected,
+            KeyClass::Exception => Count::Exceptions,
+            KeyClass::Delivered => Count::Delivered,
+            KeyClass::Eoi => Count::Eois,
+            KeyClass::Ipi => Count::Ipis,
             KeyClass::Hypercall | KeyClass::HvHypercall | KeyClass::XenHypercall => {
                 Count::Hypercalls
             }

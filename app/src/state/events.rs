@@ -27,6 +27,10 @@ pub enum List {
     Calls,
     /// Memory slots as they are set.
     Slots,
+    /// Injections, routes, timer events.
+    Interrupts,
+    /// Wake-ups, changes of halt polling's window.
+    Scheduling,
 }
 
 impl List {
@@ -36,6 +40,8 @@ impl List {
             Pane::Events => Some(Self::Memory),
             Pane::Calls => Some(Self::Calls),
             Pane::Slots => Some(Self::Slots),
+            Pane::Injections => Some(Self::Interrupts),
+            Pane::Woken => Some(Self::Scheduling),
             _ => None,
         }
     }
@@ -49,12 +55,10 @@ impl List {
             }
             EventKind::Memslot => Some(Self::Slots),
             EventKind::Ioctl => None,
-            EventKind::Injection
-            | EventKind::Exception
-            | EventKind::Route
-            | EventKind::Wakeup
-            | EventKind::Timer
-            | EventKind::HaltPoll => None,
+            EventKind::Injection | EventKind::Exception | EventKind::Route | EventKind::Timer => {
+                Some(Self::Interrupts)
+            }
+            EventKind::Wakeup | EventKind::HaltPoll => Some(Self::Scheduling),
         }
     }
 
@@ -248,6 +252,9 @@ impl EventRow {
             EventKind::XenHypercall => is_unknown(KeyClass::XenHypercall, number),
             EventKind::Ioctl => result.cast_signed() < 0,
             EventKind::Memslot => answer.cast_signed() < 0,
+            EventKind::Injection => number > 0xff,
+            EventKind::Exception => true,
+            EventKind::Wakeup => self.event.args[2] == 0,
             _ => false,
         }
     }
@@ -277,6 +284,11 @@ fn flags(slot: &Memslot) -> Value {
     text(&slot.flag_words().join(", "))
 }
 
+/// How long a halted vCPU had been halted.
+fn halted(event: &Event) -> Value {
+    if event.kind == EventKind::Wakeup { Value::Ns(event.args[0]) } else { Value::None }
+}
+
 fn took(ns: u64) -> Value {
     if ns == 0 { Value::None } else { Value::Ns(ns) }
 }
@@ -293,6 +305,7 @@ impl Row for EventRow {
         Field { key: "vcpu", title: "vCPU", width: 4, numeric: true, about: "number of the vCPU", value: |r| r.event.vcpu.map_or(Value::None, |vcpu| Value::Count(vcpu.into())) },
         Field { key: "gpa", title: "GPA", width: 12, numeric: true, about: "guest-physical address; of an MMU root, the root's", value: |r| hex(address(&r.event)) },
         Field { key: "what", title: "what", width: 26, numeric: false, about: "what it was", value: |r| text(&r.what) },
+        Field { key: "halted", title: "halted", width: 6, numeric: true, about: "how long it had been halted", value: |r| halted(&r.event) },
         Field { key: "took", title: "took", width: 5, numeric: true, about: "from exit to entry, all of it", value: |r| took(r.event.wall_ns()) },
         Field { key: "invmm", title: "inVMM", width: 5, numeric: true, about: "of it: outside KVM_RUN, in the VMM", value: |r| took(r.event.vmm_ns) },
         Field { key: "off", title: "offCPU", width: 6, numeric: true, about: "of it: off the CPU inside KVM_RUN", value: |r| took(r.event.off_ns) },
@@ -346,7 +359,9 @@ impl State {
         let number = self.event_number(list, row)?;
         let event = *self.log.event(number)?;
         let now = self.now()?;
-        let vm = now.name(event.vm);
+        // Who sends an interrupt is always known, into which VM is not.
+        let nobody = event.kind == EventKind::Route && event.vm == VmId(0);
+        let vm = if nobody { "unknown".to_owned() } else { now.name(event.vm) };
         let code = (event.rip != 0).then(|| {
             let symbol = self.symbols.describe(&vm, event.rip);
             symbol.unwrap_or_else(|| format!("{:#x}", event.rip))
@@ -358,6 +373,7 @@ impl State {
         let what = match event.kind {
             EventKind::Mmio => format!("MMIO {what}"),
             EventKind::Root => format!("MMU root, {what}"),
+            EventKind::Injection => format!("interrupt {what}"),
             _ => what,
         };
         let unix_ns = self.session.unix_ns(event.at_ns);

@@ -9,7 +9,28 @@ use crate::model::session::{OFF, Origin, Session};
 use crate::source::live::plan::Family;
 
 /// Families that are attached while what they show is looked at.
-const FOLLOWING: [Family; 4] = [Family::Detail, Family::Mmu, Family::Mmio, Family::Hypercall];
+const FOLLOWING: [Family; 9] = [
+    Family::Detail,
+    Family::Mmu,
+    Family::Mmio,
+    Family::Hypercall,
+    Family::Irq,
+    Family::Irqchip,
+    Family::Timer,
+    Family::Wakeup,
+    Family::VcpuLoad,
+];
+
+/// Those of a tab.
+fn of_tab(tab: Tab) -> &'static [Family] {
+    match tab {
+        Tab::Memory => &[Family::Mmu, Family::Mmio],
+        Tab::Interrupts => &[Family::Irq, Family::Timer, Family::Irqchip],
+        Tab::Scheduling => &[Family::Wakeup, Family::VcpuLoad],
+        Tab::Calls => &[Family::Hypercall],
+        Tab::Exits | Tab::Time | Tab::Probes => &[],
+    }
+}
 
 /// What is asked of the source.
 #[derive(Clone, Debug, Default)]
@@ -123,9 +144,7 @@ impl State {
     pub(super) fn wants(&self, family: Family) -> bool {
         match family {
             Family::Detail => self.wants_detail(),
-            Family::Mmu | Family::Mmio => self.level().tab == Tab::Memory,
-            Family::Hypercall => self.level().tab == Tab::Calls,
-            _ => false,
+            family => of_tab(self.level().tab).contains(&family),
         }
     }
 
@@ -137,16 +156,11 @@ impl State {
 
     /// The families that opening a tab would attach.
     pub fn would_attach(&self, tab: Tab) -> Vec<Family> {
-        let of_tab: &[Family] = match tab {
-            Tab::Memory => &[Family::Mmu, Family::Mmio],
-            Tab::Calls => &[Family::Hypercall],
-            _ => &[],
-        };
         let has = |family: Family| self.session.probes.iter().any(|p| p.family == family.name());
         let by_hand = |family| self.families.by_hand.iter().any(|(other, _)| *other == family);
         let off =
             |family: &&Family| has(**family) && !self.family_on(**family) && !by_hand(**family);
-        of_tab.iter().filter(off).copied().collect()
+        of_tab(tab).iter().filter(off).copied().collect()
     }
 
     /// Whether some probe of a family is attached.

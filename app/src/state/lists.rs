@@ -17,6 +17,7 @@ impl State {
             (Some(list), _) => self.event_count(list),
             (None, Pane::Ioctls) => self.ioctls().rows.len(),
             (None, Pane::Probes) => self.probe_rows().len(),
+            (None, pane) if Self::is_signal(pane) => self.signal_len(pane),
             (None, pane) => self.hot(pane).rows.len(),
         }
     }
@@ -32,6 +33,7 @@ impl State {
                 self.ioctls().rows.iter().position(|row| row.command == command)
             }
             (EntryId::Probe(at), _) => Some(at),
+            (EntryId::Signal(id), _) => self.signal_at(pane, id),
             (EntryId::Event(_), None) => None,
         };
         Some(at.unwrap_or(0).min(last))
@@ -47,6 +49,7 @@ impl State {
                 self.ioctls().rows.get(at).map(|row| EntryId::Ioctl(row.command))
             }
             (None, Pane::Probes) => Some(EntryId::Probe(at)),
+            (None, pane) if Self::is_signal(pane) => self.signal_entry(pane, at),
             (None, pane) => self.hot(pane).rows.get(at).map(|row| EntryId::Hot(row.id)),
         };
         let entries = &mut self.nav.level_mut().entries;
@@ -72,6 +75,8 @@ impl State {
         let (scope, tab) = if List::of(pane).is_some() {
             let scope = self.selected_event(pane)?.target();
             (scope, if matches!(scope, Scope::Reason(..)) { Tab::Exits } else { here.tab })
+        } else if Self::is_signal(pane) {
+            self.signal_target(pane)?
         } else {
             let row = self.selected_hot(pane)?;
             let vm = row.id.vm?;
@@ -91,6 +96,7 @@ impl State {
         match pane {
             Pane::Ioctls => self.ioctls().rows.get(self.cursor_in(pane)?).map(save::line),
             Pane::Probes => self.selected_probe().map(save::line),
+            pane if Self::is_signal(pane) => self.signal_copied(pane),
             pane => self.selected_hot(pane).map(save::line),
         }
     }
@@ -102,6 +108,9 @@ impl State {
             let rows = 0..self.event_count(list).min(SAVED);
             let rows: Vec<EventRow> = rows.filter_map(|at| self.event_row(list, at)).collect();
             return save::view(name, title, &rows);
+        }
+        if let Some(view) = self.signal_saved(pane, &name, title) {
+            return view;
         }
         match pane {
             Pane::Ioctls => save::view(name, title, &self.ioctls().rows),
@@ -134,6 +143,16 @@ fn word(pane: Pane) -> &'static str {
         Pane::Slots => "slots",
         Pane::Calls => "calls",
         Pane::Probes => "probes",
+        Pane::Vectors => "vectors",
+        Pane::Timers => "timers",
+        Pane::Chips => "chips",
+        Pane::Ipis => "ipis",
+        Pane::Injections => "injections",
+        Pane::OnCpus => "on-cpus",
+        Pane::Takers => "who-ran",
+        Pane::Polling => "polling",
+        Pane::Wakeups => "wakeups",
+        Pane::Woken => "woken",
         Pane::Table | Pane::Heat | Pane::Detail | Pane::Parts => "rows",
         Pane::Findings => "findings",
         Pane::Outliers => "outliers",

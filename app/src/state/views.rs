@@ -10,6 +10,7 @@ use super::nav::{Level, PANES, RowId, Sort};
 use super::outliers::Outliers;
 use super::probes::ProbeRow;
 use super::rows::{ReasonRow, VcpuRow, VmRow};
+use super::signals::SignalViews;
 use super::time::TimeDetail;
 use crate::findings::Finding;
 use std::cell::OnceCell;
@@ -32,6 +33,7 @@ pub(super) struct Views {
     pub hot: [OnceCell<Hot>; PANES],
     pub ioctls: OnceCell<Ioctls>,
     pub probes: OnceCell<Vec<ProbeRow>>,
+    pub signals: SignalViews,
 }
 
 /// What the reason scope shows beside its numbers.

@@ -195,6 +195,8 @@ fn pressed(key: Key, state: &State, view: &mut View) -> Input {
         Command::Live => Action::GoLive,
         Command::TabExits => Action::Tab(Tab::Exits),
         Command::TabMemory => return turned(Tab::Memory, state, view),
+        Command::TabInterrupts => return turned(Tab::Interrupts, state, view),
+        Command::TabScheduling => return turned(Tab::Scheduling, state, view),
         Command::TabCalls => return turned(Tab::Calls, state, view),
         Command::TabTime => Action::Tab(Tab::Time),
         Command::TabProbes => Action::Tab(Tab::Probes),
@@ -221,8 +223,10 @@ fn turned(tab: Tab, state: &State, view: &mut View) -> Input {
     let families = state.would_attach(tab);
     if state.session().origin == Origin::Live && !families.is_empty() {
         let names: Vec<&str> = families.iter().map(|family| family.name()).collect();
-        let text = format!("attaching {}", names.join(" and "));
-        view.message = Some(text);
+        let (last, before) = names.split_last().map_or(("", &[][..]), |(last, rest)| (*last, rest));
+        let before = before.join(", ");
+        let and = if before.is_empty() { "" } else { " and " };
+        view.message = Some(format!("attaching {before}{and}{last}"));
     }
     act(Action::Tab(tab))
 }

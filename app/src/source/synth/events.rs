@@ -230,7 +230,7 @@ pub(super) fn of_vm(plan: &VmPlan, (id, pid, _): There, rng: &mut Rng, tick: &mu
     }
 }
 
-fn leave_out(tick: &mut Tick, kind: EventKind, count: u64) {
+pub(super) fn leave_out(tick: &mut Tick, kind: EventKind, count: u64) {
     if count == 0 {
         return;
     }

@@ -174,6 +174,16 @@ fn name(pane: Pane) -> &'static str {
         Pane::Ioctls => "ioctls",
         Pane::Slots => "memory slots",
         Pane::Calls => "last hypercalls",
+        Pane::Vectors => "vectors",
+        Pane::Timers => "timers",
+        Pane::Chips => "chips",
+        Pane::Ipis => "IPIs",
+        Pane::Injections => "log of interrupts",
+        Pane::OnCpus => "CPUs",
+        Pane::Takers => "who ran instead",
+        Pane::Polling => "halt polling",
+        Pane::Wakeups => "wake-ups",
+        Pane::Woken => "log of wake-ups",
         _ => "table",
     }
 }
@@ -215,7 +225,7 @@ fn no_dirty(state: &State) -> String {
 }
 
 /// Why none of some families is attached, the first one's reason.
-fn missing(families: &[Family], state: &State) -> Option<String> {
+pub fn missing(families: &[Family], state: &State) -> Option<String> {
     if families.iter().any(|&family| state.family_on(family)) {
         return None;
     }
@@ -284,7 +294,7 @@ fn hot_style(row: &HotRow, key: &str, look: &Look) -> Style {
     }
 }
 
-type EventPane = (Pane, Events, &'static str, &'static [Spec], String);
+pub type EventPane = (Pane, Events, &'static str, &'static [Spec], String);
 
 /// A list of single events.
 pub fn events(

@@ -3,6 +3,7 @@
 mod memory;
 mod reason;
 mod shot;
+mod signals;
 mod time;
 pub mod world;
 
