@@ -18,14 +18,14 @@ const EPT_VIOLATION: Reason = Reason::exit(Isa::Vmx, 48);
 const EPT_MISCONFIG: Reason = Reason::exit(Isa::Vmx, 49);
 const VMCALL: Reason = Reason::exit(Isa::Vmx, 18);
 
-/// [`sample`] and ten seconds more, with the families of memory and calls on; which roots are loaded
-/// cannot be seen.
+/// [`sample`] and ten seconds more, with the families of memory and calls on.
 pub fn remembered() -> (Session, Totals) {
     let (mut session, mut totals) = sample();
     for (family, name) in [
         ("mmu", "kvm:kvm_page_fault"),
         ("mmio", "kvm:kvm_mmio"),
         ("dirty", "kprobe:mark_page_dirty_in_slot"),
+        ("roots", "kprobe:load_mmu_pgd"),
         ("roots", "kprobe:kvm_arch_vcpu_load"),
         ("roots", "stack:load_mmu_pgd"),
         ("hypercall", "kvm:kvm_hypercall"),
@@ -33,11 +33,6 @@ pub fn remembered() -> (Session, Totals) {
     ] {
         session.probes.push(probe(family, name, None));
     }
-    session.probes.push(probe(
-        "roots",
-        "kprobe:load_mmu_pgd",
-        Some("the kernel has no such function"),
-    ));
     session.probes.push(probe(
         "culprits",
         "sched:sched_switch",
@@ -85,7 +80,7 @@ fn ran(number: u32, mut keys: Vec<KeyTick>) -> VcpuTick {
 
 fn tick() -> Tick {
     use KeyClass::{DirtyLog, DirtyPage, DirtySlot, Fault, HvHypercall, Hypercall, MmioFast};
-    use KeyClass::{MmioRead, MmioWrite, Page, VcpuLoad, XenHypercall};
+    use KeyClass::{MmioRead, MmioWrite, Page, Root, VcpuLoad, XenHypercall};
     let mut first = vec![
         key(EPT_VIOLATION, Fault, fault::ABSENT, 262_144, 0),
         key(EPT_VIOLATION, Fault, fault::WRITE_PROTECTED, 3_000, 0),
@@ -106,6 +101,8 @@ fn tick() -> Tick {
         written(DirtyLog, dirty::PML_FULL, 9),
         written(DirtyLog, dirty::RING_PUSH, 4_002),
         written(DirtyLog, dirty::RING_FULL, 4),
+        written(Root, 0x1234_5004, 610),
+        written(Root, 0x6789_a004, 10),
         written(VcpuLoad, 3, 40),
         written(VcpuLoad, 7, 2),
     ];

@@ -169,7 +169,9 @@ pub fn culprits(out: &mut String, content: &Content<'_>, vcpu: &VcpuTotals) {
         return;
     }
     let waited_ns = vcpu.time.get(Phase::Preempted);
-    line!(out, "\n  Who ran while it waited {} for a CPU:", duration(waited_ns));
+    // Each is measured by probes of its own: there may be someone without a time.
+    let waited = if waited_ns == 0 { String::new() } else { format!(" {}", duration(waited_ns)) };
+    line!(out, "\n  Who ran while it waited{waited} for a CPU:");
     let mut lines = vec![CULPRIT_HEADS.map(str::to_owned).to_vec()];
     for culprit in vcpu.culprits.iter().take(CULPRITS) {
         let is_other = culprit.pid == 0 && culprit.comm.is_empty();

@@ -249,7 +249,7 @@ fn row(content: &Content<'_>, event: &Event, isa: crate::model::ids::Isa) -> Vec
     let took = (by_time(event.kind) && event.wall_ns() > 0).then(|| event.wall_ns());
     vec![
         format!("{:.3}s", at as f64 / 1e9),
-        truncate(&clean(vm_called(content, event.vm)), 12, '…'),
+        truncate(&clean(vm_called(content, event.vm)), 16, '…'),
         event.vcpu.map_or_else(|| "-".to_owned(), |vcpu| vcpu.to_string()),
         short(event.kind).to_owned(),
         truncate(&events::what(event, isa), 36, '…'),
