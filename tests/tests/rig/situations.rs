@@ -68,6 +68,15 @@ fn dirty(rig: &Rig) -> Result<Problems> {
     if pages != logged {
         problems.push(format!("{pages} pages became dirty, {logged} are in KVM's log"));
     }
+    let told = seen.memory.dirty.as_ref().context("no section of dirty pages")?;
+    let marks = counted("dirty_log", Some(0));
+    if (told.count, told.marked, told.logs) != (logged, marks, Some(true)) {
+        problems.push(format!("{told:?} instead of {logged} pages, {marks} marks"));
+    }
+    let loads = seen.memory.loads.iter().flatten();
+    if loads.clone().map(|load| load.count).sum::<u64>() != counted("vcpu_load", None).max(1) {
+        problems.push(format!("vCPU loads: {:?}", loads.collect::<Vec<_>>()));
+    }
     let roots = counted("root", None);
     if roots < made.expect.roots_at_least.max(1) {
         problems.push(format!("{roots} roots instead of {} and more", made.expect.roots_at_least));
