@@ -1,9 +1,9 @@
 //! The probes of the session as rows, by family.
 
-use super::families::price;
 use super::fields::{Field, Row};
 use super::keys::Watch;
 use super::nav::RowId;
+use super::price;
 use super::value::Value;
 use super::{Pane, State};
 use crate::model::ids::VmId;
@@ -45,7 +45,7 @@ impl ProbeRow {
             (Some(probe), _) if probe.attached => probe.how.clone(),
             (Some(probe), _) if probe.is_off() => String::new(),
             (Some(probe), _) => probe.why.clone().unwrap_or_default(),
-            (None, Some(family)) => price(family).to_owned(),
+            (None, Some(family)) => price::told(family),
             (None, None) => String::new(),
         }
     }

@@ -2,6 +2,7 @@
 
 use super::{
     keymap::{Command, Context, Key},
+    panes::stacks,
     view::{Hit, View},
 };
 use crate::state::{Action, Mode, Pane, Scope, State, Tab};
@@ -49,6 +50,7 @@ pub fn context(state: &State) -> Context {
         gone: level.scope == Scope::Host
             && state.vm_rows().iter().any(|r| r.ended_unix_ns.is_some()),
         tab: level.tab,
+        stacks: state.can_switch_stacks(),
     }
 }
 
@@ -205,6 +207,10 @@ fn pressed(key: Key, state: &State, view: &mut View) -> Input {
         Command::Culprits => {
             view.message = Some(culprits_message(state));
             Action::Culprits
+        }
+        Command::NextStacks => {
+            view.message = Some(stacks::message(state));
+            Action::NextStacks
         }
         Command::Threshold => Action::LimitEdit(limits_text(state)),
         Command::NextPane => Action::NextPane,

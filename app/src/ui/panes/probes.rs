@@ -3,7 +3,7 @@
 use super::list::{self, List, Spec};
 use crate::{
     source::live::plan::Family,
-    state::{Pane, State, families::price, keys::Watch, probes::ProbeRow, value},
+    state::{Pane, State, keys::Watch, price, probes::ProbeRow, value},
     ui::{
         format,
         paint::{Look, below, put},
@@ -106,7 +106,12 @@ fn sentences(row: &ProbeRow, state: &State) -> Vec<String> {
             Watch::On | Watch::Attaching => {}
         }
     }
-    out.push(format!("While it is on it costs {}.", price(family)));
+    let how = if price::is_measured(family) {
+        ", as measured with Linux 6.12 on an emulated processor (docs/cost.md)"
+    } else {
+        "; how much was not measured"
+    };
+    out.push(format!("While it is on it costs {}{how}.", price::price(family)));
     out
 }
 
