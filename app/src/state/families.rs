@@ -108,6 +108,11 @@ fn stacks_probe(session: &Session) -> Option<(StackOf, &ProbeStatus)> {
     })
 }
 
+/// A reason without what it costs, where that is said already.
+fn without_costs(why: &str, family: Family) -> &str {
+    why.strip_suffix(family.costs()).map_or(why, |why| why.trim_end_matches(['.', ';', ' ']))
+}
+
 impl State {
     /// Whether what exits are about is looked at: in the Time tab, and wherever a reason is.
     pub fn wants_detail(&self) -> bool {
@@ -198,7 +203,7 @@ impl State {
                     family.costs(),
                     price(family)
                 ),
-                None => format!("{}: {why}", family.costs()),
+                None => format!("{}: {}", family.costs(), without_costs(&why, family)),
             }),
         }
     }
@@ -222,6 +227,7 @@ impl State {
             Some((_, probe)) if probe.attached => None,
             Some((of, probe)) if !probe.is_off() && self.session.origin == Origin::Live => {
                 let why = probe.why.as_deref().unwrap_or("it is not attached");
+                let why = without_costs(why, Family::Roots);
                 Some(format!("who calls {} is not shown: {why}", of.word()))
             }
             _ => self.family_needed(Family::Roots),

@@ -102,7 +102,7 @@ impl Row for HotRow {
     #[rustfmt::skip]
     const FIELDS: &'static [Field<Self>] = &[
         Field { key: "what", title: "what", width: 24, numeric: false, about: "what it is", value: |r| text(&r.what) },
-        Field { key: "vm", title: "VM", width: 6, numeric: false, about: "whose", value: |r| text(&r.vm) },
+        Field { key: "vm", title: "VM", width: 9, numeric: false, about: "whose", value: |r| text(&r.vm) },
         Field { key: "vcpu", title: "vCPU", width: 4, numeric: true, about: "number of the vCPU", value: |r| r.id.vcpu.map_or(Value::None, |vcpu| Value::Count(vcpu.into())) },
         Field { key: "way", title: "way", width: 7, numeric: false, about: "read, write, fast (a doorbell); whose hypercall", value: |r| text(r.way()) },
         Field { key: "level", title: "level", width: 5, numeric: true, about: "level of the MMU root", value: |r| match (r.id.class, r.id.value) { (KeyClass::Root, Some(value)) => Value::Count(value & 15), _ => Value::None } },

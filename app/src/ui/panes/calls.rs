@@ -41,7 +41,7 @@ const IOCTLS: &[Spec] = &[
 
 const SLOTS: &[Spec] = &[
     ("time", 1, 12),
-    ("vm", 4, 16),
+    ("vm", 4, 20),
     ("what", 0, 50),
     ("gpa", 2, 12),
     ("took", 5, 5),
@@ -50,7 +50,7 @@ const SLOTS: &[Spec] = &[
 
 const CALLS: &[Spec] = &[
     ("time", 0, 12),
-    ("vm", 4, 16),
+    ("vm", 4, 20),
     ("vcpu", 1, 4),
     ("what", 1, 60),
     ("took", 3, 5),
@@ -60,7 +60,7 @@ const CALLS: &[Spec] = &[
 
 const TOLD: &[Spec] = &[
     ("time", 1, 12),
-    ("vm", 4, 16),
+    ("vm", 4, 20),
     ("on", 5, 8),
     ("vcpu", 6, 4),
     ("what", 0, 36),
@@ -94,8 +94,9 @@ pub fn draw(buf: &mut Buffer, area: Rect, state: &State, view: &mut View) {
                 let calls = item(pane, 0, Place::Bottom);
                 // Below it are ioctls, where there are some.
                 let all = state.event_count(Events::Ioctls) == 0 || state.level().pane == pane;
-                let most = if all { u16::MAX } else { area.height / 4 };
-                Item { want: calls.want.min(most).max(6), ..calls }
+                let most = if all { u16::MAX } else { 6.max(area.height / 4) };
+                let rank = if state.event_count(Events::Calls) == 0 { 6 } else { calls.rank };
+                Item { want: calls.want.min(most), rank, ..calls }
             }
             Pane::Told => item(pane, 5, Place::Bottom),
             _ => {

@@ -79,7 +79,7 @@ const ROOTS: &[Spec] = &[
 
 const EVENTS: &[Spec] = &[
     ("time", 0, 12),
-    ("vm", 4, 16),
+    ("vm", 4, 20),
     ("vcpu", 1, 4),
     ("gpa", 2, 12),
     ("what", 1, 40),
@@ -287,7 +287,16 @@ fn missing(families: &[Family], state: &State) -> Option<String> {
 
 /// Why a pane has nothing: its family is off, or nothing happened.
 pub fn empty(family: Family, nothing: &str, state: &State) -> String {
-    state.family_missing(family).unwrap_or_else(|| self::nothing(nothing, state))
+    state.family_missing(family).unwrap_or_else(|| {
+        // A backend that makes no kernel exits visible need not tell of what they were about.
+        let header = state.header();
+        let silent = header.rate == 0.0
+            && header.user_rate > 0.0
+            && matches!(family, Family::Mmu | Family::Hypercall);
+        let why =
+            if silent { "; as no kernel exit is seen, there may be some all the same" } else { "" };
+        format!("{}{why}", self::nothing(nothing, state))
+    })
 }
 
 fn nothing(nothing: &str, state: &State) -> String {

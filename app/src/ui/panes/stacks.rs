@@ -122,7 +122,7 @@ fn empty(state: &State, view: &View) -> String {
 }
 
 /// What a call of it means.
-pub fn about(of: StackOf) -> &'static str {
+fn about(of: StackOf) -> &'static str {
     match of {
         StackOf::LoadMmuPgd => "the processor gets another MMU root",
         StackOf::MmuLoad => "an MMU root is made, as there is none that is valid",
@@ -143,6 +143,5 @@ fn style(_: &StackRow, key: &str, look: &Look) -> Style {
 
 /// What pressing the key asks of the source.
 pub fn message(state: &State) -> String {
-    let of = state.stacks_of().next();
-    format!("counting the callers of {}: {}", of.word(), about(of))
+    format!("counting the callers of {}", state.stacks_of().next().word())
 }
