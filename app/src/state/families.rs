@@ -223,6 +223,9 @@ impl State {
 
     /// Why the callers of the chosen function are not shown, in a sentence; `None` where they are.
     pub fn stacks_missing(&self) -> Option<String> {
+        if let Some(asked) = self.families.stacks {
+            return Some(format!("attaching the probe at {}", asked.word()));
+        }
         match stacks_probe(&self.session) {
             Some((_, probe)) if probe.attached => None,
             Some((of, probe)) if !probe.is_off() && self.session.origin == Origin::Live => {

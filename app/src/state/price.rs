@@ -46,10 +46,10 @@ pub fn price(family: Family) -> String {
     all.join(", ")
 }
 
-/// The same with whether it was measured: "224 instructions for each system call, measured".
+/// The same with whether it was measured: "measured: 224 instructions for each system call".
 pub fn told(family: Family) -> String {
     let how = if is_measured(family) { "measured" } else { "not measured" };
-    format!("{}, {how}", price(family))
+    format!("{how}: {}", price(family))
 }
 
 #[cfg(test)]
@@ -89,7 +89,7 @@ mod tests {
         for family in Family::ASKABLE.into_iter().chain([Family::Base]) {
             assert!(price(family).contains(" for each "), "{family:?}");
         }
-        assert!(told(Family::Exit).ends_with("kernel exit, measured"));
-        assert!(told(Family::HaltPoll).ends_with(", not measured"));
+        assert!(told(Family::Exit).starts_with("measured: "));
+        assert!(told(Family::HaltPoll).starts_with("not measured: "));
     }
 }

@@ -227,7 +227,8 @@ fn turned(tab: Tab, state: &State, view: &mut View) -> Input {
     let families = state.would_attach(tab);
     if state.session().origin == Origin::Live && !families.is_empty() {
         let names: Vec<&str> = families.iter().map(|family| family.name()).collect();
-        let text = format!("attaching {}", names.join(" and "));
+        let verb = if names.len() == 1 { "is" } else { "are" };
+        let text = format!("{} {verb} attached while this tab is open", names.join(" and "));
         view.message = Some(text);
     }
     act(Action::Tab(tab))

@@ -183,9 +183,13 @@ pub(super) fn single(vcpu: &VcpuTick, rng: &mut Rng, tick: &mut Tick) {
         let told = key.count.min(OF_VCPU);
         for _ in 0..told {
             let args = args(key.id.class, value, vcpu, rng);
-            let busy = key.total_ns.checked_div(key.timed).unwrap_or(0);
-            let vmm = key.vmm_ns.checked_div(key.timed).unwrap_or(0);
-            let about = |ns: u64, rng: &mut Rng| rng.between(ns / 2, ns * 3 / 2 + 1);
+            // Only these are told of when their exit ends.
+            let timed = matches!(kind, EventKind::Fault | EventKind::Mmio).then_some(key.timed);
+            let mean = |ns: u64| ns.checked_div(timed.unwrap_or(0)).unwrap_or(0);
+            let (busy, vmm) = (mean(key.total_ns), mean(key.vmm_ns));
+            let about = |ns: u64, rng: &mut Rng| {
+                if ns == 0 { 0 } else { rng.between(ns / 2, ns * 3 / 2 + 1) }
+            };
             tick.events.push(Event {
                 at_ns: tick.end_ns - rng.between(0, tick.dur_ns),
                 kind,

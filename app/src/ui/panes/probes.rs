@@ -2,6 +2,7 @@
 
 use super::list::{self, List, Spec};
 use crate::{
+    model::session::OFF,
     source::live::plan::Family,
     state::{Pane, State, keys::Watch, price, probes::ProbeRow, value},
     ui::{
@@ -99,7 +100,8 @@ fn sentences(row: &ProbeRow, state: &State) -> Vec<String> {
         out.extend(probe.why.as_ref().map(|why| format!("{}: {why}.", probe.name)));
     } else {
         match &row.watch {
-            Watch::Off(why) => out.push(format!("{why}.")),
+            // That it is off was said.
+            Watch::Off(why) => out.push(sentence(why.strip_prefix(OFF).unwrap_or(why))),
             Watch::Partly(missing) => {
                 out.extend(missing.iter().map(|(hook, why)| format!("{hook}: {why}.")));
             }
@@ -113,6 +115,12 @@ fn sentences(row: &ProbeRow, state: &State) -> Vec<String> {
     };
     out.push(format!("While it is on it costs {}{how}.", price::price(family)));
     out
+}
+
+fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    let first = letters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
+    format!("{first}{}.", letters.as_str().trim_end_matches('.'))
 }
 
 /// What a family is for.

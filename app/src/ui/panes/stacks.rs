@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     model::stack::{Frame, StackOf},
-    state::{Pane, State, activity::StackRow, value},
+    state::{Pane, Scope, State, Who, activity::StackRow, value},
     ui::{
         keymap::Command,
         paint::{Look, below, put},
@@ -91,6 +91,10 @@ fn title(state: &State, look: &Look) -> Line<'static> {
     let found = state.stacks();
     let of = state.stacks_of().word();
     let mut spans = vec![Span::styled(format!("callers of {of}"), look.theme.head)];
+    // Of a stack it is not known which vCPU's it is.
+    if matches!(state.level().scope, Scope::Reasons(Who::Vcpu(_))) {
+        spans.push(Span::styled(" in the whole VM", look.theme.head));
+    }
     if !found.rows.is_empty() {
         spans.push(Span::styled(format!("  {}/s", value::rate(found.rate)), look.theme.text));
     }

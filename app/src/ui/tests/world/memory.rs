@@ -174,6 +174,8 @@ fn event(
         KeyClass::Root => (EventKind::Root, [value & !15, value & 15, 0, 0, 0, 0]),
         _ => return None,
     };
+    // Only these are told of when their exit ends.
+    let timed = matches!(kind, EventKind::Fault | EventKind::Mmio);
     let codes = [(EventKind::Fault, 48), (EventKind::Mmio, 49)];
     let code = codes.into_iter().find(|(of, _)| *of == kind).map_or(18, |(_, code)| code);
     Some(Event {
@@ -185,9 +187,9 @@ fn event(
         cpu: vcpu.cpu,
         reason: (kind != EventKind::Root).then(|| Reason::exit(Isa::Vmx, code)),
         rip: if kind == EventKind::Root { 0 } else { 0xffff_ffff_8123_4567 + seq * 16 },
-        handling_ns: ns,
+        handling_ns: if timed { ns } else { 0 },
         off_ns: 0,
-        vmm_ns,
+        vmm_ns: if timed { vmm_ns } else { 0 },
         args,
     })
 }
