@@ -227,8 +227,7 @@ fn turned(tab: Tab, state: &State, view: &mut View) -> Input {
     let families = state.would_attach(tab);
     if state.session().origin == Origin::Live && !families.is_empty() {
         let names: Vec<&str> = families.iter().map(|family| family.name()).collect();
-        let verb = if names.len() == 1 { "is" } else { "are" };
-        let text = format!("{} {verb} attached while this tab is open", names.join(" and "));
+        let text = format!("this tab attaches {}", names.join(" and "));
         view.message = Some(text);
     }
     act(Action::Tab(tab))

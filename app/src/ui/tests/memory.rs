@@ -195,10 +195,7 @@ fn asked(desk: &mut Desk, key: &str) -> Vec<(Family, bool)> {
 fn a_tab_attaches_what_it_shows_and_detaches_it_when_it_is_left() {
     let mut desk = desk(2, (120, 40), &[]);
     assert_eq!(asked(&mut desk, "2"), [(Family::Mmu, true), (Family::Mmio, true)]);
-    assert_eq!(
-        desk.view.message.as_deref(),
-        Some("mmu and mmio are attached while this tab is open")
-    );
+    assert_eq!(desk.view.message.as_deref(), Some("this tab attaches mmu and mmio"));
     assert!(desk.glyphs().contains("attaching the probes of mmu"));
     let session = memory::with(world::session(), &[Family::Mmu, Family::Mmio]);
     desk.state.apply(Msg::Session(Box::new(session)));
