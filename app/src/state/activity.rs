@@ -150,9 +150,8 @@ impl Activity {
     pub fn look(&mut self, scope: Scope, tab: Tab, moments: &Moments) -> &Sums {
         let places = places(moments);
         let end = self.first + self.slices.len() as u64;
-        let goes_on = self.target == Some((scope, tab))
-            && (self.first..=end).contains(&places.start)
-            && places.end >= end;
+        let goes_on =
+            self.target == Some((scope, tab)) && places.start < end && self.first < places.end;
         if goes_on && (self.first, end) == (places.start, places.end) {
             return &self.sums;
         }
@@ -161,6 +160,13 @@ impl Activity {
         }
         while self.first < places.start && self.slices.pop_front().is_some() {
             self.first += 1;
+        }
+        // Back in time the newest leave, and older ones come.
+        let most = usize::try_from(places.end.saturating_sub(self.first)).unwrap_or(usize::MAX);
+        self.slices.truncate(most);
+        for place in (places.start..self.first).rev() {
+            self.slices.push_front(slice(scope, tab, place, moments));
+            self.first = place;
         }
         for place in self.first + self.slices.len() as u64..places.end {
             self.slices.push_back(slice(scope, tab, place, moments));
