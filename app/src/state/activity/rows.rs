@@ -161,13 +161,16 @@ fn what(id: &HotId) -> Cow<'static, str> {
     }
 }
 
+/// What is counted of a vCPU.
+type OfVcpu = (KeyClass, Option<VmId>, Option<u32>);
+
 /// The rows of a pane.
 pub(super) fn hot(pane: Pane, host: bool, sums: &Sums, name: &dyn Fn(VmId) -> String) -> Hot {
     let (classes, together) = classes(pane);
     let together = together && host;
     let mut found: HashMap<HotId, (KeySum, Option<(u64, VmId)>)> = HashMap::new();
     // Of a vCPU's roots, and of its loads: how many, and on how many different ones.
-    let mut of_vcpu: HashMap<(KeyClass, Option<VmId>, Option<u32>), (u64, u64)> = HashMap::new();
+    let mut of_vcpu: HashMap<OfVcpu, (u64, u64)> = HashMap::new();
     for (id, sum) in
         sums.keys.iter().filter(|(id, sum)| classes.contains(&id.class) && sum.count > 0)
     {
