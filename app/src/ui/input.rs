@@ -2,6 +2,7 @@
 
 use super::{
     keymap::{Command, Context, Key},
+    panes::stacks,
     view::{Hit, View},
 };
 use crate::state::{Action, Mode, Pane, Scope, State, Tab};
@@ -49,6 +50,7 @@ pub fn context(state: &State) -> Context {
         gone: level.scope == Scope::Host
             && state.vm_rows().iter().any(|r| r.ended_unix_ns.is_some()),
         tab: level.tab,
+        stacks: state.can_switch_stacks(),
     }
 }
 
@@ -206,6 +208,10 @@ fn pressed(key: Key, state: &State, view: &mut View) -> Input {
             view.message = Some(culprits_message(state));
             Action::Culprits
         }
+        Command::NextStacks => {
+            view.message = Some(stacks::message(state));
+            Action::NextStacks
+        }
         Command::Threshold => Action::LimitEdit(limits_text(state)),
         Command::NextPane => Action::NextPane,
         Command::Zoom => Action::ZoomPane,
@@ -221,7 +227,7 @@ fn turned(tab: Tab, state: &State, view: &mut View) -> Input {
     let families = state.would_attach(tab);
     if state.session().origin == Origin::Live && !families.is_empty() {
         let names: Vec<&str> = families.iter().map(|family| family.name()).collect();
-        let text = format!("attaching {}", names.join(" and "));
+        let text = format!("this tab attaches {}", names.join(" and "));
         view.message = Some(text);
     }
     act(Action::Tab(tab))

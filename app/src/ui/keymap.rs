@@ -36,6 +36,7 @@ pub enum Command {
     NextPane,
     Zoom,
     Culprits,
+    NextStacks,
     Threshold,
     ClearGone,
     Copy,
@@ -73,6 +74,8 @@ pub struct Context {
     pub gone: bool,
     /// Which tab is open.
     pub tab: Tab,
+    /// Callers of a function are counted, and can be counted of another.
+    pub stacks: bool,
 }
 
 /// One line of the table.
@@ -322,6 +325,14 @@ pub const TABLE: &[Binding] = &[
         short: "who took CPU",
         help: "watch who takes vCPUs' CPUs, or stop it; costs time at every context switch of the host",
         works: |c| c.tab == Tab::Time,
+    },
+    Binding {
+        command: Command::NextStacks,
+        name: "next-function",
+        keys: &["f"],
+        short: "function",
+        help: "count the callers of the next function of KVM's that has to do with MMU roots",
+        works: |c| c.stacks,
     },
     Binding {
         command: Command::NextPane,

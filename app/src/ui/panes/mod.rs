@@ -13,6 +13,7 @@ mod probes;
 mod reason;
 pub mod rows;
 mod specs;
+pub mod stacks;
 mod time;
 mod time_findings;
 mod time_outliers;
