@@ -30,7 +30,7 @@ pub const CASES: [Case; 14] = [
 /// A case's report and guest: counts and keys equal, time accounted for.
 fn sound(rig: &Rig, case: &str) -> Result<(Report, Guest, Problems)> {
     let (report, guest, mut problems) = rig.exact(case)?;
-    problems.extend(situation::time_is_accounted_for(&report));
+    problems.extend(situation::time_is_accounted_for(&report, situation::UNACCOUNTED));
     Ok((report, guest, problems))
 }
 
@@ -254,7 +254,7 @@ fn stuck(rig: &Rig) -> Result<Problems> {
 pub fn all_kinds(rig: &Rig) -> Result<Problems> {
     let (report, guest, _) = rig.exact("all")?;
     let mut problems = situation::keys_equal(&report, &guest);
-    problems.extend(situation::time_is_accounted_for(&report));
+    problems.extend(situation::time_is_accounted_for(&report, situation::UNACCOUNTED));
     if check::vcpus(&report).any(|(_, vcpu)| vcpu.keys.iter().all(|key| key.class != "rip")) {
         problems.push("a vCPU without guest instruction pointers".to_owned());
     }
