@@ -68,15 +68,16 @@ fn table(index: u32) -> Option<Masked> {
     at(index).map(Masked)
 }
 
-/// The current thread, if it is a vCPU's, met a key; `times` is 1, or 0 where it will be told again.
+/// The current thread, if it is a vCPU's, met a key; `times` is 1, or 0 where it will be told again. Answers
+/// with the vCPU's slot, or 0.
 #[inline(never)]
 #[unsafe(no_mangle)]
 pub fn note(class: u32, value: u64, times: u32) -> u32 {
-    u32::from(note_here(class, value, u64::from(times & 1)).is_some())
+    note_here(class, value, u64::from(times & 1)).unwrap_or(0)
 }
 
 #[inline(always)]
-fn note_here(class: u32, value: u64, times: u64) -> Option<()> {
+fn note_here(class: u32, value: u64, times: u64) -> Option<u32> {
     let (index, slot) = slots::known_current()?;
     let mut table = table(index)?;
     if slot.open_cell == 0 {
@@ -92,7 +93,7 @@ fn note_here(class: u32, value: u64, times: u64) -> Option<()> {
             settle_with(index, slot, &mut table);
         }
         slot.events += 1;
-        return Some(());
+        return Some(index);
     }
     if slot.interrupted & mark::KEYS == 0 {
         slot.open_key = 0;
@@ -108,20 +109,20 @@ fn note_here(class: u32, value: u64, times: u64) -> Option<()> {
     } else if kept[0] == 0 {
         slot.open_key = open;
     }
-    Some(())
+    Some(index)
 }
 
-/// The current thread, if it is a vCPU's, met a key that belongs to no exit: it has no reason and no times,
-/// and what an exit being handled is about keeps its place.
+/// The vCPU of a slot met a key that belongs to no exit: it has no reason and no times, and what an exit being
+/// handled is about keeps its place.
 #[inline(never)]
 #[unsafe(no_mangle)]
-pub fn note_apart(class: u32, value: u64) -> u32 {
-    u32::from(note_apart_here(class, value).is_some())
+pub fn note_apart(index: u32, class: u32, value: u64) -> u32 {
+    u32::from(note_apart_here(index, class, value).is_some())
 }
 
 #[inline(always)]
-fn note_apart_here(class: u32, value: u64) -> Option<()> {
-    let (index, slot) = slots::known_current()?;
+fn note_apart_here(index: u32, class: u32, value: u64) -> Option<()> {
+    let slot = slots::slot_at(index)?;
     let mut table = table(index)?;
     let kept = if slot.interrupted & mark::KEYS == 0 {
         [0, 0]
@@ -212,8 +213,11 @@ fn finish_here(number: u32, times: Times) -> Option<()> {
             event::ended(index, number, times.handling, times.off, times.vmm);
         }
     }
-    outlier::tell(index, slot, number, times, about);
-    let details = slots::control()?.details;
+    let control = slots::control()?;
+    if times.wall() >= control.outlier_ns {
+        outlier::tell(index, slot, number, times, about);
+    }
+    let details = control.details;
     if details & bits::RIP != 0 {
         table.whole(class::RIP, number, slot.rip, times);
     }

@@ -100,27 +100,27 @@ fn of_slot(
     }
 }
 
-/// Tells of an event of the current vCPU at once, whether in an exit or not.
+/// Tells of an event of the vCPU of a slot (0 for none) at once, whether in an exit or not.
 #[inline(always)]
-pub fn tell_now(kind: u32, args: [u64; ARGS]) -> Option<()> {
-    if !wanted(kind) {
+pub fn tell_now(index: u32, kind: u32, args: [u64; ARGS]) -> Option<()> {
+    if index == 0 || !wanted(kind) {
         return None;
     }
-    let (index, slot) = slots::known_current()?;
+    let slot = slots::slot_at(index)?;
     tell(of_slot((kind, clock()), (index, slot), slot.open_cell, AT_ONCE, args))
 }
 
-/// A page fault of the current vCPU, whose page has been noted: counts its kind, and keeps it for the end
+/// A page fault of the vCPU of a slot, whose page has been noted: counts its kind, and keeps it for the end
 /// of its exit. Of two in one exit the first is kept.
 #[inline(never)]
 #[unsafe(no_mangle)]
-pub fn page_fault(gpa: u64, error: u64) -> u32 {
-    u32::from(page_fault_here(gpa, error).is_some())
+pub fn page_fault(index: u32, gpa: u64, error: u64) -> u32 {
+    u32::from(page_fault_here(index, gpa, error).is_some())
 }
 
 #[inline(always)]
-fn page_fault_here(gpa: u64, error: u64) -> Option<()> {
-    let (index, slot) = slots::known_current()?;
+fn page_fault_here(index: u32, gpa: u64, error: u64) -> Option<()> {
+    let slot = slots::slot_at(index)?;
     let detail = detail::at(index)?;
     let open = slot.open_cell != 0;
     // The tracepoint of kernels before 6.1 has half of it.
@@ -134,7 +134,7 @@ fn page_fault_here(gpa: u64, error: u64) -> Option<()> {
     let place = element(&mut detail.faults, kind);
     keys::note_fixed(place, (class::FAULT, slot.open_cell, kind));
     if !open {
-        return tell_now(kind::FAULT, [gpa, error, 0, 0, 0, 0]);
+        return tell_now(index, kind::FAULT, [gpa, error, 0, 0, 0, 0]);
     }
     if slot.interrupted & mark::FAULT == 0 {
         slot.interrupted |= mark::FAULT;
@@ -144,17 +144,17 @@ fn page_fault_here(gpa: u64, error: u64) -> Option<()> {
     Some(())
 }
 
-/// An MMIO access of the current vCPU, which has been noted: keeps it for the end of its exit. Of several
+/// An MMIO access of the vCPU of a slot, which has been noted: keeps it for the end of its exit. Of several
 /// in one exit the first is kept, and the others are told of at once.
 #[inline(never)]
 #[unsafe(no_mangle)]
-pub fn mmio(kind: u32, len: u32, gpa: u64, value: u64) -> u32 {
-    u32::from(mmio_here(kind, len, gpa, value).is_some())
+pub fn mmio(index: u32, kind: u32, len: u32, gpa: u64, value: u64) -> u32 {
+    u32::from(mmio_here(index, kind, len, gpa, value).is_some())
 }
 
 #[inline(always)]
-fn mmio_here(kind: u32, len: u32, gpa: u64, value: u64) -> Option<()> {
-    let (index, slot) = slots::known_current()?;
+fn mmio_here(index: u32, kind: u32, len: u32, gpa: u64, value: u64) -> Option<()> {
+    let slot = slots::slot_at(index)?;
     if slot.open_cell != 0 {
         let pending = &mut detail::at(index)?.pending;
         let first = slot.interrupted & mark::MMIO == 0;
@@ -171,7 +171,7 @@ fn mmio_here(kind: u32, len: u32, gpa: u64, value: u64) -> Option<()> {
         // Told of again when it is answered.
         return None;
     }
-    tell_now(kind::MMIO, mmio_args(gpa, len, kind, value))
+    tell_now(index, kind::MMIO, mmio_args(gpa, len, kind, value))
 }
 
 #[inline(always)]

@@ -57,9 +57,9 @@ pub fn slowed(measured: &[Measured]) -> Problems {
     let mut problems = Problems::new();
     for one in measured.iter().filter(|one| one.subject(FAMILIES).is_some()) {
         for kind in LOOPS.into_iter().chain(EVENTS) {
-            let kept = one.kept(FAMILIES, kind).unwrap_or(f64::NAN);
-            // Written so that a figure that is missing is a problem too.
-            if !(kept >= KEPT) {
+            // A figure that is missing is a problem too.
+            let kept = one.kept(FAMILIES, kind).unwrap_or(0.0);
+            if kept < KEPT {
                 problems.push(format!(
                     "{}: {kind}: with the families of memory and calls {:.1}% of the throughput is left, {:.1}% must",
                     one.kernel,
