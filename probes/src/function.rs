@@ -77,8 +77,7 @@ fn marked_here(memslot: u64, gfn: u64) -> Option<()> {
         }
     }
     *element(&mut detail.dirty, dirty::FRESH) += 1;
-    detail::note_apart(index, class::DIRTY_SLOT, u64::from(number) | u64::from(space) << 16);
-    detail::note_apart(index, class::DIRTY_PAGE, gfn << 12);
+    detail::note_dirty(index, u64::from(number) | u64::from(space) << 16, gfn << 12);
     Some(())
 }
 

@@ -157,10 +157,7 @@ pub fn kvm_page_fault_early(ctx: RawTracePointContext) -> i32 {
 
 #[inline(always)]
 fn on_page_fault(address: u64, error: u64) {
-    let index = detail::note(class::PAGE, address & !0xfff, 1);
-    if index != 0 && event::wanted(kind::FAULT) {
-        event::page_fault(index, address, error);
-    }
+    detail::note_fault(address, error);
 }
 
 hook! {
