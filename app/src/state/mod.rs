@@ -37,6 +37,7 @@ pub mod nav;
 mod now;
 pub mod outliers;
 mod parts;
+pub mod price;
 pub mod probes;
 mod read;
 pub mod rows;

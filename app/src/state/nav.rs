@@ -144,9 +144,20 @@ impl Tab {
                 Pane::Pages,
                 Pane::Dirty,
                 Pane::Roots,
+                Pane::Stacks,
                 Pane::Events,
             ],
-            (Self::Memory, Scope::Reasons(_) | Scope::Reason(..)) => {
+            (Self::Memory, Scope::Reasons(_)) => &[
+                Pane::Faults,
+                Pane::Mmio,
+                Pane::Pages,
+                Pane::Dirty,
+                Pane::Roots,
+                Pane::Stacks,
+                Pane::Events,
+            ],
+            // Which exit a root or a stack belongs to is not known.
+            (Self::Memory, Scope::Reason(..)) => {
                 &[Pane::Faults, Pane::Mmio, Pane::Pages, Pane::Dirty, Pane::Roots, Pane::Events]
             }
             (Self::Interrupts, Scope::Host | Scope::Vm(_)) => &[
@@ -174,10 +185,10 @@ impl Tab {
                 &[Pane::OnCpus, Pane::Takers, Pane::Polling, Pane::Wakeups, Pane::Woken]
             }
             (Self::Calls, Scope::Host | Scope::Vm(_)) => {
-                &[Pane::Table, Pane::Hypercalls, Pane::Ioctls, Pane::Slots, Pane::Calls]
+                &[Pane::Table, Pane::Hypercalls, Pane::Ioctls, Pane::Slots, Pane::Calls, Pane::Told]
             }
             (Self::Calls, Scope::Reasons(_) | Scope::Reason(..)) => {
-                &[Pane::Hypercalls, Pane::Ioctls, Pane::Slots, Pane::Calls]
+                &[Pane::Hypercalls, Pane::Ioctls, Pane::Slots, Pane::Calls, Pane::Told]
             }
             (Self::Probes, _) => &[Pane::Probes],
         }
@@ -207,8 +218,10 @@ pub enum Pane {
     Pages,
     /// Dirty pages by memory slot, and the pages dirtied most.
     Dirty,
-    /// MMU roots by vCPU.
+    /// MMU roots by vCPU, and the CPUs that it was loaded on.
     Roots,
+    /// Kernel stacks: who calls the function whose callers are taken.
+    Stacks,
     /// Single page faults, MMIO accesses and loads of MMU roots.
     Events,
     /// Hypercalls by number.
@@ -239,6 +252,8 @@ pub enum Pane {
     Wakeups,
     /// Single wake-ups, changes of the window.
     Woken,
+    /// Single KVM ioctls.
+    Told,
     /// The probes by family.
     Probes,
 }
@@ -257,6 +272,8 @@ pub enum EntryId {
     Ioctl(u32),
     /// A row of interrupts or scheduling.
     Signal(SignalId),
+    /// A stack, by its number.
+    Stack(u64),
     /// A family of probes, by its place among the rows, or a probe of it.
     Probe(usize),
 }

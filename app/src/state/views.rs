@@ -1,6 +1,6 @@
 //! What the screen reads, made when it is first asked for and kept until something changes.
 
-use super::activity::{Hot, Ioctls};
+use super::activity::{Hot, Ioctls, Stacks};
 use super::detail::Detail;
 use super::fields::Row;
 use super::header::Header;
@@ -32,6 +32,7 @@ pub(super) struct Views {
     /// By pane.
     pub hot: [OnceCell<Hot>; PANES],
     pub ioctls: OnceCell<Ioctls>,
+    pub stacks: OnceCell<Stacks>,
     pub probes: OnceCell<Vec<ProbeRow>>,
     pub signals: SignalViews,
 }

@@ -2,6 +2,7 @@
 
 use super::{
     keymap::{Command, Context, Key},
+    panes::stacks,
     view::{Hit, View},
 };
 use crate::state::{Action, Mode, Pane, Scope, State, Tab};
@@ -49,6 +50,7 @@ pub fn context(state: &State) -> Context {
         gone: level.scope == Scope::Host
             && state.vm_rows().iter().any(|r| r.ended_unix_ns.is_some()),
         tab: level.tab,
+        stacks: state.can_switch_stacks(),
     }
 }
 
@@ -208,6 +210,10 @@ fn pressed(key: Key, state: &State, view: &mut View) -> Input {
             view.message = Some(culprits_message(state));
             Action::Culprits
         }
+        Command::NextStacks => {
+            view.message = Some(stacks::message(state));
+            Action::NextStacks
+        }
         Command::Threshold => Action::LimitEdit(limits_text(state)),
         Command::NextPane => Action::NextPane,
         Command::Zoom => Action::ZoomPane,
@@ -226,7 +232,7 @@ fn turned(tab: Tab, state: &State, view: &mut View) -> Input {
         let (last, before) = names.split_last().map_or(("", &[][..]), |(last, rest)| (*last, rest));
         let before = before.join(", ");
         let and = if before.is_empty() { "" } else { " and " };
-        view.message = Some(format!("attaching {before}{and}{last}"));
+        view.message = Some(format!("this tab attaches {before}{and}{last}"));
     }
     act(Action::Tab(tab))
 }

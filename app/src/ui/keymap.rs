@@ -38,6 +38,7 @@ pub enum Command {
     NextPane,
     Zoom,
     Culprits,
+    NextStacks,
     Threshold,
     ClearGone,
     Copy,
@@ -75,6 +76,8 @@ pub struct Context {
     pub gone: bool,
     /// Which tab is open.
     pub tab: Tab,
+    /// Callers of a function are counted, and can be counted of another.
+    pub stacks: bool,
 }
 
 /// One line of the table.
@@ -340,6 +343,14 @@ pub const TABLE: &[Binding] = &[
         short: "who took CPU",
         help: "watch who takes vCPUs' CPUs, or stop it; costs time at every context switch of the host",
         works: |c| matches!(c.tab, Tab::Time | Tab::Scheduling),
+    },
+    Binding {
+        command: Command::NextStacks,
+        name: "next-function",
+        keys: &["f"],
+        short: "function",
+        help: "count the callers of the next function of KVM's that has to do with MMU roots",
+        works: |c| c.stacks,
     },
     Binding {
         command: Command::NextPane,

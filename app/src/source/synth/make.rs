@@ -175,6 +175,7 @@ impl Generator {
             }
             tick.vcpus.push(made);
         }
+        events::stacks((id, vm.pid), tick);
     }
 
     /// What a vCPU's exits were about, its halts, and who took its CPU.

@@ -17,6 +17,7 @@ mod reason;
 pub mod rows;
 mod scheduling;
 mod specs;
+pub mod stacks;
 mod time;
 mod time_findings;
 mod time_outliers;

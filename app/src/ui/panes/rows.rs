@@ -372,6 +372,7 @@ fn title(count: Count) -> &'static str {
         Count::MmioVmm => "MMIO in VMM",
         Count::Dirty => "dirty/s",
         Count::Roots => "roots/s",
+        Count::Loads => "loads/s",
         Count::Hypercalls => "hypercalls/s",
         Count::Unknown => "unknown/s",
         Count::Ioctls => "ioctls/s",

@@ -111,6 +111,7 @@ pub const MEMORY_VMS: &[Spec] = &[
     (What::PerSecond(Count::MmioVmm), 4, 11),
     (What::PerSecond(Count::Dirty), 5, 7),
     (What::PerSecond(Count::Roots), 6, 7),
+    (What::PerSecond(Count::Loads), 7, 7),
     (What::Split, 10, 60),
 ];
 
@@ -124,6 +125,7 @@ pub const MEMORY_VCPUS: &[Spec] = &[
     (What::PerSecond(Count::MmioVmm), 4, 11),
     (What::PerSecond(Count::Dirty), 5, 7),
     (What::PerSecond(Count::Roots), 6, 7),
+    (What::PerSecond(Count::Loads), 7, 7),
     (What::Split, 10, 60),
 ];
 

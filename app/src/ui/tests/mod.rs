@@ -2,6 +2,7 @@
 
 mod memory;
 mod reason;
+mod scroll;
 mod shot;
 mod signals;
 mod time;

@@ -162,10 +162,10 @@ fn ascii_and_no_color() {
 fn a_tab_attaches_what_it_shows() {
     let mut desk = desk(2, (120, 40), &[]);
     desk.press("3");
-    assert_eq!(desk.view.message.as_deref(), Some("attaching irq, timer and irqchip"));
+    assert_eq!(desk.view.message.as_deref(), Some("this tab attaches irq, timer and irqchip"));
     assert!(desk.glyphs().contains("attaching the probes of irq"));
     desk.press("4");
-    assert_eq!(desk.view.message.as_deref(), Some("attaching wakeup and vcpu-load"));
+    assert_eq!(desk.view.message.as_deref(), Some("this tab attaches wakeup and vcpu-load"));
     let session = signals::with(world::session(), &[Family::Wakeup, Family::VcpuLoad]);
     desk.state.apply(Msg::Session(Box::new(session)));
     assert!(desk.glyphs().contains("no vCPU was loaded on a CPU here in the last 10s"));
