@@ -63,13 +63,13 @@ impl Scene {
         self.state.apply(Msg::Tick(Box::new(self.generator.tick(SECOND))));
     }
 
-    /// A tick with so many page faults and MMIO accesses told one by one.
-    fn tick_with(&mut self, events: u64) {
+    /// A tick with so many events of two kinds told one by one.
+    fn tick_with(&mut self, events: u64, kinds: [EventKind; 2]) {
         let mut tick = self.generator.tick(SECOND);
         let begin_ns = tick.end_ns - tick.dur_ns;
         let event = |n: u64| Event {
             at_ns: begin_ns + n,
-            kind: if n.is_multiple_of(4) { EventKind::Mmio } else { EventKind::Fault },
+            kind: kinds[usize::from(!n.is_multiple_of(4))],
             vm: VmId(1 + (n % 10) as u32),
             vcpu: Some((n % 10) as u32),
             reason: Some(Reason::exit(Isa::Vmx, 48)),
@@ -148,17 +148,38 @@ fn jump_in_100_000_events(bencher: Bencher<'_, '_>, size: (u16, u16)) {
 fn tick_with_100_000_events(bencher: Bencher<'_, '_>, size: (u16, u16)) {
     let scene = RefCell::new(events(size));
     bencher
-        .with_inputs(|| scene.borrow_mut().tick_with(2_000))
+        .with_inputs(|| scene.borrow_mut().tick_with(2_000, MEMORY))
         .bench_local_values(|()| scene.borrow_mut().draw());
 }
 
+/// The same in the Interrupts tab.
+#[divan::bench(args = SIZES, sample_count = 50, sample_size = 1)]
+fn scroll_100_000_interrupts(bencher: Bencher<'_, '_>, size: (u16, u16)) {
+    let kinds = [EventKind::Route, EventKind::Injection];
+    let scene = listed(size, kinds, Tab::Interrupts, Pane::Injections);
+    assert_eq!(scene.state.event_count(List::Interrupts), KEPT);
+    let scene = RefCell::new(scene);
+    bencher
+        .with_inputs(|| {
+            scene.borrow_mut().state.act(Action::Down);
+        })
+        .bench_local_values(|()| scene.borrow_mut().draw());
+}
+
+const MEMORY: [EventKind; 2] = [EventKind::Mmio, EventKind::Fault];
+
 /// The Memory tab with the cursor in the list of as many events as are kept.
 fn events(size: (u16, u16)) -> Scene {
-    let mut scene = Scene::new(100, 1, size, &[]);
-    (0..60).for_each(|_| scene.tick_with(2_000));
-    scene.state.act(Action::Tab(Tab::Memory));
-    scene.state.act(Action::Focus(Pane::Events));
+    let scene = listed(size, MEMORY, Tab::Memory, Pane::Events);
     assert_eq!(scene.state.event_count(List::Memory), KEPT);
+    scene
+}
+
+fn listed(size: (u16, u16), kinds: [EventKind; 2], tab: Tab, pane: Pane) -> Scene {
+    let mut scene = Scene::new(100, 1, size, &[]);
+    (0..60).for_each(|_| scene.tick_with(2_000, kinds));
+    scene.state.act(Action::Tab(tab));
+    scene.state.act(Action::Focus(pane));
     scene.draw();
     scene
 }

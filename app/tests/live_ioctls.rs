@@ -36,11 +36,32 @@ struct Cli {
     options: guest::Options,
 }
 
-/// Runs the test guest here, and adds what it must have called.
-fn run_guest(line: &str, made: &mut Calls) -> guest::Outcome {
+/// Runs the test guest here.
+fn make(line: &str) -> guest::Outcome {
     let words = ["guest"].into_iter().chain(line.split_whitespace());
     let options = Cli::try_parse_from(words).expect("the options are accepted").options;
-    let outcome = guest::make(&options).expect("the guest does its work");
+    guest::make(&options).expect("the guest does its work")
+}
+
+/// The same, and adds what it must have called.
+fn run_guest(line: &str, made: &mut Calls) -> guest::Outcome {
+    let outcome = make(line);
+    account(&outcome, made);
+    outcome
+}
+
+/// Guests beside each other, as VMs of one process that differ in what they call.
+fn run_guests(lines: [&str; 2], made: &mut Calls) -> Vec<guest::Outcome> {
+    let outcomes: Vec<guest::Outcome> = std::thread::scope(|scope| {
+        let running = lines.map(|line| scope.spawn(move || make(line)));
+        running.into_iter().map(|guest| guest.join().expect("it does not panic")).collect()
+    });
+    outcomes.iter().for_each(|outcome| account(outcome, made));
+    outcomes
+}
+
+/// Adds what a guest must have called.
+fn account(outcome: &guest::Outcome, made: &mut Calls) {
     let mut add = |command, count| made.entry(command).or_default().0 += count;
     let vcpus = || outcome.vms.iter().flat_map(|vm| &vm.vcpus);
     let (vms, all) = (outcome.vms.len() as u64, vcpus().count() as u64);
@@ -52,7 +73,6 @@ fn run_guest(line: &str, made: &mut Calls) -> guest::Outcome {
     add(SET_USER_MEMORY_REGION, all);
     add(SET_REGS, all);
     add(RUN, vcpus().map(|vcpu| vcpu.runs).sum());
-    outcome
 }
 
 /// A source that runs, and what it has told.
@@ -210,7 +230,9 @@ fn what_a_process_asks_of_kvm_is_counted_exactly() {
 
     run_guest("--out 50", &mut unseen);
     watched.set(true);
-    let outcome = run_guest("--vms 2 --vcpus 2 --out 200", &mut made);
+    run_guest("--vms 2 --vcpus 2 --out 200", &mut made);
+    let guests =
+        run_guests(["--out 300", "--vcpus 3 --out 500 --cpuid 7 --mmio-write 20"], &mut made);
     watched.set(false);
     run_guest("--out 50", &mut unseen);
     watched.set(true);
@@ -259,26 +281,41 @@ fn what_a_process_asks_of_kvm_is_counted_exactly() {
     let how = watched.session.probes.iter().filter(|probe| probe.family == "ioctl");
     let how: Vec<_> = how.map(|probe| (probe.name.as_str(), probe.how.as_str())).collect();
     eprintln!("by {how:?}; told by descriptors: {told_apart}; {} VMs", watched.vms.len());
-    check_vms(&watched, &outcome);
+    check_vms(&watched, &guests);
     check_events(&watched, &made);
 }
 
-/// Where `kvm_entry` tells VMs of a process apart, so are their ioctls.
-fn check_vms(watched: &Watched, outcome: &guest::Outcome) {
-    let sum = |command| watched.ioctls.get(&command).map_or(0, |sum| sum.count);
-    let of = |calls: &Calls, command| calls.get(&command).map_or(0, |calls| calls.0);
-    let runs = |vm: &guest::VmOutcome| vm.vcpus.iter().map(|vcpu| vcpu.runs).sum::<u64>();
+/// Where `kvm_entry` tells VMs of a process apart, so are their ioctls: each VM has its own, all of them, and
+/// none of another.
+fn check_vms(watched: &Watched, guests: &[guest::Outcome]) {
+    let of = |calls: &Calls, command| calls.get(&command).copied().unwrap_or_default();
     if watched.vms.len() < 2 {
+        eprintln!("VMs of a process are one here: which of them made an ioctl is not looked at");
         return;
     }
-    for made in &outcome.vms {
-        let found = watched.vms.values().find(|calls| of(calls, RUN) == runs(made));
-        let calls = found.expect("a VM with so many KVM_RUN");
-        assert_eq!(of(calls, CREATE_VCPU), made.vcpus.len() as u64, "{calls:x?}");
-        assert_eq!(of(calls, SET_USER_MEMORY_REGION), made.vcpus.len() as u64, "{calls:x?}");
+    let made = guests.iter().flat_map(|guest| &guest.vms);
+    let made: Vec<&guest::IoctlCounts> = made.map(|vm| &vm.ioctls).collect();
+    assert!(made[0]["KVM_RUN"] != made[1]["KVM_RUN"], "{made:x?}");
+    assert!(made[0]["KVM_CREATE_VCPU"] != made[1]["KVM_CREATE_VCPU"], "{made:x?}");
+    for made in made {
+        let runs = made["KVM_RUN"].count;
+        let mut found = watched.vms.values().filter(|calls| of(calls, RUN).0 == runs);
+        let calls = found.next().expect("a VM with so many KVM_RUN");
+        assert!(found.next().is_none(), "{runs} KVM_RUN of two VMs: {:x?}", watched.vms);
+        // What /dev/kvm is asked is of no VM.
+        let of_vm = |command: u32| command & 0xff >= 0x40;
+        let made: Calls = made
+            .values()
+            .filter(|made| of_vm(made.command))
+            .map(|made| (made.command, (made.count, made.failed)))
+            .collect();
+        let calls: Calls =
+            calls.iter().filter(|(c, _)| of_vm(**c)).map(|(c, sum)| (*c, *sum)).collect();
+        assert_eq!(calls, made);
     }
     let first = watched.vms.values().next().expect("a VM");
-    assert_eq!(of(first, CHECK_EXTENSION), sum(CHECK_EXTENSION), "/dev/kvm is of no VM");
+    let asked = watched.ioctls.get(&CHECK_EXTENSION).map_or(0, |sum| sum.count);
+    assert_eq!(of(first, CHECK_EXTENSION).0, asked, "/dev/kvm is of no VM");
 }
 
 /// What is listed is what was counted, but for KVM_RUN, as far as it was let through.

@@ -20,8 +20,8 @@ hook! {
 
 #[inline(always)]
 fn on_hypercall(number: u64, a0: u64, a1: u64, a2: u64, a3: u64) {
-    detail::note(class::HYPERCALL, number, 1);
-    event::tell_now(kind::HYPERCALL, [number, a0, a1, a2, a3, 0]);
+    let index = detail::note(class::HYPERCALL, number, 1);
+    event::tell_now(index, kind::HYPERCALL, [number, a0, a1, a2, a3, 0]);
 }
 
 hook! {
@@ -51,11 +51,11 @@ fn on_hv_hypercall(
     input: u64,
     output: u64,
 ) {
-    detail::note(class::HV_HYPERCALL, u64::from(code), 1);
+    let slot = detail::note(class::HV_HYPERCALL, u64::from(code), 1);
     let repeat = u64::from(count) | u64::from(index) << 32;
     let (code, fast) = (u64::from(code), u64::from(fast != 0));
     let args = [code, fast, repeat, u64::from(variable), input, output];
-    event::tell_now(kind::HV_HYPERCALL, args);
+    event::tell_now(slot, kind::HV_HYPERCALL, args);
 }
 
 hook! {
@@ -72,6 +72,6 @@ hook! {
 
 #[inline(always)]
 fn on_xen_hypercall(number: u64, a0: u64, a1: u64, a2: u64, a3: u64, a4: u64) {
-    detail::note(class::XEN_HYPERCALL, number, 1);
-    event::tell_now(kind::XEN_HYPERCALL, [number, a0, a1, a2, a3, a4]);
+    let index = detail::note(class::XEN_HYPERCALL, number, 1);
+    event::tell_now(index, kind::XEN_HYPERCALL, [number, a0, a1, a2, a3, a4]);
 }

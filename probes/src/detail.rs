@@ -68,15 +68,32 @@ fn table(index: u32) -> Option<Masked> {
     at(index).map(Masked)
 }
 
-/// The current thread, if it is a vCPU's, met a key; `times` is 1, or 0 where it will be told again.
+/// The current thread, if it is a vCPU's, met a key; `times` is 1, or 0 where it will be told again. Answers
+/// with the vCPU's slot, or 0.
 #[inline(never)]
 #[unsafe(no_mangle)]
 pub fn note(class: u32, value: u64, times: u32) -> u32 {
-    u32::from(note_here(class, value, u64::from(times & 1)).is_some())
+    note_here(class, value, u64::from(times & 1)).map_or(0, |met| met.index)
+}
+
+/// The current thread, if it is a vCPU's, met a page fault: notes its page and, where that is asked for, its kind.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub fn note_fault(address: u64, error: u64) -> u32 {
+    let Some(met) = note_here(class::PAGE, address & !0xfff, 1) else { return 0 };
+    event::page_fault(met.index, met.slot, met.table.0, address, error);
+    met.index
+}
+
+/// Who met a key.
+struct Met {
+    index: u32,
+    slot: &'static mut SlotEntry,
+    table: Masked,
 }
 
 #[inline(always)]
-fn note_here(class: u32, value: u64, times: u64) -> Option<()> {
+fn note_here(class: u32, value: u64, times: u64) -> Option<Met> {
     let (index, slot) = slots::known_current()?;
     let mut table = table(index)?;
     if slot.open_cell == 0 {
@@ -92,7 +109,7 @@ fn note_here(class: u32, value: u64, times: u64) -> Option<()> {
             settle_with(index, slot, &mut table);
         }
         slot.events += 1;
-        return Some(());
+        return Some(Met { index, slot, table });
     }
     if slot.interrupted & mark::KEYS == 0 {
         slot.open_key = 0;
@@ -108,29 +125,44 @@ fn note_here(class: u32, value: u64, times: u64) -> Option<()> {
     } else if kept[0] == 0 {
         slot.open_key = open;
     }
-    Some(())
+    Some(Met { index, slot, table })
 }
 
-/// The current thread, if it is a vCPU's, met a key that belongs to no exit: it has no reason and no times,
-/// and what an exit being handled is about keeps its place.
+/// The vCPU of a slot met a key that belongs to no exit: it has no reason and no times, and what an exit being
+/// handled is about keeps its place.
 #[inline(never)]
 #[unsafe(no_mangle)]
-pub fn note_apart(class: u32, value: u64) -> u32 {
-    u32::from(note_apart_here(class, value).is_some())
+pub fn note_apart(index: u32, class: u32, value: u64) -> u32 {
+    u32::from(note_apart_here(index, class, value).is_some())
 }
 
 #[inline(always)]
-fn note_apart_here(class: u32, value: u64) -> Option<()> {
-    let (index, slot) = slots::known_current()?;
-    let mut table = table(index)?;
-    let kept = if slot.interrupted & mark::KEYS == 0 {
-        [0, 0]
-    } else {
-        [slot.open_key, slot.open_page]
-    };
-    keys::note(&mut table, (class, 0, value), 1, kept);
-    slot.events += 1;
+fn note_apart_here(index: u32, class: u32, value: u64) -> Option<()> {
+    let kept = kept(slots::slot_at(index)?);
+    keys::note(&mut table(index)?, (class, 0, value), 1, kept);
     Some(())
+}
+
+/// The same of a page that was dirtied: its memory slot, and itself.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub fn note_dirty(index: u32, memslot: u64, page: u64) -> u32 {
+    u32::from(note_dirty_here(index, memslot, page).is_some())
+}
+
+#[inline(always)]
+fn note_dirty_here(index: u32, memslot: u64, page: u64) -> Option<()> {
+    let kept = kept(slots::slot_at(index)?);
+    let mut table = table(index)?;
+    keys::note(&mut table, (class::DIRTY_SLOT, 0, memslot), 1, kept);
+    keys::note(&mut table, (class::DIRTY_PAGE, 0, page), 1, kept);
+    Some(())
+}
+
+/// What an exit being handled is about.
+#[inline(always)]
+fn kept(slot: &SlotEntry) -> [Open; 2] {
+    if slot.interrupted & mark::KEYS == 0 { [0, 0] } else { [slot.open_key, slot.open_page] }
 }
 
 /// Whether this read is what the VMM was asked for in the time that waits.
@@ -203,18 +235,19 @@ fn finish_here(number: u32, times: Times) -> Option<()> {
     let index = slots::remembered();
     let slot = slots::slot_at(index)?;
     let mut table = table(index)?;
-    let mut about = (class::NONE, 0);
+    let control = slots::control()?;
+    let mut open = 0;
     if slot.interrupted & mark::KEYS != 0 {
         let (thing, page) = (slot.open_key, slot.open_page);
-        about = table.about(if thing == 0 { page } else { thing });
+        open = if thing == 0 { page } else { thing };
         keys::charge(&mut table, thing, times);
         keys::charge(&mut table, page, times);
-        if slot.interrupted & (mark::FAULT | mark::MMIO) != 0 {
-            event::ended(index, number, times.handling, times.off, times.vmm);
-        }
+        event::ended(control, (index, slot), table.0, number, times);
     }
-    outlier::tell(index, slot, number, times, about);
-    let details = slots::control()?.details;
+    if times.wall() >= control.outlier_ns {
+        outlier::tell(index, slot, number, times, table.about(open));
+    }
+    let details = control.details;
     if details & bits::RIP != 0 {
         table.whole(class::RIP, number, slot.rip, times);
     }

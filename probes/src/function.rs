@@ -54,8 +54,7 @@ fn marked_here(memslot: u64, gfn: u64) -> Option<()> {
     if memslot == 0 {
         return None;
     }
-    let at = |offset: u32| memslot + u64::from(offset);
-    let flags: u32 = read(at(facts::memslot_flags()))?;
+    let (flags, number, space) = named(memslot)?;
     let Some((index, slot)) = slots::known_current() else {
         if flags & LOGS != 0 {
             elsewhere();
@@ -69,9 +68,8 @@ fn marked_here(memslot: u64, gfn: u64) -> Option<()> {
         return None;
     }
     *element(&mut detail.dirty, dirty::MARKED) += 1;
-    let bitmap: u64 = read(at(facts::memslot_bitmap()))?;
+    let (base, bitmap) = logged(memslot)?;
     if bitmap != 0 {
-        let base: u64 = read(at(facts::memslot_base()))?;
         let page = gfn.wrapping_sub(base);
         let word: u64 = read(bitmap + (page >> 6) * 8)?;
         if word >> (page & 63) & 1 != 0 {
@@ -79,11 +77,34 @@ fn marked_here(memslot: u64, gfn: u64) -> Option<()> {
         }
     }
     *element(&mut detail.dirty, dirty::FRESH) += 1;
-    let number: u16 = read(at(facts::memslot_id()))?;
-    let space: u16 = read(at(facts::memslot_as_id()))?;
-    detail::note_apart(class::DIRTY_SLOT, u64::from(number) | u64::from(space) << 16);
-    detail::note_apart(class::DIRTY_PAGE, gfn << 12);
+    detail::note_dirty(index, u64::from(number) | u64::from(space) << 16, gfn << 12);
     Some(())
+}
+
+/// Flags, number and address space of a memory slot. By one read where they are one after the other, as they have
+/// been so far: each read costs as much as all else that is done with it.
+#[inline(always)]
+fn named(memslot: u64) -> Option<(u32, u16, u16)> {
+    let at = |offset: u32| memslot + u64::from(offset);
+    let (flags, number, space) =
+        (facts::memslot_flags(), facts::memslot_id(), facts::memslot_as_id());
+    if number == flags + 4 && space == flags + 6 {
+        let all: u64 = read(at(flags))?;
+        return Some((all as u32, (all >> 32) as u16, (all >> 48) as u16));
+    }
+    Some((read(at(flags))?, read(at(number))?, read(at(space))?))
+}
+
+/// First page and bitmap of a memory slot, in the same way; `npages` is between them.
+#[inline(always)]
+fn logged(memslot: u64) -> Option<(u64, u64)> {
+    let at = |offset: u32| memslot + u64::from(offset);
+    let (base, bitmap) = (facts::memslot_base(), facts::memslot_bitmap());
+    if bitmap == base + 16 {
+        let [base, _, bitmap]: [u64; 3] = read(at(base))?;
+        return Some((base, bitmap));
+    }
+    Some((read(at(base))?, read(at(bitmap))?))
 }
 
 /// A thread that is no vCPU's marked a page.
@@ -142,7 +163,7 @@ fn loaded(vcpu: u64, root: u64, level: u32) -> Option<()> {
     let (index, slot) = slots::known_current()?;
     slot.events += 1;
     let value = root & !0xfff | u64::from(level & 7);
-    detail::note_apart(class::ROOT, value);
+    detail::note_apart(index, class::ROOT, value);
     let last = &mut detail::at(index)?.root;
     if *last == value {
         return None;
@@ -151,17 +172,17 @@ fn loaded(vcpu: u64, root: u64, level: u32) -> Option<()> {
     let mode = facts::vcpu_guest_mode();
     let nested: u8 = if mode == 0 { 0 } else { read(vcpu + u64::from(mode)).unwrap_or(0) };
     let args = [root & !0xfff, u64::from(level & 7), u64::from(nested != 0), 0, 0, 0];
-    event::tell_now(kind::ROOT, args)
+    event::tell_now(index, kind::ROOT, args)
 }
 
 /// `kvm_arch_vcpu_load(vcpu, cpu)`: when KVM_RUN begins, and each time its thread is switched to.
 #[kprobe]
 pub fn vcpu_load(ctx: ProbeContext) -> u32 {
     if let Some(cpu) = ctx.arg::<u32>(1)
-        && let Some((_, slot)) = slots::known_current()
+        && let Some((index, slot)) = slots::known_current()
     {
         slot.events += 1;
-        detail::note_apart(class::VCPU_LOAD, u64::from(cpu));
+        detail::note_apart(index, class::VCPU_LOAD, u64::from(cpu));
     }
     0
 }

@@ -59,9 +59,9 @@ fn on_pio(write: u32, port: u32) {
 #[raw_tracepoint(tracepoint = "kvm_mmio")]
 pub fn kvm_mmio(ctx: RawTracePointContext) -> i32 {
     let (kind, len, gpa) = (ctx.arg(0), ctx.arg(1), ctx.arg(2));
-    note_mmio(kind, gpa);
-    if event::wanted(kind::MMIO) {
-        event::mmio(kind, len, gpa, value_at(ctx.arg(3), len));
+    let index = note_mmio(kind, gpa);
+    if index != 0 && event::wanted(kind::MMIO) {
+        event::mmio(index, kind, len, gpa, value_at(ctx.arg(3), len));
     }
     0
 }
@@ -70,18 +70,18 @@ pub fn kvm_mmio(ctx: RawTracePointContext) -> i32 {
 #[tracepoint]
 pub fn kvm_mmio_record(ctx: TracePointContext) -> u32 {
     let (kind, gpa) = (field(&ctx, 8), field(&ctx, 16));
-    note_mmio(kind, gpa);
-    if event::wanted(kind::MMIO) {
-        event::mmio(kind, field(&ctx, 12), gpa, field(&ctx, 24));
+    let index = note_mmio(kind, gpa);
+    if index != 0 && event::wanted(kind::MMIO) {
+        event::mmio(index, kind, field(&ctx, 12), gpa, field(&ctx, 24));
     }
     0
 }
 
 #[inline(always)]
-fn note_mmio(kind: u32, gpa: u64) {
+fn note_mmio(kind: u32, gpa: u64) -> u32 {
     // 0 is a read that the VMM has to answer: told again (1) when it did.
     let class = if kind == 2 { class::MMIO_WRITE } else { class::MMIO_READ };
-    detail::note(class, gpa, u32::from(kind != 0));
+    detail::note(class, gpa, u32::from(kind != 0))
 }
 
 /// A value of one, two, four or eight bytes in the kernel's memory, as the record has it; of a longer one
@@ -157,10 +157,7 @@ pub fn kvm_page_fault_early(ctx: RawTracePointContext) -> i32 {
 
 #[inline(always)]
 fn on_page_fault(address: u64, error: u64) {
-    detail::note(class::PAGE, address & !0xfff, 1);
-    if event::wanted(kind::FAULT) {
-        event::page_fault(address, error);
-    }
+    detail::note_fault(address, error);
 }
 
 hook! {

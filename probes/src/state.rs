@@ -150,13 +150,28 @@ fn is_halt(slot: &Slot) -> bool {
     }
 }
 
+/// Whether a thread in this phase is off the CPU.
+#[inline(always)]
+fn is_off(of: u32) -> bool {
+    matches!(of, phase::PREEMPTED | phase::BLOCKED | phase::VMM_BLOCKED | phase::KVM_BLOCKED)
+}
+
 /// The thread leaves its CPU.
 #[inline(always)]
 pub fn switch_out(slot: &mut Slot, runnable: bool) {
-    let spent = slot.account(clock());
-    if slot.phase == phase::KVM && slot.open_cell != 0 {
-        slot.interrupt();
-        slot.exit_acc_ns += spent;
+    let now = clock();
+    if is_off(slot.phase) {
+        // It was back in between, and nobody told when (some kernels leave out switches): what it does goes
+        // on from here, and where this time went is not known.
+        let spent = slot.account_to(phase::UNKNOWN, now);
+        slot.phase = slot.resume;
+        off(slot, spent);
+    } else {
+        let spent = slot.account(now);
+        if slot.phase == phase::KVM && slot.open_cell != 0 {
+            slot.interrupt();
+            slot.exit_acc_ns += spent;
+        }
     }
     slot.resume = slot.phase;
     slot.phase = if runnable {
@@ -175,26 +190,28 @@ pub fn switch_out(slot: &mut Slot, runnable: bool) {
     slot.events += 1;
 }
 
-/// The thread is back on a CPU.
+/// Time off the CPU, of a thread that was doing something else before ([`Slot::resume`]).
 #[inline(always)]
-pub fn switch_in(slot: &mut Slot) {
-    let before = slot.phase;
-    let off = matches!(
-        before,
-        phase::PREEMPTED | phase::BLOCKED | phase::VMM_BLOCKED | phase::KVM_BLOCKED
-    );
-    let spent = slot.account(clock());
-    if !off {
-        return;
-    }
+fn off(slot: &mut Slot, spent: u64) {
     if slot.resume == phase::VMM {
         slot.user_off_ns += spent;
     } else if slot.open_cell != 0 {
         slot.interrupt();
         slot.exit_off_ns += spent;
-        if before == phase::PREEMPTED {
-            slot.exit_wait_ns += spent;
-        }
+    }
+}
+
+/// The thread is back on a CPU.
+#[inline(always)]
+pub fn switch_in(slot: &mut Slot) {
+    let before = slot.phase;
+    let spent = slot.account(clock());
+    if !is_off(before) {
+        return;
+    }
+    off(slot, spent);
+    if slot.resume != phase::VMM && slot.open_cell != 0 && before == phase::PREEMPTED {
+        slot.exit_wait_ns += spent;
     }
     slot.phase = slot.resume;
     slot.events += 1;

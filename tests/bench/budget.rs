@@ -1,6 +1,6 @@
 //! What kvmscope may cost, and that it does not grow.
 
-use crate::figures::{KINDS, Measured};
+use crate::figures::{EVENTS, FAMILIES, KINDS, Measured};
 
 /// Sentences about what is wrong; none is good.
 pub type Problems = Vec<String>;
@@ -9,6 +9,12 @@ pub type Problems = Vec<String>;
 const GROWTH: f64 = 1.03;
 /// Growth below this is the noise of a timer interrupt more or less, instructions per event.
 const NOISE: f64 = 8.0;
+
+/// Least share of the throughput with the defaults alone that a guest keeps in an exit-heavy loop while the families of
+/// memory and calls are on.
+const KEPT: f64 = 2.0 / 3.0;
+/// What such loops do beside [`EVENTS`].
+const LOOPS: [&str; 2] = ["cpuid", "out"];
 
 /// Most instructions added per event by kvmscope's defaults, in the order of [`KINDS`].
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +51,27 @@ pub fn broken(measured: &[Measured], budgets: &Budgets) -> Problems {
     problems
 }
 
+/// Loops in which the families of memory and calls cost a guest more than they may, on any kernel. Without ioctl, which is
+/// off unless it is named.
+pub fn slowed(measured: &[Measured]) -> Problems {
+    let mut problems = Problems::new();
+    for one in measured.iter().filter(|one| one.subject(FAMILIES).is_some()) {
+        for kind in LOOPS.into_iter().chain(EVENTS) {
+            // A figure that is missing is a problem too.
+            let kept = one.kept(FAMILIES, kind).unwrap_or(0.0);
+            if kept < KEPT {
+                problems.push(format!(
+                    "{}: {kind}: with the families of memory and calls {:.1}% of the throughput is left, {:.1}% must",
+                    one.kernel,
+                    kept * 100.0,
+                    KEPT * 100.0
+                ));
+            }
+        }
+    }
+    problems
+}
+
 /// Figures of kvmscope that grew over the committed ones of the same series.
 pub fn grown(measured: &[Measured], committed: &[Measured]) -> Problems {
     let mut problems = Problems::new();
@@ -56,7 +83,9 @@ pub fn grown(measured: &[Measured], committed: &[Measured]) -> Problems {
             continue;
         };
         let ours = |name: &str| {
-            ["defaults", "report", "everything"].contains(&name) || name.starts_with("family-")
+            ["defaults", "report", "everything"].contains(&name)
+                || name.starts_with("family-")
+                || name.starts_with(FAMILIES)
         };
         for subject in one.subjects.iter().filter(|subject| ours(&subject.name)) {
             let Some(old) = before.subject(&subject.name) else { continue };
@@ -100,6 +129,27 @@ mod tests {
         assert_eq!(broken(&[measured("6.12.1-x", 629.0)], &Budgets::default()), Problems::new());
         assert_eq!(broken(&[measured("6.12.1-x", 629.1)], &Budgets::default()).len(), 1);
         assert_eq!(broken(&[measured("6.1.0-x", 700.0)], &Budgets::default()), Problems::new());
+    }
+
+    #[test]
+    fn a_guest_keeps_two_thirds() {
+        let with = |cost: f64| {
+            let loops = LOOPS.into_iter().chain(EVENTS);
+            let subject = |name: &str, cost: f64| Subject {
+                name: name.to_owned(),
+                instructions: loops.clone().map(|kind| (kind.to_owned(), cost)).collect(),
+                counts: String::new(),
+            };
+            let subjects =
+                vec![subject("bare", 1000.0), subject("defaults", 200.0), subject(FAMILIES, cost)];
+            Measured { kernel: "6.1.0-x".to_owned(), subjects }
+        };
+        assert_eq!(slowed(&[with(800.0)]), Problems::new());
+        assert_eq!(slowed(&[with(801.0)]).len(), LOOPS.len() + EVENTS.len());
+        let mut without = with(0.0);
+        without.subjects[2].instructions.remove("touch");
+        assert_eq!(slowed(&[without]).len(), 1, "a figure that is missing is none that is good");
+        assert_eq!(slowed(&[measured("6.1.0-x", 1.0)]), Problems::new());
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use kvmscope_tests::check;
 use kvmscope_tests::format::{Guest, Report};
+use kvmscope_tests::{check, sections};
 use serde::{Deserialize, Serialize};
 
 use crate::budget::Problems;
@@ -13,8 +13,15 @@ use crate::budget::Problems;
 /// What is made many times: a CPUID exit, an OUT exit with its way through the VMM, a context switch between two
 /// processes that are no VMs, a system call of one.
 pub const KINDS: [&str; 4] = ["cpuid", "out", "switch", "syscall"];
+/// What the families of memory and calls look at, with the subjects that are about them: the first touch of a page;
+/// a write to a page whose writes KVM logs; an MMIO write that the VMM answers and a read that KVM answers; a hypercall.
+pub const EVENTS: [&str; 5] = ["touch", "dirty", "mmio_write", "mmio_kernel", "hypercall"];
 /// The subject with nothing attached.
 pub const BARE: &str = "bare";
+/// The subject with what the screen attaches at first.
+pub const DEFAULTS: &str = "defaults";
+/// The subject with the families of memory and calls beside the defaults.
+pub const FAMILIES: &str = "families";
 
 /// One kernel's figures.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -40,6 +47,14 @@ impl Measured {
     /// A subject by name.
     pub fn subject(&self, name: &str) -> Option<&Subject> {
         self.subjects.iter().find(|subject| subject.name == name)
+    }
+
+    /// How much of the throughput that a guest has with the defaults alone is left with this subject, in a loop
+    /// that does nothing but such events: instructions an event with the defaults, by those with the subject.
+    pub fn kept(&self, subject: &str, kind: &str) -> Option<f64> {
+        let of = |name: &str| self.subject(name)?.instructions.get(kind).copied();
+        let bare = of(BARE)?;
+        Some((bare + of(DEFAULTS)?) / (bare + of(subject)?))
     }
 }
 
@@ -74,7 +89,11 @@ pub fn read(folder: &Path) -> Result<(Measured, Problems)> {
             found
         } else {
             ensure!(!bare.is_empty(), "nothing was measured without probes before {name}");
-            found.into_iter().map(|(kind, n)| (kind.clone(), n - bare[&kind])).collect()
+            let added = found.into_iter().map(|(kind, n)| {
+                let without = bare.get(&kind).context("it was not measured without probes")?;
+                Ok((kind, n - without))
+            });
+            added.collect::<Result<_>>()?
         };
         let instructions =
             instructions.into_iter().map(|(kind, n)| (kind, (n * 10.0).round() / 10.0));
@@ -92,14 +111,16 @@ type Text<'a> = &'a dyn Fn(&str) -> Result<String>;
 /// Instructions per event by kind: the least of all rounds, since whatever else runs only adds.
 fn costs(text: Text<'_>, subject: &str) -> Result<BTreeMap<String, f64>> {
     let mut costs = BTreeMap::new();
-    for kind in KINDS {
+    for kind in KINDS.into_iter().chain(EVENTS) {
         let mut least = f64::INFINITY;
         for round in 1.. {
             let Ok(said) = text(&format!("{subject}.{kind}.{round}")) else { break };
             least = least.min(cost(kind, &said)?);
         }
-        ensure!(least.is_finite(), "no round of {kind}");
-        costs.insert(kind.to_owned(), least);
+        ensure!(least.is_finite() || EVENTS.contains(&kind), "no round of {kind}");
+        if least.is_finite() {
+            costs.insert(kind.to_owned(), least);
+        }
     }
     Ok(costs)
 }
@@ -119,7 +140,7 @@ fn cost(kind: &str, said: &str) -> Result<f64> {
 
 fn guests(text: Text<'_>, subject: &str) -> Result<Vec<Guest>> {
     let mut guests = Vec::new();
-    for kind in ["cpuid", "out"] {
+    for kind in ["cpuid", "out"].into_iter().chain(EVENTS) {
         for round in 1.. {
             let Ok(said) = text(&format!("{subject}.{kind}.{round}")) else { break };
             guests.push(serde_json::from_str(&said)?);
@@ -136,8 +157,7 @@ fn wrong_counts(report: &Report, guests: &[Guest], subject: &str) -> Problems {
         match subject {
             // Without a family that tells of VMs none is seen.
             "family-sched" => continue,
-            "family-userspace" | "family-halt-poll" | "family-detail" | "family-culprits"
-            | "family-ioctl" => guest
+            other if other.starts_with("family-") && other != "family-exit" => guest
                 .vms
                 .iter_mut()
                 .flat_map(|vm| &mut vm.vcpus)
@@ -145,6 +165,9 @@ fn wrong_counts(report: &Report, guests: &[Guest], subject: &str) -> Problems {
             _ => {}
         }
         problems.extend(check::counts_equal(report, &guest));
+        if subject.starts_with(FAMILIES) {
+            problems.extend(sections::vcpus_equal(report, &guest));
+        }
     }
     problems
 }
@@ -189,6 +212,21 @@ mod tests {
         let guest = r#"{"vms":[{"vcpus":[{"elapsed_ns":5000,"made":{"cpuid":10}}]}]}"#;
         assert_eq!(cost("cpuid", guest).expect("a cost"), 500.0);
         assert!(cost("out", guest).is_err());
+    }
+
+    #[test]
+    fn what_is_kept_is_a_share_of_what_the_defaults_leave() {
+        let subject = |name: &str, touch: f64| Subject {
+            name: name.to_owned(),
+            instructions: BTreeMap::from([("touch".to_owned(), touch)]),
+            counts: String::new(),
+        };
+        let subjects =
+            vec![subject(BARE, 3000.0), subject(DEFAULTS, 600.0), subject(FAMILIES, 1500.0)];
+        let measured = Measured { kernel: "6.12.1-x".to_owned(), subjects };
+        assert_eq!(measured.kept(FAMILIES, "touch"), Some(0.8));
+        assert_eq!(measured.kept(FAMILIES, "cpuid"), None);
+        assert_eq!(measured.kept("report", "touch"), None);
     }
 
     #[test]

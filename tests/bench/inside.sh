@@ -1,15 +1,32 @@
 # What tests/bench/run runs in the rig. The text before this sets: rounds, exits, switches, syscalls, subjects,
-# peer_libraries.
+# of_memory (those of them that are also measured with what the families of memory and calls look at), peer_libraries.
 # Each subject leaves in /out: SUBJECT.KIND.N (one line of load, or a guest's JSON) and what it counted itself.
 
-# measure SUBJECT: the four loads, with whatever is attached now.
+# once SUBJECT KIND N GUEST-ARGS...: a guest that makes events of one kind.
+once() {
+    name=$1.$2.$3
+    shift 3
+    kvmscope guest --format json "$@" >"/out/$name"
+}
+
+# measure SUBJECT: the loads, with whatever is attached now.
 measure() {
     n=1
     while [ $n -le "$rounds" ]; do
-        kvmscope guest --format json --cpuid "$exits" >"/out/$1.cpuid.$n" || return 1
-        kvmscope guest --format json --out "$exits" >"/out/$1.out.$n" || return 1
+        once "$1" cpuid $n --cpuid "$exits" || return 1
+        once "$1" out $n --out "$exits" || return 1
         load switch "$switches" >"/out/$1.switch.$n" || return 1
         load syscall "$syscalls" >"/out/$1.syscall.$n" || return 1
+        case " $of_memory " in
+            *" $1 "*)
+                few=$((exits / 2))
+                once "$1" touch $n --touch $few || return 1
+                once "$1" dirty $n --dirty $few --dirty-pages 1024 || return 1
+                once "$1" mmio_write $n --mmio-write $few || return 1
+                once "$1" mmio_kernel $n --mmio-kernel $few || return 1
+                once "$1" hypercall $n --hypercall $few || return 1
+                ;;
+        esac
         n=$((n + 1))
     done
     echo "measured $1"
@@ -58,6 +75,8 @@ count='tracepoint:kvm:kvm_exit { @exits[args->exit_reason] = count(); }'
 timing='tracepoint:kvm:kvm_exit { @at[tid] = nsecs; @why[tid] = args->exit_reason; @exits[args->exit_reason] = count(); }
 tracepoint:kvm:kvm_entry /@at[tid]/ { @ns[@why[tid]] = hist(nsecs - @at[tid]); delete(@at[tid]); delete(@why[tid]); }'
 
+families=exit,userspace,sched,halt-poll,mmu,mmio,hypercall,dirty,roots
+
 uname -r >/out/kernel
 for subject in $subjects; do
     echo "$subject"
@@ -72,6 +91,9 @@ for subject in $subjects; do
         # What the screen attaches before someone looks at details, and what a report attaches.
         defaults) watched defaults --probes exit,userspace,sched,halt-poll ;;
         report) watched report ;;
+        # The same with the families of memory and calls.
+        families) watched families --probes "$families" ;;
+        families-ioctl) watched families-ioctl --probes "$families,ioctl" ;;
         family-*) watched "$subject" --probes "${subject#family-}" ;;
         everything) watched everything --probes all ;;
         bpftrace-count) traced "$subject" 1 "$count" ;;

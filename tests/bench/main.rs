@@ -71,6 +71,7 @@ fn run(asked: &Asked) -> Result<Problems> {
     let text = table::markdown(&measured);
     print!("{text}");
     problems.extend(budget::broken(&measured, &Budgets::default()));
+    problems.extend(budget::slowed(&measured));
     if let Some(path) = &asked.guard {
         let committed: Vec<Measured> =
             serde_json::from_str(&read(path)?).context("not as documented")?;

@@ -1,11 +1,14 @@
-//! The table of `docs/cost.md`.
+//! The tables of `docs/cost.md`.
 
-use crate::figures::{BARE, KINDS, Measured, Subject};
+use crate::figures::{BARE, DEFAULTS, EVENTS, FAMILIES, KINDS, Measured, Subject};
 
 const BEGIN: &str = "<!-- tests/bench/run writes from here -->";
 const END: &str = "<!-- to here -->";
 
-/// One table for each kernel.
+/// Columns of what the families of memory and calls look at.
+const OF_EVENTS: &str = "first touch | logged write | MMIO to the VMM | MMIO in KVM | hypercall |";
+
+/// The tables of each kernel.
 pub fn markdown(measured: &[Measured]) -> String {
     let mut text = String::new();
     for one in measured {
@@ -13,20 +16,42 @@ pub fn markdown(measured: &[Measured]) -> String {
         text += "| instructions added per | CPUID exit | OUT exit | context switch | system call | counts |\n";
         text += "|---|---|---|---|---|---|\n";
         for subject in &one.subjects {
-            text += &row(subject);
+            text += &format!("{} {} |\n", row(subject, &KINDS), subject.counts);
         }
+        text += &format!("\n| instructions added per | {OF_EVENTS}\n|---|---|---|---|---|---|\n");
+        for subject in one.subjects.iter().filter(|one| one.instructions.contains_key(EVENTS[0])) {
+            text += &row(subject, &EVENTS);
+            text.push('\n');
+        }
+        text += &kept(one);
     }
     text
 }
 
-fn row(subject: &Subject) -> String {
+fn row(subject: &Subject, kinds: &[&str]) -> String {
     let mut row = format!("| {} |", title(&subject.name));
-    for kind in KINDS {
+    for &kind in kinds {
         let figure = subject.instructions.get(kind).copied().unwrap_or(f64::NAN).round();
         // No minus before a zero.
         row += &format!(" {} |", figure + 0.0);
     }
-    row + &format!(" {} |\n", subject.counts)
+    row
+}
+
+/// What is left of a guest's throughput with the families of memory and calls.
+fn kept(one: &Measured) -> String {
+    let mut text =
+        format!("\n| throughput kept in a loop of | CPUID exit | OUT exit | {OF_EVENTS}\n");
+    text += "|---|---|---|---|---|---|---|---|\n";
+    for subject in one.subjects.iter().filter(|one| one.name.starts_with(FAMILIES)) {
+        text += &format!("| {} |", title(&subject.name));
+        for kind in ["cpuid", "out"].into_iter().chain(EVENTS) {
+            let share = one.kept(&subject.name, kind).unwrap_or(f64::NAN);
+            text += &format!(" {:.0}% |", share * 100.0);
+        }
+        text.push('\n');
+    }
+    text
 }
 
 fn title(name: &str) -> String {
@@ -37,7 +62,9 @@ fn title(name: &str) -> String {
         "empty-tp-tp" => "empty programs, classic kvm_exit and kvm_entry".to_owned(),
         "empty-all" => "empty programs, every hook of the defaults, raw".to_owned(),
         "empty-syscalls" => "empty programs, raw sys_enter and raw sys_exit".to_owned(),
-        "defaults" => "**kvmscope**".to_owned(),
+        DEFAULTS => "**kvmscope**".to_owned(),
+        FAMILIES => "kvmscope, with memory and calls".to_owned(),
+        "families-ioctl" => "kvmscope, with memory and calls and ioctl".to_owned(),
         "report" => "kvmscope report, with details".to_owned(),
         "everything" => "kvmscope, everything".to_owned(),
         "bpftrace-count" => "bpftrace, count by reason".to_owned(),
@@ -74,6 +101,6 @@ mod tests {
         let instructions = KINDS.iter().map(|kind| ((*kind).to_owned(), -0.2)).collect();
         let subject =
             Subject { name: "defaults".to_owned(), instructions, counts: "exact".to_owned() };
-        assert_eq!(row(&subject), "| **kvmscope** | 0 | 0 | 0 | 0 | exact |\n");
+        assert_eq!(row(&subject, &KINDS), "| **kvmscope** | 0 | 0 | 0 | 0 |");
     }
 }

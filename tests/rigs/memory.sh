@@ -57,6 +57,28 @@ made mmio-kernel --mmio-kernel "$few" --out 3
 made hypercalls --kick-cpu "$few" --send-ipi $((few + 1)) --sched-yield $((few + 2)) --clock-pairing $((few + 3)) --hypercall 7
 made together --vms 2 --vcpus 2 --all "$few" --touch-pages 5 --dirty $((few * 3)) --dirty-pages "$few" --walk "$few" --doorbell "$few" --send-ipi 3
 
+# flooded NAME COMMAND: a report of every family while the command runs, whose guests leave /out/*.guest.json. Repeated as above.
+flooded() {
+    for try in 1 2 3 4 5; do
+        kvmscope report --probes all --format json -o "/out/$1.report.json" -- sh -c "$2" 2>"/out/$1.log"
+        status=$?
+        grep -q 'triple fault\|internal error\|RIP 0xffff' "/out/$1.log" || break
+        echo "case $1: the emulator lost the guest in try $try: $(cat "/out/$1.log")"
+    done
+    echo $status >"/out/$1.status"
+    echo "case $1: status $status, at $(cut -d' ' -f1 /proc/uptime) s"
+}
+
+# A VM of 300 vCPUs, and page faults as fast as they can be made beside something of everything else: where the emulator
+# is fast enough.
+if [ -d /sys/module/kvm_amd ]; then
+    guest='kvmscope guest --format json'
+    echo "floods begin at $(cut -d' ' -f1 /proc/uptime) s"
+    flooded many "$guest --vcpus 300 --cpuid 20 --out 20 --mmio-write 5 --hypercall 5 --touch 10 --touch-pages 5 >/out/many.guest.json"
+    flooded flood "$guest --vcpus 4 --touch $((few * 100)) >/out/flood.guest.json & flood=\$!
+        $guest --all $few --touch-pages 5 --dirty $((few * 3)) --dirty-pages $few --send-ipi 3 >/out/beside.guest.json && wait \$flood"
+fi
+
 # KVM maps huge pages without leave to execute only where it is told to.
 nx=/sys/module/kvm/parameters/nx_huge_pages
 was=$(cat $nx)

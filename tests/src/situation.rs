@@ -8,7 +8,7 @@ use crate::check::{Problems, vcpus};
 use crate::format::{Guest, GuestVcpu, Report, Vcpu};
 
 /// The share of a vCPU's time that may be unaccounted for.
-const UNACCOUNTED: f64 = 0.01;
+pub const UNACCOUNTED: f64 = 0.01;
 /// How far a time may be from what the guest measured.
 const CLOSE: f64 = 0.05;
 /// The least time that is compared, ns: shorter ones are lost in an emulator's own unevenness.
@@ -25,11 +25,11 @@ pub fn compare(problems: &mut Problems, what: &str, is: u64, measured: u64) {
 
 /// Every vCPU's parts of time are all there. vCPUs that lived for less than a millisecond had no time
 /// to tell.
-pub fn time_is_accounted_for(report: &Report) -> Problems {
+pub fn time_is_accounted_for(report: &Report, most: f64) -> Problems {
     let mut problems = Problems::new();
     for (vm, vcpu) in vcpus(report).filter(|(_, vcpu)| vcpu.time.sum() > 1_000_000) {
         let (unknown, sum) = (vcpu.time.unknown_ns, vcpu.time.sum());
-        if unknown as f64 > sum as f64 * UNACCOUNTED {
+        if unknown as f64 > sum as f64 * most {
             let at = format!("VM {} vCPU {}", vm.id, vcpu.vcpu);
             problems.push(format!("{at}: {unknown} ns of {sum} ns are not accounted for"));
         }

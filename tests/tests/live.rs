@@ -80,6 +80,10 @@ fn watch_with(
     Ok((report, guest, problems))
 }
 
+/// Share of a vCPU's time that may be unaccounted for: kernels were seen that leave out a context switch now and
+/// then, in their own trace too, and where a thread was between two others is then not known.
+const UNTOLD: f64 = 0.2;
+
 #[test]
 fn every_kind_is_counted_exactly() {
     live("every_kind_is_counted_exactly", |program| {
@@ -182,12 +186,12 @@ fn a_vmm_that_sleeps_is_told_from_one_that_computes() {
         for (how, asleep) in [("--vmm-sleep-us", true), ("--vmm-spin-us", false)] {
             let (report, guest, found) = watch(program, &["--out", "40", how, "5000"])?;
             problems.extend(found);
-            problems.extend(situation::time_is_accounted_for(&report));
+            problems.extend(situation::time_is_accounted_for(&report, UNTOLD));
             let (seen, made) = first(&report, &guest)?;
             let (time, measured) = (seen.time, made.measured);
             // Other tests want the processors too, which is neither.
             let vmm = time.vmm_ns + time.vmm_asleep_ns;
-            compare(&mut problems, how, vmm + time.waiting_ns, measured.vmm_ns);
+            compare(&mut problems, how, vmm + time.waiting_ns + time.unknown_ns, measured.vmm_ns);
             if (time.vmm_asleep_ns > time.vmm_ns) != asleep {
                 problems.push(format!("{how}: {time:?}"));
             }
@@ -201,14 +205,15 @@ fn a_starved_vcpu_waits_and_its_neighbour_is_named() {
     live("a_starved_vcpu_waits_and_its_neighbour_is_named", |program| {
         let guest = ["--cpuid", "1", "--spin-us", "400000", "--pin", "0", "--neighbour", "0"];
         let (report, guest, mut problems) = watch_with(program, &["--probes", "all"], &guest)?;
-        problems.extend(situation::time_is_accounted_for(&report));
+        problems.extend(situation::time_is_accounted_for(&report, UNTOLD));
         let (seen, made) = first(&report, &guest)?;
         let waiting = made.measured.waiting_ns.context("no schedstat")?;
         // The guest measures from its first KVM_RUN to the end of its work. The thread may wait before and
         // after that too, the longer the more other tests want the processor.
         let beside = seen.time.sum().saturating_sub(made.measured.wall_ns);
         let is = seen.time.waiting_ns;
-        if is < waiting * 95 / 100 || is > waiting * 105 / 100 + beside {
+        let untold = seen.time.unknown_ns;
+        if is + untold < waiting * 95 / 100 || is > waiting * 105 / 100 + beside {
             problems.push(format!("waiting {is} ns of {waiting} ns, {beside} ns beside the work"));
         }
         // Others may have been there as well, so the neighbour need not be all of it.

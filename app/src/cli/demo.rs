@@ -25,6 +25,9 @@ pub struct Options {
     /// Show the invented host even where a guest could be run
     #[arg(long)]
     synthetic: bool,
+    /// VMs of the invented host
+    #[arg(long, hide = true, requires = "synthetic", default_value_t = 5)]
+    vms: u16,
 }
 
 /// Starts the guest and watches it.
@@ -60,9 +63,9 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         }
     };
     let begin = (now_ns(), unix_ns());
+    let plan = synth::plan::Plan::noisy_hosts(options.vms.into());
     let source =
-        synth::Synth::new(synth::plan::Plan::noisy_host(), 1, begin, &why, &real_command())
-            .interval(options.common.interval);
+        synth::Synth::new(plan, 1, begin, &why, &real_command()).interval(options.common.interval);
     let session = source.session().clone();
     watch::show(Box::new(source), session, &screen, history, given)?;
     if !options.synthetic {

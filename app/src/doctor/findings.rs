@@ -8,6 +8,7 @@ mod tests;
 use super::facts::Facts;
 use super::silent::SilentBackend;
 use crate::model::session::ProbeStatus;
+use crate::source::live::plan::Family;
 use serde::Serialize;
 
 /// How bad a finding is.
@@ -16,7 +17,7 @@ use serde::Serialize;
 pub enum Severity {
     /// As it should be.
     Ok,
-    /// Costs nothing that was asked for.
+    /// Costs nothing of what is measured without being asked for.
     Note,
     /// Something is not measured or not known.
     Warning,
@@ -120,5 +121,18 @@ fn probe(probe: &ProbeStatus) -> Finding {
     }
     // The reason has its costs and remedies in it.
     let why = why.as_deref().unwrap_or("the kernel did not say why");
-    Finding::new(&id, Severity::Warning, format!("Probe {name} ({family}) does not attach: {why}"))
+    let end = if why.ends_with('.') { "" } else { "." };
+    let what = format!("Probe {name} ({family}) does not attach: {why}{end}");
+    if is_extra(family) {
+        return Finding::new(&id, Severity::Note, what)
+            .costs(format!("Only --probes {family} would use it."));
+    }
+    Finding::new(&id, Severity::Warning, what)
+}
+
+/// Whether a family is off unless it is asked for: neither the screen nor a report has it by itself.
+fn is_extra(family: &str) -> bool {
+    let usual = Family::WATCHED.iter().chain(&Family::REPORTED).chain(&[Family::Base]);
+    let is_known = Family::ASKABLE.iter().any(|known| known.name() == family);
+    is_known && usual.into_iter().all(|usual| usual.name() != family)
 }

@@ -87,7 +87,8 @@ pub struct Injected {
 /// Interrupts that were put into the guest.
 pub fn injected(vcpus: &[&VcpuTotals], most: usize) -> Counted<Injected> {
     counted(vcpus, KeyClass::Injected, most, |_, value| Injected {
-        vector: value & !(SOFT | REINJECTED),
+        // A vector that is none keeps clear of the flags.
+        vector: value & 0xff | (value >> 32) << 8,
         soft: value & SOFT != 0,
         reinjected: value & REINJECTED != 0,
     })

@@ -1,6 +1,9 @@
 //! Memory, calls and single events, as JSON. A part whose family is off is `null`; `families[]` says why.
 
-use super::sums::{self, DIRTY_PAGES, DIRTY_SLOTS, FAULTS, HYPERCALLS, MMIO, PAGES, ROOTS, ranked};
+use super::sums::{
+    self, DIRTY_LOG, DIRTY_PAGES, DIRTY_SLOTS, DirtyLog, FAULTS, HYPERCALLS, LOADS, MMIO, PAGES,
+    ROOTS, ranked,
+};
 use super::{Content, details::vm_called};
 use crate::model::detail::{IoctlTick, KeyClass};
 use crate::model::event::{Event, LeftOut};
@@ -83,6 +86,8 @@ pub struct Memory {
     dirty: Option<Dirty>,
     roots: Option<Vec<Root>>,
     roots_other: u64,
+    loads: Option<Vec<Load>>,
+    loads_other: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -114,9 +119,14 @@ struct Access {
 struct Dirty {
     count: u64,
     slots: Vec<DirtySlot>,
+    slots_other: u64,
     pages: Vec<DirtyPage>,
     pages_other: u64,
+    marked: u64,
+    not_logged: u64,
+    logs: Option<bool>,
     pml_full: u64,
+    ring_pushes: u64,
     ring_full: u64,
 }
 
@@ -140,9 +150,20 @@ struct Root {
     count: u64,
 }
 
+#[derive(Debug, Serialize)]
+struct Load {
+    cpu: u64,
+    count: u64,
+}
+
 /// The part where there is something, or could have been.
 pub(super) fn part<T>(is_there: bool, session: &Session, families: &[&str], part: T) -> Option<T> {
     (is_there || sums::is_on(session, families)).then_some(part)
+}
+
+/// The same of what a single probe tells.
+fn told<T>(is_there: bool, session: &Session, hook: &str, part: T) -> Option<T> {
+    (is_there || sums::is_attached(session, hook)).then_some(part)
 }
 
 impl Memory {
@@ -152,6 +173,7 @@ impl Memory {
         let pages = ranked(vcpus, PAGES, LISTED);
         let mmio = ranked(vcpus, MMIO, LISTED);
         let roots = ranked(vcpus, ROOTS, LISTED);
+        let loads = ranked(vcpus, LOADS, LISTED);
         let fault = |(_, kind, sum): &(KeyClass, u64, KeySum)| Fault {
             kind: *kind,
             name: keys::name(KeyClass::Fault, *kind),
@@ -177,6 +199,7 @@ impl Memory {
             level: root & 0xfff,
             count: sum.count,
         };
+        let load = |(_, cpu, sum): &(KeyClass, u64, KeySum)| Load { cpu: *cpu, count: sum.count };
         Self {
             faults: part(
                 !faults.is_empty(),
@@ -199,13 +222,20 @@ impl Memory {
             ),
             mmio_other: mmio.rest.count,
             dirty: Dirty::new(session, vcpus),
-            roots: part(
+            roots: told(
                 !roots.is_empty(),
                 session,
-                &["roots"],
+                sums::ROOT_LOADS,
                 roots.first.iter().map(root).collect(),
             ),
             roots_other: roots.rest.count,
+            loads: told(
+                !loads.is_empty(),
+                session,
+                sums::VCPU_LOADS,
+                loads.first.iter().map(load).collect(),
+            ),
+            loads_other: loads.rest.count,
         }
     }
 }
@@ -223,16 +253,23 @@ impl Dirty {
             address: *address,
             count: sum.count,
         };
-        let is_there = !slots.is_empty() || !pages.is_empty();
+        let log = DirtyLog::new(vcpus);
+        // Exits are counted without the family too, and make no section of it.
+        let is_there = !slots.is_empty() || !ranked(vcpus, DIRTY_LOG, 0).is_empty();
         let dirty = Self {
             count: slots.count(),
             slots: slots.first.iter().map(slot).collect(),
+            slots_other: slots.rest.count,
             pages: pages.first.iter().map(page).collect(),
             pages_other: pages.rest.count,
-            pml_full: sums::pml_full(vcpus),
-            ring_full: sums::ring_full(vcpus),
+            marked: log.marked,
+            not_logged: log.not_logged,
+            logs: log.logs(),
+            pml_full: log.pml_full,
+            ring_pushes: log.ring_pushes,
+            ring_full: log.ring_full,
         };
-        part(is_there, session, &["dirty"], dirty)
+        told(is_there, session, sums::MARKS, dirty)
     }
 }
 

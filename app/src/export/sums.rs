@@ -4,6 +4,7 @@ use crate::model::detail::KeyClass;
 use crate::model::ids::{Isa, Reason};
 use crate::model::session::Session;
 use crate::model::totals::{KeySum, VcpuTotals};
+use kvmscope_shared::detail::dirty;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
@@ -17,8 +18,12 @@ pub const MMIO: &[KeyClass] = &[KeyClass::MmioRead, KeyClass::MmioWrite, KeyClas
 pub const DIRTY_SLOTS: &[KeyClass] = &[KeyClass::DirtySlot];
 /// These pages.
 pub const DIRTY_PAGES: &[KeyClass] = &[KeyClass::DirtyPage];
+/// Counters of marks of dirty pages.
+pub const DIRTY_LOG: &[KeyClass] = &[KeyClass::DirtyLog];
 /// MMU roots.
 pub const ROOTS: &[KeyClass] = &[KeyClass::Root];
+/// CPUs that vCPUs were loaded on.
+pub const LOADS: &[KeyClass] = &[KeyClass::VcpuLoad];
 /// Hypercalls.
 pub const HYPERCALLS: &[KeyClass] =
     &[KeyClass::Hypercall, KeyClass::HvHypercall, KeyClass::XenHypercall];
@@ -85,21 +90,66 @@ pub fn to_vmm(class: KeyClass, sum: &KeySum) -> Option<bool> {
     }
 }
 
-/// Exits of some reasons that began.
-fn exits(vcpus: &[&VcpuTotals], reasons: &[Reason]) -> u64 {
-    let cells = vcpus.iter().flat_map(|vcpu| &vcpu.cells);
-    let counts = cells.filter(|(reason, _)| reasons.contains(reason)).map(|(_, sum)| sum.count);
-    counts.fold(0, u64::saturating_add)
+/// What KVM's marks of dirty pages came to (family `dirty`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DirtyLog {
+    /// Marks of pages in slots that log.
+    pub marked: u64,
+    /// Marks of pages in slots that do not log.
+    pub not_logged: u64,
+    /// Times that the processor's log of written pages was full.
+    pub pml_full: u64,
+    /// Pages that were put into a dirty ring.
+    pub ring_pushes: u64,
+    /// Times that the VMM had to empty a dirty ring.
+    pub ring_full: u64,
 }
 
-/// Times that the processor's log of written pages was full: VMX's exit PML_FULL.
-pub fn pml_full(vcpus: &[&VcpuTotals]) -> u64 {
-    exits(vcpus, &[Reason::exit(Isa::Vmx, 62)])
+impl DirtyLog {
+    /// Of these vCPUs together. Both kinds of "full" are exits too, which are counted without the family.
+    pub fn new(vcpus: &[&VcpuTotals]) -> Self {
+        let of = |counter| {
+            let keys = vcpus.iter().flat_map(|vcpu| &vcpu.keys);
+            let ours =
+                keys.filter(|(id, _)| id.class == KeyClass::DirtyLog && id.value == Some(counter));
+            ours.fold(0, |sum: u64, (_, key)| sum.saturating_add(key.count))
+        };
+        let (pml_full, ring_full) = (Reason::exit(Isa::Vmx, 62), Reason::userspace(31));
+        Self {
+            marked: of(dirty::MARKED),
+            not_logged: of(dirty::NOT_LOGGED),
+            pml_full: of(dirty::PML_FULL).max(exits(vcpus, pml_full)),
+            ring_pushes: of(dirty::RING_PUSH),
+            ring_full: of(dirty::RING_FULL).max(exits(vcpus, ring_full)),
+        }
+    }
+
+    /// Whether KVM logs the pages that it marked: at least some of them, or none of them; `None` where it
+    /// marked none.
+    pub fn logs(&self) -> Option<bool> {
+        match self {
+            Self { marked: 0, not_logged: 0, .. } => None,
+            _ => Some(self.marked > 0),
+        }
+    }
 }
 
-/// Times that the VMM had to empty a dirty ring: `KVM_EXIT_DIRTY_RING_FULL`.
-pub fn ring_full(vcpus: &[&VcpuTotals]) -> u64 {
-    exits(vcpus, &[Reason::userspace(31)])
+/// Exits of a reason that began.
+fn exits(vcpus: &[&VcpuTotals], reason: Reason) -> u64 {
+    let cells = vcpus.iter().filter_map(|vcpu| vcpu.cells.get(&reason));
+    cells.fold(0, |sum: u64, cell| sum.saturating_add(cell.count))
+}
+
+/// The probe of the function that marks pages as dirty.
+pub const MARKS: &str = "kprobe:mark_page_dirty_in_slot";
+/// The probe of the function that loads MMU roots.
+pub const ROOT_LOADS: &str = "kprobe:load_mmu_pgd";
+/// The probe of the function that loads a vCPU on a CPU.
+pub const VCPU_LOADS: &str = "kprobe:kvm_arch_vcpu_load";
+
+/// Whether this probe is attached. Some families have others that go on without it.
+pub fn is_attached(session: &Session, hook: &str) -> bool {
+    session.probes.iter().any(|probe| probe.attached && probe.name == hook)
 }
 
 /// Whether a probe of one of these families is attached. A probe of several families names them all.
@@ -127,6 +177,7 @@ mod tests {
     use super::*;
     use crate::model::detail::KeyId;
     use crate::model::session::ProbeStatus;
+    use crate::model::stats::Sum;
 
     fn vcpu(keys: &[(u32, KeyClass, Option<u64>, u64)]) -> VcpuTotals {
         let mut vcpu = VcpuTotals::default();
@@ -168,6 +219,33 @@ mod tests {
         assert_eq!(to_vmm(KeyClass::MmioRead, &sum(1, 5)), Some(true));
         assert_eq!(to_vmm(KeyClass::MmioWrite, &sum(0, 0)), None);
         assert_eq!(to_vmm(KeyClass::MmioFast, &sum(0, 0)), Some(false));
+    }
+
+    #[test]
+    fn what_marks_came_to_is_known_where_there_were_any() {
+        use KeyClass::DirtyLog as Log;
+        let keys = [(0, Log, Some(dirty::MARKED), 7), (0, Log, Some(dirty::NOT_LOGGED), 3)];
+        let (logs, off) = (vcpu(&keys), vcpu(&keys[1..]));
+        let full = vcpu(&[(0, Log, Some(dirty::PML_FULL), 2), (0, Log, Some(dirty::RING_PUSH), 9)]);
+        let log = DirtyLog::new(&[&logs, &off, &full]);
+        let all = DirtyLog { marked: 7, not_logged: 6, pml_full: 2, ring_pushes: 9, ring_full: 0 };
+        assert_eq!((log, log.logs()), (all, Some(true)));
+        assert_eq!(DirtyLog::new(&[&off]).logs(), Some(false));
+        assert_eq!(DirtyLog::new(&[&full]).logs(), None);
+        // Without the family there are the exits.
+        let mut exited = VcpuTotals::default();
+        let seen = Sum { count: 5, ..Sum::default() };
+        exited.cells.insert(Reason::userspace(31), seen.into());
+        assert_eq!(DirtyLog::new(&[&exited, &full]).ring_full, 5);
+    }
+
+    /// Their names are those of the list of all probes.
+    #[test]
+    fn probes_that_are_looked_for_exist() {
+        let probes = include_str!("../../../docs/probes.md");
+        for hook in [MARKS, ROOT_LOADS, VCPU_LOADS] {
+            assert!(probes.contains(&format!("`{hook}`")), "{hook}");
+        }
     }
 
     #[test]

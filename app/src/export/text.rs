@@ -11,7 +11,7 @@ mod stacks;
 
 use super::Content;
 use crate::model::ids::{Kind, Reason};
-use crate::model::session::Origin;
+use crate::model::session::{Origin, Session};
 use crate::model::stats::Stats;
 use crate::model::tick::PhaseTimes;
 use crate::model::totals::{VcpuTotals, VmTotals};
@@ -63,9 +63,8 @@ fn head(out: &mut String, content: &Content<'_>) {
     for notice in &session.notices {
         line!(out, "Note: {}", clean(notice));
     }
-    for probe in session.probes.iter().filter(|probe| !probe.attached && !probe.is_off()) {
-        let why = probe.why.as_deref().unwrap_or("No reason is known.");
-        line!(out, "Not attached: {}. {}", clean(&probe.name), clean(why));
+    for (why, names) in not_attached(session) {
+        line!(out, "Not attached: {}: {}", clean(&names.join(", ")), clean(why));
     }
     let off = super::sections::families(session);
     let off: Vec<&str> = off.iter().filter(|family| family.is_off()).map(|f| f.name()).collect();
@@ -86,6 +85,20 @@ fn head(out: &mut String, content: &Content<'_>) {
     } else {
         line!(out, "Lost, and missing below: {}.", lost.join(", "));
     }
+}
+
+/// Probes that were asked for and are not attached, by the reason why.
+fn not_attached(session: &Session) -> Vec<(&str, Vec<&str>)> {
+    let mut all: Vec<(&str, Vec<&str>)> = Vec::new();
+    for probe in session.probes.iter().filter(|probe| !probe.attached && !probe.is_off()) {
+        let why = probe.why.as_deref().unwrap_or("no reason is known");
+        match all.iter_mut().find(|(other, _)| *other == why) {
+            Some((_, names)) if names.contains(&probe.name.as_str()) => {}
+            Some((_, names)) => names.push(&probe.name),
+            None => all.push((why, vec![&probe.name])),
+        }
+    }
+    all
 }
 
 fn of_vm(out: &mut String, content: &Content<'_>, vm: &VmTotals) {

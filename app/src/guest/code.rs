@@ -46,8 +46,10 @@ pub const DIRTY: u64 = 28 << 20;
 pub const DIRTY_PAGES: u64 = 1024;
 /// So many of them are written in a round, unless something else is asked for.
 pub const DIRTY_USUALLY: u64 = 256;
-/// Most vCPUs of one VM: the regions end below 3 GiB, where platforms keep their devices.
+/// Most vCPUs of one VM with a region as here: the regions end below 3 GiB, where platforms keep their devices.
 pub const MAX_VCPUS: u32 = 96;
+/// Most vCPUs of one VM at all: more have smaller regions (`space`).
+pub const MANY_VCPUS: u32 = 384;
 /// A page, in bytes.
 pub const PAGE: u64 = 4096;
 

@@ -58,7 +58,7 @@ impl Faults {
         }
         // What may only be read is never mapped for a write.
         faults.add(region + code::READ_ONLY, fault::ABSENT, made.same_page);
-        faults.device(host, region + code::MMIO, made.mmio_read + made.mmio_write);
+        faults.device(host, region + used.space.mmio, made.mmio_read + made.mmio_write);
         faults.device(host, region + code::DOORBELL, made.doorbell);
         faults.device(host, code::IOAPIC_WINDOW & !(code::PAGE - 1), made.mmio_kernel);
         Some(faults)

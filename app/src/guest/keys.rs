@@ -11,6 +11,7 @@ use super::expect::Done;
 use super::faults::Faults;
 use super::op::Op;
 use super::program::hypercall_of;
+use super::space::Space;
 
 /// How often one key came.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -30,6 +31,8 @@ pub struct KeyCount {
 pub struct Used {
     /// Where the vCPU's region begins.
     pub region: u64,
+    /// How much room it has.
+    pub space: Space,
     /// What it was told to use.
     pub targets: Targets,
     /// OUT by port, as the VMM saw it, where it went round many.
@@ -51,7 +54,7 @@ pub struct Used {
 pub fn keys(host: &Host, done: &Done, used: &Used, faults: Option<&Faults>) -> Vec<KeyCount> {
     let made = &done.made;
     let targets = &used.targets;
-    let mmio = used.region + code::MMIO;
+    let mmio = used.region + used.space.mmio;
     let read_only = used.region + code::READ_ONLY;
     let mut all = Tally::default();
     match &used.ports {

@@ -24,6 +24,7 @@ mod outcome;
 mod paging;
 mod plan;
 mod program;
+mod space;
 mod stop;
 mod sys;
 #[cfg(test)]

@@ -5,12 +5,13 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::code::{
-    DIRTY_PAGES, DIRTY_USUALLY, EXEC_PAGES, MAX_VCPUS, PORT_CONTROL, TOUCH_PAGES, Targets,
+    DIRTY_PAGES, DIRTY_USUALLY, EXEC_PAGES, MANY_VCPUS, PORT_CONTROL, TOUCH_PAGES, Targets,
     WALK_TABLES,
 };
 use super::error::Error;
 use super::op::{Counts, Op};
 use super::plan::Pages;
+use super::space;
 
 /// How the result is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -27,7 +28,7 @@ pub enum Format {
 pub struct Options {
     /// vCPUs of each VM
     #[arg(long, value_name = "N", default_value_t = 1,
-          value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_VCPUS)))]
+          value_parser = clap::value_parser!(u32).range(1..=i64::from(MANY_VCPUS)))]
     pub vcpus: u32,
     /// VMs, all in this process
     #[arg(long, value_name = "N", default_value_t = 1,
@@ -315,6 +316,9 @@ impl Options {
                  --slots take --vcpus 1 (and --vms for more)"
                 .to_owned());
         }
+        if let Some(why) = space::too_many(self.vcpus, counts, self.touch_pages) {
+            return Err(why);
+        }
         let remembered = [
             (counts.mmio_read, "--mmio-read"),
             (counts.mmio_write, "--mmio-write"),
@@ -421,7 +425,7 @@ mod tests {
     fn what_cannot_be_is_refused() {
         for line in [
             "--vcpus 0",
-            "--vcpus 97",
+            "--vcpus 385",
             "--rate 0",
             "--rate fast",
             "--out -1",

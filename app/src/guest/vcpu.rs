@@ -208,6 +208,7 @@ impl Worker {
         let vars = self.vars()?;
         Ok(Used {
             region: self.vcpu.memory().gpa(),
+            space: self.vcpu.vm.space,
             dirty_slot: vm::dirty_slot(self.vcpu.id),
             targets: self.job.targets,
             ports: self.spread.is_some().then(|| self.ports.clone()),
@@ -421,7 +422,7 @@ impl Worker {
     /// One KVM_RUN, and what a VMM's devices answer.
     fn run_once(&mut self) -> Seen {
         let region = self.vcpu.memory().gpa();
-        let (mmio, read_only) = (region + code::MMIO, region + code::READ_ONLY);
+        let (mmio, read_only) = (region + self.vcpu.vm.space.mmio, region + code::READ_ONLY);
         let (out_port, in_port) = (self.out_port(), self.job.targets.in_port);
         let irqchip = self.job.irqchip;
         match self.vcpu.fd.run() {

@@ -16,6 +16,7 @@ use super::error::{Error, reason};
 use super::ioctls::{Command, Ioctls};
 use super::paging;
 use super::program::program;
+use super::space::Space;
 use super::sys::{Memory, Slot};
 
 /// `/dev/kvm`, and what was asked of it.
@@ -100,6 +101,8 @@ impl Machine {
 /// One VM. The vCPUs hold it, so that guest memory outlives everyone who may run on it.
 #[derive(Debug)]
 pub struct GuestVm {
+    /// Each vCPU's room in its memory.
+    pub space: Space,
     // Before the memory: fields are dropped in this order.
     fd: VmFd,
     /// By vCPU.
@@ -267,8 +270,9 @@ pub fn create(
     let failed = |error: io::Error| {
         Error::Failed(format!("the guest's memory could not be set up: {error}"))
     };
+    let space = Space::of(vcpus);
     let memory = (0..vcpus)
-        .map(|id| give_memory(&fd, &ioctls, id, &program.code, kind.paging))
+        .map(|id| give_memory(&fd, &ioctls, (id, space), &program.code, kind.paging))
         .collect::<Result<Vec<_>, _>>()
         .map_err(failed)?;
     let more = |wanted: bool, slot: &dyn Fn(u32) -> Slot| {
@@ -277,7 +281,7 @@ pub fn create(
             .collect::<Result<Vec<_>, _>>()
             .map_err(failed)
     };
-    let region = |id| code::REGION * u64::from(id);
+    let region = |id| space.start(id);
     let read_only = more(kind.read_only, &|id| Slot {
         number: code::MAX_VCPUS + id,
         gpa: region(id) + code::READ_ONLY,
@@ -304,11 +308,12 @@ pub fn create(
             if kind.irqchip {
                 start_apic(&vcpu, &ioctls)?;
             }
-            set_start(&vcpu, &ioctls, region(id), kind.paging)?;
+            set_start(&vcpu, &ioctls, (region(id), space), kind.paging)?;
             Ok(vcpu)
         })
         .collect::<Result<Vec<_>, Error>>()?;
     let vm = Arc::new(GuestVm {
+        space,
         fd,
         memory,
         booting: Mutex::default(),
@@ -380,12 +385,12 @@ fn start_apic(vcpu: &VcpuFd, ioctls: &Ioctls) -> Result<(), Error> {
 fn give_memory(
     vm: &VmFd,
     ioctls: &Ioctls,
-    id: u32,
+    (id, space): (u32, Space),
     program: &[u8],
     paging: bool,
 ) -> io::Result<Memory> {
-    let gpa = code::REGION * u64::from(id);
-    let memory = Memory::give(vm, ioctls, Slot { number: id, gpa, len: code::MEMORY, flags: 0 })?;
+    let gpa = space.start(id);
+    let memory = Memory::give(vm, ioctls, Slot { number: id, gpa, len: space.memory, flags: 0 })?;
     memory.write(code::CODE, program)?;
     let vars = code::Vars {
         touch: (gpa + code::TOUCH) as u32,
@@ -393,7 +398,7 @@ fn give_memory(
         dirty: (gpa + code::DIRTY) as u32,
         doorbell: (gpa + code::DOORBELL) as u32,
         walk: code::WALK_LINEAR as u32,
-        mmio: (gpa + code::MMIO) as u32,
+        mmio: (gpa + space.mmio) as u32,
         exec: (gpa + code::EXEC) as u32,
         ..code::Vars::default()
     };
@@ -416,7 +421,12 @@ pub fn write_tables(memory: &Memory) -> io::Result<()> {
 }
 
 /// Flat 32-bit protected mode without interrupts, at the program's start.
-fn set_start(vcpu: &VcpuFd, ioctls: &Ioctls, region: u64, paging: bool) -> Result<(), Error> {
+fn set_start(
+    vcpu: &VcpuFd,
+    ioctls: &Ioctls,
+    (region, space): (u64, Space),
+    paging: bool,
+) -> Result<(), Error> {
     let refused = |error: kvm_ioctls::Error| {
         Error::setup("set the registers a vCPU starts with", error.errno())
     };
@@ -434,7 +444,7 @@ fn set_start(vcpu: &VcpuFd, ioctls: &Ioctls, region: u64, paging: bool) -> Resul
     let mut regs = ioctls.told(Command::GetRegs, vcpu.get_regs()).map_err(refused)?;
     regs.rip = region + code::CODE;
     regs.rbp = region + code::DATA + code::BASE;
-    regs.rsi = region + code::MMIO;
+    regs.rsi = region + space.mmio;
     regs.rflags = 0x2; // no interrupts; the bit that is always set
     ioctls.told(Command::SetRegs, vcpu.set_regs(&regs)).map_err(refused)
 }

@@ -11,6 +11,7 @@ mod make;
 mod names;
 pub mod plan;
 mod rng;
+mod signals;
 
 pub use make::Generator;
 pub use names::names;
@@ -155,6 +156,12 @@ fn session((started_ns, started_unix_ns): (u64, u64), why: &str, command: &str) 
             probe("kvm:kvm_fast_mmio", "mmio"),
             probe("kvm:kvm_hypercall", "hypercall"),
             probe("kvm:kvm_hv_hypercall", "hypercall"),
+            probe("kvm:kvm_inj_virq", "irq"),
+            probe("kvm:kvm_apic_accept_irq", "irq"),
+            probe("kvm:kvm_msi_set_irq", "irqchip"),
+            probe("kvm:kvm_hv_timer_state", "timer"),
+            probe("kvm:kvm_vcpu_wakeup", "wakeup"),
+            probe("sched:sched_switch", "vcpu-load"),
         ],
         notices: Vec::new(),
         started_ns,
@@ -299,7 +306,7 @@ mod tests {
         }
         assert!(left_out);
         assert!(
-            EventKind::ALL[..8]
+            EventKind::ALL
                 .iter()
                 .all(|kind| met.contains(kind) != (*kind == EventKind::XenHypercall)),
             "{met:?}"

@@ -54,6 +54,8 @@ pub enum Action {
     GoLive,
     /// Switches the family of probes under the cursor on or off.
     SwitchFamily,
+    /// Asks for the callers of the next function.
+    NextStacks,
     /// Turns to a tab; the scope stays.
     Tab(Tab),
     /// This pane gets the cursor, where the level has it.
@@ -103,6 +105,8 @@ pub enum Effect {
     SetInterval(Duration),
     /// Ask the source to attach this family of probes, or to detach it.
     Family(crate::source::live::plan::Family, bool),
+    /// Ask the source to count the callers of this function.
+    Stacks(crate::model::stack::StackOf),
     /// Tell the source from which time on an exit is an outlier.
     Outliers(crate::model::detail::OutlierLimits),
 }

@@ -2,8 +2,10 @@
 //! Read from the kept ticks, each once, and slid along with time.
 
 mod rows;
+mod stacks;
 
 pub use rows::{Hot, HotRow, IoctlRow, Ioctls};
+pub use stacks::{StackId, StackRow, Stacks};
 
 use super::facts::places;
 use super::keys::{self, KeySum};
@@ -13,10 +15,13 @@ use super::{Pane, State};
 use crate::model::codec::Part;
 use crate::model::detail::{IoctlTick, KeyClass, KeyTick};
 use crate::model::ids::{Reason, VcpuKey, VmId};
+use crate::model::stack::StackOf;
 use crate::model::tick::{Tick, VcpuTick};
 use crate::trace::events;
+use kvmscope_shared::detail::dirty;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 
 /// Keys of a class that are kept apart in a tick; the rarest of more are added to "other".
 const APART: usize = 512;
@@ -34,6 +39,8 @@ pub enum Count {
     Dirty,
     /// Loads of MMU roots.
     Roots,
+    /// Loads of the vCPU on a physical CPU.
+    Loads,
     /// Hypercalls.
     Hypercalls,
     /// Hypercalls whose number is unknown.
@@ -42,20 +49,30 @@ pub enum Count {
     Ioctls,
     /// Ioctls that failed; of a VM only.
     Failed,
+    /// Interrupts put into the guest.
+    Injected,
+    /// Exceptions put into the guest.
+    Exceptions,
+    /// Interrupts that vCPU threads put into local APICs.
+    Delivered,
+    /// Ends of interrupts.
+    Eois,
+    /// Inter-processor interrupts sent.
+    Ipis,
 }
 
 /// Number of [`Count`]s.
-const COUNTS: usize = 9;
+const COUNTS: usize = 15;
 type Counts = [u64; COUNTS];
 
-/// Which key of whom. `vcpu` only of an MMU root.
+/// Which key of whom. `vcpu` only of an MMU root and of a load on a CPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HotId {
     /// What it is.
     pub class: KeyClass,
     /// Whose; `None` is of the whole host together.
     pub vm: Option<VmId>,
-    /// Whose root it is.
+    /// Whose root it is, or who was loaded.
     pub vcpu: Option<u32>,
     /// The value; `None` is "other".
     pub value: Option<u64>,
@@ -88,6 +105,21 @@ impl IoctlSum {
     }
 }
 
+/// What became of the pages that KVM marked as dirty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct DirtyLog {
+    /// Pages marked in slots that log, whether they were marked already or not.
+    pub marked: u64,
+    /// Pages marked in slots that do not log.
+    pub not_logged: u64,
+    /// The processor's log of written pages was full.
+    pub pml_full: u64,
+    /// A vCPU went to the VMM, because its dirty ring was full.
+    pub ring_full: u64,
+    /// Pages that threads of the host marked in slots that log, which are no vCPUs'.
+    pub elsewhere: u64,
+}
+
 /// What a tick had.
 #[derive(Debug, Default)]
 struct Slice {
@@ -95,6 +127,9 @@ struct Slice {
     keys: HashMap<HotId, KeySum>,
     counts: BTreeMap<VcpuKey, Counts>,
     ioctls: BTreeMap<(VmId, u32), IoctlSum>,
+    stacks: Vec<(Arc<StackId>, u64)>,
+    stacks_left_out: u64,
+    dirty_elsewhere: u64,
 }
 
 /// What the last seconds had, added up.
@@ -104,6 +139,11 @@ pub(super) struct Sums {
     pub keys: HashMap<HotId, KeySum>,
     counts: BTreeMap<VcpuKey, Counts>,
     pub ioctls: BTreeMap<(VmId, u32), IoctlSum>,
+    pub stacks: BTreeMap<Arc<StackId>, u64>,
+    pub stacks_left_out: u64,
+    /// The function whose callers were taken last.
+    stacks_of: Option<StackOf>,
+    dirty_elsewhere: u64,
 }
 
 /// The last seconds of a scope in a tab, tick by tick.
@@ -112,7 +152,7 @@ pub(super) struct Activity {
     target: Option<(Scope, Tab)>,
     first: u64,
     slices: VecDeque<Slice>,
-    sums: Sums,
+    pub sums: Sums,
 }
 
 impl Activity {
@@ -120,9 +160,8 @@ impl Activity {
     pub fn look(&mut self, scope: Scope, tab: Tab, moments: &Moments) -> &Sums {
         let places = places(moments);
         let end = self.first + self.slices.len() as u64;
-        let goes_on = self.target == Some((scope, tab))
-            && (self.first..=end).contains(&places.start)
-            && places.end >= end;
+        let goes_on =
+            self.target == Some((scope, tab)) && places.start < end && self.first < places.end;
         if goes_on && (self.first, end) == (places.start, places.end) {
             return &self.sums;
         }
@@ -131,6 +170,13 @@ impl Activity {
         }
         while self.first < places.start && self.slices.pop_front().is_some() {
             self.first += 1;
+        }
+        // Back in time the newest leave, and older ones come.
+        let most = usize::try_from(places.end.saturating_sub(self.first)).unwrap_or(usize::MAX);
+        self.slices.truncate(most);
+        for place in (places.start..self.first).rev() {
+            self.slices.push_front(slice(scope, tab, place, moments));
+            self.first = place;
         }
         for place in self.first + self.slices.len() as u64..places.end {
             self.slices.push_back(slice(scope, tab, place, moments));
@@ -152,6 +198,13 @@ impl Activity {
             for (id, sum) in &slice.ioctls {
                 sums.ioctls.entry(*id).or_default().add(sum);
             }
+            for (id, count) in &slice.stacks {
+                let sum = sums.stacks.entry(id.clone()).or_default();
+                *sum = sum.saturating_add(*count);
+            }
+            sums.stacks_of = slice.stacks.first().map(|(id, _)| id.of).or(sums.stacks_of);
+            sums.stacks_left_out = sums.stacks_left_out.saturating_add(slice.stacks_left_out);
+            sums.dirty_elsewhere = sums.dirty_elsewhere.saturating_add(slice.dirty_elsewhere);
         }
         sums
     }
@@ -191,15 +244,25 @@ fn add_counts(sum: &mut Counts, more: &Counts) {
 /// Whether keys of a class are shown in a tab.
 fn is_in(tab: Tab, class: KeyClass) -> bool {
     use KeyClass::{
-        DirtyPage, DirtySlot, Fault, HvHypercall, Hypercall, MmioFast, MmioRead, MmioWrite, Page,
-        Root, XenHypercall,
+        Delivered, DirtyLog, DirtyPage, DirtySlot, Eoi, Exception, Fault, HvHypercall, Hypercall,
+        Injected, Ipi, MmioFast, MmioRead, MmioWrite, Page, Root, VcpuLoad, XenHypercall,
     };
     match tab {
         Tab::Memory => matches!(
             class,
-            Fault | Page | MmioRead | MmioWrite | MmioFast | DirtySlot | DirtyPage | Root
+            Fault
+                | Page
+                | MmioRead
+                | MmioWrite
+                | MmioFast
+                | DirtySlot
+                | DirtyPage
+                | DirtyLog
+                | Root
+                | VcpuLoad
         ),
         Tab::Calls => matches!(class, Hypercall | HvHypercall | XenHypercall),
+        Tab::Interrupts => matches!(class, Injected | Exception | Eoi | Ipi | Delivered),
         _ => false,
     }
 }
@@ -247,6 +310,14 @@ fn made(scope: Scope, tab: Tab, tick: &Tick) -> Slice {
             }
         }
     }
+    if tab == Tab::Memory {
+        // Which vCPU's is not known of a stack: a vCPU is shown its VM's.
+        let stacks =
+            tick.stacks.iter().filter(|one| scope.vm().is_none_or(|only| one.vm == Some(only)));
+        slice.stacks = stacks.map(|one| (Arc::new(StackId::of(one)), one.count)).collect();
+        slice.stacks_left_out = tick.stacks_left_out;
+        slice.dirty_elsewhere = tick.dirty_elsewhere;
+    }
     bound(&mut slice.keys);
     slice
 }
@@ -264,7 +335,8 @@ fn add_keys(slice: &mut Slice, tab: Tab, key: VcpuKey, keys: &[KeyTick]) {
     let mut counts = Counts::default();
     for tick in keys.iter().filter(|tick| is_in(tab, tick.id.class)) {
         let class = tick.id.class;
-        let vcpu = (class == KeyClass::Root).then_some(key.vcpu);
+        let vcpu = matches!(class, KeyClass::Root | KeyClass::VcpuLoad | KeyClass::Ipi)
+            .then_some(key.vcpu);
         let id = HotId { class, vm: Some(key.vm), vcpu, value: tick.id.value };
         slice.keys.entry(id).or_default().add(&KeySum::of(tick));
         let count = match class {
@@ -272,6 +344,12 @@ fn add_keys(slice: &mut Slice, tab: Tab, key: VcpuKey, keys: &[KeyTick]) {
             KeyClass::MmioRead | KeyClass::MmioWrite | KeyClass::MmioFast => Count::Mmio,
             KeyClass::DirtySlot => Count::Dirty,
             KeyClass::Root => Count::Roots,
+            KeyClass::Injected => Count::Injected,
+            KeyClass::Exception => Count::Exceptions,
+            KeyClass::Delivered => Count::Delivered,
+            KeyClass::Eoi => Count::Eois,
+            KeyClass::Ipi => Count::Ipis,
+            KeyClass::VcpuLoad => Count::Loads,
             KeyClass::Hypercall | KeyClass::HvHypercall | KeyClass::XenHypercall => {
                 Count::Hypercalls
             }
@@ -358,5 +436,39 @@ impl State {
             let host = self.level().scope == Scope::Host;
             rows::ioctls(host, &self.activity().sums, &|vm| now.name(vm))
         })
+    }
+
+    /// What became of the pages that KVM marked as dirty here, in the last seconds.
+    pub fn dirty_log(&self) -> DirtyLog {
+        let activity = self.activity();
+        let of = |number: u64| {
+            let mine = activity
+                .sums
+                .keys
+                .iter()
+                .filter(|(id, _)| (id.class, id.value) == (KeyClass::DirtyLog, Some(number)));
+            mine.map(|(_, sum)| sum.count).fold(0, u64::saturating_add)
+        };
+        DirtyLog {
+            marked: of(dirty::MARKED),
+            not_logged: of(dirty::NOT_LOGGED),
+            pml_full: of(dirty::PML_FULL),
+            ring_full: of(dirty::RING_FULL),
+            elsewhere: activity.sums.dirty_elsewhere,
+        }
+    }
+
+    /// Who called the function whose callers are taken, here, in the last seconds.
+    pub fn stacks(&self) -> &Stacks {
+        self.views.stacks.get_or_init(|| {
+            let Some(now) = self.now() else { return Stacks::default() };
+            stacks::stacks(self.stacks_of(), &self.activity().sums, &|vm| now.name(vm))
+        })
+    }
+
+    /// The function whose callers are taken; where one is back in time, were taken then.
+    pub fn stacks_of(&self) -> StackOf {
+        let now = self.families.stacks_of(&self.session);
+        if self.moments.live() { now } else { self.activity().sums.stacks_of.unwrap_or(now) }
     }
 }

@@ -9,7 +9,7 @@ use crate::model::event::{Event, EventKind};
 use crate::model::ids::{Isa, Reason, VcpuKey, VmId};
 use crate::model::tick::Tick;
 use crate::trace::events::{address, is_unknown, memory, what};
-use crate::trace::ioctl::Memslot;
+use crate::trace::ioctl::{self, Memslot};
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 /// Events that are kept, of everyone together. Where they are more, the oldest give way before their
@@ -27,6 +27,12 @@ pub enum List {
     Calls,
     /// Memory slots as they are set.
     Slots,
+    /// Injections, routes, timer events.
+    Interrupts,
+    /// Wake-ups, changes of halt polling's window.
+    Scheduling,
+    /// KVM ioctls.
+    Ioctls,
 }
 
 impl List {
@@ -36,25 +42,24 @@ impl List {
             Pane::Events => Some(Self::Memory),
             Pane::Calls => Some(Self::Calls),
             Pane::Slots => Some(Self::Slots),
+            Pane::Injections => Some(Self::Interrupts),
+            Pane::Woken => Some(Self::Scheduling),
+            Pane::Told => Some(Self::Ioctls),
             _ => None,
         }
     }
 
-    /// The list in which a kind stands. Ioctls are told by name only.
-    fn of_kind(kind: EventKind) -> Option<Self> {
+    /// The list in which a kind stands.
+    fn of_kind(kind: EventKind) -> Self {
         match kind {
-            EventKind::Fault | EventKind::Mmio | EventKind::Root => Some(Self::Memory),
-            EventKind::Hypercall | EventKind::HvHypercall | EventKind::XenHypercall => {
-                Some(Self::Calls)
+            EventKind::Fault | EventKind::Mmio | EventKind::Root => Self::Memory,
+            EventKind::Hypercall | EventKind::HvHypercall | EventKind::XenHypercall => Self::Calls,
+            EventKind::Memslot => Self::Slots,
+            EventKind::Ioctl => Self::Ioctls,
+            EventKind::Injection | EventKind::Exception | EventKind::Route | EventKind::Timer => {
+                Self::Interrupts
             }
-            EventKind::Memslot => Some(Self::Slots),
-            EventKind::Ioctl => None,
-            EventKind::Injection
-            | EventKind::Exception
-            | EventKind::Route
-            | EventKind::Wakeup
-            | EventKind::Timer
-            | EventKind::HaltPoll => None,
+            EventKind::Wakeup | EventKind::HaltPoll => Self::Scheduling,
         }
     }
 
@@ -110,7 +115,7 @@ impl Log {
             return;
         }
         for event in &tick.events {
-            let Some(list) = List::of_kind(event.kind) else { continue };
+            let list = List::of_kind(event.kind);
             let number = self.end();
             self.events.push_back(*event);
             for scope in scopes(event).into_iter().flatten() {
@@ -151,7 +156,7 @@ impl Log {
     fn drop_event(&mut self) {
         let Some(event) = self.events.pop_front() else { return };
         self.first += 1;
-        let Some(list) = List::of_kind(event.kind) else { return };
+        let list = List::of_kind(event.kind);
         for scope in scopes(&event).into_iter().flatten() {
             if let Some(numbers) = self.index.get_mut(&(list, scope)) {
                 numbers.pop_front();
@@ -239,6 +244,25 @@ impl EventRow {
         is.then(|| Memslot::from_args(&self.event.args))
     }
 
+    /// What an ioctl answered: what it made, or its error; nothing where that is 0.
+    fn answer(&self) -> Option<String> {
+        let answer =
+            self.event.args.get(1).copied().filter(|_| self.event.kind == EventKind::Ioctl);
+        answer.and_then(ioctl::result)
+    }
+
+    /// What kind of descriptor an ioctl was for.
+    fn on(&self) -> &'static str {
+        let [.., scope, _, _] = self.event.args;
+        match (self.event.kind, ioctl::Scope::from_record(scope)) {
+            (EventKind::Ioctl, Some(ioctl::Scope::System)) => "/dev/kvm",
+            (EventKind::Ioctl, Some(ioctl::Scope::Vm)) => "VM",
+            (EventKind::Ioctl, Some(ioctl::Scope::Vcpu)) => "vCPU",
+            (EventKind::Ioctl, Some(ioctl::Scope::Device)) => "device",
+            _ => "",
+        }
+    }
+
     /// Whether it is a hypercall whose number is unknown, or a call that failed.
     pub fn is_odd(&self) -> bool {
         let [number, result, .., answer] = self.event.args;
@@ -248,6 +272,9 @@ impl EventRow {
             EventKind::XenHypercall => is_unknown(KeyClass::XenHypercall, number),
             EventKind::Ioctl => result.cast_signed() < 0,
             EventKind::Memslot => answer.cast_signed() < 0,
+            EventKind::Injection => number > 0xff,
+            EventKind::Exception => true,
+            EventKind::Wakeup => self.event.args[2] == 0,
             _ => false,
         }
     }
@@ -277,6 +304,11 @@ fn flags(slot: &Memslot) -> Value {
     text(&slot.flag_words().join(", "))
 }
 
+/// How long a halted vCPU had been halted.
+fn halted(event: &Event) -> Value {
+    if event.kind == EventKind::Wakeup { Value::Ns(event.args[0]) } else { Value::None }
+}
+
 fn took(ns: u64) -> Value {
     if ns == 0 { Value::None } else { Value::Ns(ns) }
 }
@@ -293,6 +325,7 @@ impl Row for EventRow {
         Field { key: "vcpu", title: "vCPU", width: 4, numeric: true, about: "number of the vCPU", value: |r| r.event.vcpu.map_or(Value::None, |vcpu| Value::Count(vcpu.into())) },
         Field { key: "gpa", title: "GPA", width: 12, numeric: true, about: "guest-physical address; of an MMU root, the root's", value: |r| hex(address(&r.event)) },
         Field { key: "what", title: "what", width: 26, numeric: false, about: "what it was", value: |r| text(&r.what) },
+        Field { key: "halted", title: "halted", width: 6, numeric: true, about: "how long it had been halted", value: |r| halted(&r.event) },
         Field { key: "took", title: "took", width: 5, numeric: true, about: "from exit to entry, all of it", value: |r| took(r.event.wall_ns()) },
         Field { key: "invmm", title: "inVMM", width: 5, numeric: true, about: "of it: outside KVM_RUN, in the VMM", value: |r| took(r.event.vmm_ns) },
         Field { key: "off", title: "offCPU", width: 6, numeric: true, about: "of it: off the CPU inside KVM_RUN", value: |r| took(r.event.off_ns) },
@@ -301,6 +334,8 @@ impl Row for EventRow {
         Field { key: "hva", title: "HVA", width: 14, numeric: true, about: "the address in the VMM, where it is known", value: |r| hex(r.memslot().map(|slot| slot.hva).or(r.region.map(|(_, hva)| hva))) },
         Field { key: "size", title: "size", width: 8, numeric: true, about: "size of the memory slot", value: |r| r.memslot().map_or(Value::None, |slot| Value::Text(memory(slot.size).into())) },
         Field { key: "flags", title: "flags", width: 15, numeric: false, about: "flags of the memory slot", value: |r| r.memslot().map_or(Value::None, |slot| flags(&slot)) },
+        Field { key: "on", title: "on", width: 8, numeric: false, about: "what kind of descriptor the ioctl was for", value: |r| text(r.on()) },
+        Field { key: "answer", title: "result", width: 7, numeric: false, about: "what the ioctl answered: an error, or a number where it is not 0", value: |r| r.answer().map_or(Value::None, |answer| text(&answer)) },
         Field { key: "cpu", title: "CPU", width: 4, numeric: true, about: "physical CPU", value: |r| Value::Text(r.event.cpu.to_string().into()) },
         Field { key: "tid", title: "TID", width: 7, numeric: true, about: "thread", value: |r| Value::Text(r.event.tid.to_string().into()) },
     ];
@@ -321,7 +356,7 @@ impl State {
     pub fn events_left_out(&self, list: List) -> u64 {
         let Some(shown) = self.moments.shown() else { return 0 };
         let Some(mark) = self.log.mark(shown.place) else { return 0 };
-        let kinds = EventKind::ALL.into_iter().filter(|kind| List::of_kind(*kind) == Some(list));
+        let kinds = EventKind::ALL.into_iter().filter(|kind| List::of_kind(*kind) == list);
         let of = |counts: &[u64], kind: EventKind| counts.get(kind as usize).copied().unwrap_or(0);
         kinds
             .map(|kind| of(&mark.left_out, kind).saturating_sub(of(&self.log.before, kind)))
@@ -346,7 +381,9 @@ impl State {
         let number = self.event_number(list, row)?;
         let event = *self.log.event(number)?;
         let now = self.now()?;
-        let vm = now.name(event.vm);
+        // Who sends an interrupt is always known, into which VM is not.
+        let nobody = event.kind == EventKind::Route && event.vm == VmId(0);
+        let vm = if nobody { "unknown".to_owned() } else { now.name(event.vm) };
         let code = (event.rip != 0).then(|| {
             let symbol = self.symbols.describe(&vm, event.rip);
             symbol.unwrap_or_else(|| format!("{:#x}", event.rip))
@@ -358,6 +395,9 @@ impl State {
         let what = match event.kind {
             EventKind::Mmio => format!("MMIO {what}"),
             EventKind::Root => format!("MMU root, {what}"),
+            EventKind::Injection => format!("interrupt {what}"),
+            // What it answered has a column.
+            EventKind::Ioctl => ioctl::label(event.args[0] as u32).into_owned(),
             _ => what,
         };
         let unix_ns = self.session.unix_ns(event.at_ns);

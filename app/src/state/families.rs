@@ -4,12 +4,35 @@
 use super::State;
 use super::action::Effect;
 use super::keys::Watch;
-use super::nav::Tab;
-use crate::model::session::{OFF, Origin, Session};
-use crate::source::live::plan::Family;
+use super::nav::{Pane, Tab};
+use super::price::price;
+use crate::model::session::{OFF, Origin, ProbeStatus, Session};
+use crate::model::stack::StackOf;
+use crate::source::live::plan::{Family, functions::STACK};
 
 /// Families that are attached while what they show is looked at.
-const FOLLOWING: [Family; 4] = [Family::Detail, Family::Mmu, Family::Mmio, Family::Hypercall];
+const FOLLOWING: [Family; 9] = [
+    Family::Detail,
+    Family::Mmu,
+    Family::Mmio,
+    Family::Hypercall,
+    Family::Irq,
+    Family::Irqchip,
+    Family::Timer,
+    Family::Wakeup,
+    Family::VcpuLoad,
+];
+
+/// Those of a tab.
+fn of_tab(tab: Tab) -> &'static [Family] {
+    match tab {
+        Tab::Memory => &[Family::Mmu, Family::Mmio],
+        Tab::Interrupts => &[Family::Irq, Family::Timer, Family::Irqchip],
+        Tab::Scheduling => &[Family::Wakeup, Family::VcpuLoad],
+        Tab::Calls => &[Family::Hypercall],
+        Tab::Exits | Tab::Time | Tab::Probes => &[],
+    }
+}
 
 /// What is asked of the source.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +40,8 @@ pub(super) struct Asked {
     following: [Following; FOLLOWING.len()],
     /// What a person switched; it stays so whatever is looked at.
     by_hand: Vec<(Family, bool)>,
+    /// The function whose callers were asked for, until the source says so.
+    stacks: Option<StackOf>,
 }
 
 /// One that is attached while someone looks.
@@ -38,6 +63,9 @@ impl Asked {
 
     /// Takes in what the source says of its probes.
     pub fn heard(&mut self, session: &Session) {
+        if self.stacks == stacks_probe(session).map(|(of, _)| of) {
+            self.stacks = None;
+        }
         for (following, family) in self.following.iter_mut().zip(FOLLOWING) {
             if !following.ever {
                 following.always = is_on(session, family);
@@ -73,6 +101,11 @@ impl Asked {
         Effect::Family(family, on)
     }
 
+    /// The function whose callers are taken.
+    pub fn stacks_of(&self, session: &Session) -> StackOf {
+        self.stacks.or(stacks_probe(session).map(|(of, _)| of)).unwrap_or_default()
+    }
+
     /// Whether one was asked for, as far as is known here.
     fn wants(&self, family: Family) -> bool {
         if let Some((_, on)) = self.by_hand.iter().find(|(other, _)| *other == family) {
@@ -88,28 +121,17 @@ pub(super) fn is_on(session: &Session, family: Family) -> bool {
     session.probes.iter().any(|probe| probe.family == family.name() && probe.attached)
 }
 
-/// What a family costs while it is attached, in a sentence.
-pub fn price(family: Family) -> &'static str {
-    match family {
-        Family::Exit => "some 600 instructions for each kernel exit",
-        Family::Userspace => "some 900 instructions for each exit to the VMM",
-        Family::Sched => "some 145 instructions for each context switch of the host",
-        Family::HaltPoll => "a little for each wake-up from a halt",
-        Family::Detail => "some 290 instructions for each kernel exit, more for those it names",
-        Family::Culprits => "some 190 instructions for each context switch of the host",
-        Family::Mmu => "a little for each page fault of a guest",
-        Family::Mmio => "a little for each MMIO access that is emulated",
-        Family::Dirty => "a little for each page that is logged as dirty",
-        Family::Roots => "a little for each MMU root that is loaded",
-        Family::Hypercall => "a little for each hypercall",
-        Family::Ioctl => "some instructions for each system call of the whole host",
-        Family::Irq => "a little for each interrupt that is put into a guest",
-        Family::Irqchip => "a little for each interrupt that a device sends",
-        Family::Timer => "a little for each timer that a guest sets",
-        Family::Wakeup => "a little for each wake-up from a halt",
-        Family::VcpuLoad => "a little for each time a vCPU is put on a CPU",
-        Family::Base => "nothing that can be measured: a program where threads end",
-    }
+/// The probe that counts a function's callers.
+fn stacks_probe(session: &Session) -> Option<(StackOf, &ProbeStatus)> {
+    session.probes.iter().find_map(|probe| {
+        let word = probe.name.strip_prefix(STACK)?.strip_prefix(':')?;
+        Some((StackOf::from_word(word)?, probe))
+    })
+}
+
+/// A reason without what it costs, where that is said already.
+fn without_costs(why: &str, family: Family) -> &str {
+    why.strip_suffix(family.costs()).map_or(why, |why| why.trim_end_matches(['.', ';', ' ']))
 }
 
 impl State {
@@ -123,9 +145,7 @@ impl State {
     pub(super) fn wants(&self, family: Family) -> bool {
         match family {
             Family::Detail => self.wants_detail(),
-            Family::Mmu | Family::Mmio => self.level().tab == Tab::Memory,
-            Family::Hypercall => self.level().tab == Tab::Calls,
-            _ => false,
+            family => of_tab(self.level().tab).contains(&family),
         }
     }
 
@@ -137,16 +157,11 @@ impl State {
 
     /// The families that opening a tab would attach.
     pub fn would_attach(&self, tab: Tab) -> Vec<Family> {
-        let of_tab: &[Family] = match tab {
-            Tab::Memory => &[Family::Mmu, Family::Mmio],
-            Tab::Calls => &[Family::Hypercall],
-            _ => &[],
-        };
         let has = |family: Family| self.session.probes.iter().any(|p| p.family == family.name());
         let by_hand = |family| self.families.by_hand.iter().any(|(other, _)| *other == family);
         let off =
             |family: &&Family| has(**family) && !self.family_on(**family) && !by_hand(**family);
-        of_tab.iter().filter(off).copied().collect()
+        of_tab(tab).iter().filter(off).copied().collect()
     }
 
     /// Whether some probe of a family is attached.
@@ -202,9 +217,68 @@ impl State {
                     family.costs(),
                     price(family)
                 ),
-                None => format!("{}: {why}", family.costs()),
+                None => format!("{}: {}", family.costs(), without_costs(&why, family)),
             }),
         }
+    }
+
+    /// Why what one of a family's probes shows is not there, in a sentence; `None` where it is measured.
+    /// `hook` is a part of the probe's name.
+    pub fn hook_missing(&self, family: Family, hook: &str) -> Option<String> {
+        match self.family_watch(family) {
+            Watch::On => None,
+            Watch::Partly(missing) => missing
+                .iter()
+                .find(|(name, _)| name.contains(hook))
+                .map(|(name, why)| format!("without {name}: {why}")),
+            Watch::Attaching | Watch::Off(_) => self.family_missing(family),
+        }
+    }
+
+    /// Why the callers of the chosen function are not shown, in a sentence; `None` where they are.
+    pub fn stacks_missing(&self) -> Option<String> {
+        if let Some(asked) = self.families.stacks {
+            return Some(format!("attaching the probe at {}", asked.word()));
+        }
+        match stacks_probe(&self.session) {
+            Some((_, probe)) if probe.attached => None,
+            Some((of, probe)) if !probe.is_off() && self.session.origin == Origin::Live => {
+                let why = probe.why.as_deref().unwrap_or("it is not attached");
+                let why = without_costs(why, Family::Roots);
+                Some(format!("who calls {} is not shown: {why}", of.word()))
+            }
+            _ => self.family_needed(Family::Roots),
+        }
+    }
+
+    /// As [`Self::family_missing`], for what stands beside a pane that says how to get the family.
+    pub fn family_needed(&self, family: Family) -> Option<String> {
+        match self.family_watch(family) {
+            Watch::Off(why) if why.starts_with(OFF) => {
+                let name = family.name();
+                Some(format!(
+                    "comes with the family {name}, which is off (--probes {name}, or tab 0 while running)"
+                ))
+            }
+            _ => self.family_missing(family),
+        }
+    }
+
+    /// Whether another function's callers can be asked for.
+    pub fn can_switch_stacks(&self) -> bool {
+        let probe = stacks_probe(&self.session);
+        let looked = self.level().panes().contains(&Pane::Stacks);
+        let live = self.session.origin == Origin::Live && self.ended.is_none();
+        looked && live && probe.is_some_and(|(_, probe)| !probe.is_off())
+    }
+
+    /// Asks for the callers of the next function.
+    pub(super) fn next_stacks(&mut self) -> Option<Effect> {
+        self.can_switch_stacks().then(|| {
+            let of = self.families.stacks_of(&self.session).next();
+            self.families.stacks = Some(of);
+            Effect::Stacks(of)
+        })
     }
 
     /// Switches a family on or off, by hand.

@@ -44,6 +44,7 @@ impl State {
                 let family = self.selected_probe().and_then(|row| row.known);
                 return family.and_then(|family| self.switch(family)).into_iter().collect();
             }
+            Action::NextStacks => return self.next_stacks().into_iter().collect(),
             Action::LimitEdit(text) => self.limit_edit(text),
             Action::LimitAccept => return self.limit_accept().into_iter().collect(),
             Action::LimitCancel => self.limit_cancel(),

@@ -1,6 +1,6 @@
 //! The cursor in the lists of memory, calls and probes, and what its entry opens, copies, saves.
 
-use super::activity::HotRow;
+use super::activity::{HotRow, StackRow};
 use super::events::{EventRow, List};
 use super::nav::{EntryId, Pane, Scope, Tab, Who};
 use super::probes::ProbeRow;
@@ -16,7 +16,9 @@ impl State {
         match (List::of(pane), pane) {
             (Some(list), _) => self.event_count(list),
             (None, Pane::Ioctls) => self.ioctls().rows.len(),
+            (None, Pane::Stacks) => self.stacks().rows.len(),
             (None, Pane::Probes) => self.probe_rows().len(),
+            (None, pane) if Self::is_signal(pane) => self.signal_len(pane),
             (None, pane) => self.hot(pane).rows.len(),
         }
     }
@@ -31,7 +33,11 @@ impl State {
             (EntryId::Ioctl(command), _) => {
                 self.ioctls().rows.iter().position(|row| row.command == command)
             }
+            (EntryId::Stack(number), _) => {
+                self.stacks().rows.iter().position(|row| row.number == number)
+            }
             (EntryId::Probe(at), _) => Some(at),
+            (EntryId::Signal(id), _) => self.signal_at(pane, id),
             (EntryId::Event(_), None) => None,
         };
         Some(at.unwrap_or(0).min(last))
@@ -46,7 +52,11 @@ impl State {
             (None, Pane::Ioctls) => {
                 self.ioctls().rows.get(at).map(|row| EntryId::Ioctl(row.command))
             }
+            (None, Pane::Stacks) => {
+                self.stacks().rows.get(at).map(|row| EntryId::Stack(row.number))
+            }
             (None, Pane::Probes) => Some(EntryId::Probe(at)),
+            (None, pane) if Self::is_signal(pane) => self.signal_entry(pane, at),
             (None, pane) => self.hot(pane).rows.get(at).map(|row| EntryId::Hot(row.id)),
         };
         let entries = &mut self.nav.level_mut().entries;
@@ -61,6 +71,11 @@ impl State {
         self.event_row(List::of(pane)?, self.cursor_in(pane)?)
     }
 
+    /// The stack that the cursor is on.
+    pub fn selected_stack(&self) -> Option<&StackRow> {
+        self.stacks().rows.get(self.cursor_in(Pane::Stacks)?)
+    }
+
     fn selected_hot(&self, pane: Pane) -> Option<&HotRow> {
         self.hot(pane).rows.get(self.cursor_in(pane)?)
     }
@@ -72,6 +87,10 @@ impl State {
         let (scope, tab) = if List::of(pane).is_some() {
             let scope = self.selected_event(pane)?.target();
             (scope, if matches!(scope, Scope::Reason(..)) { Tab::Exits } else { here.tab })
+        } else if Self::is_signal(pane) {
+            self.signal_target(pane)?
+        } else if pane == Pane::Stacks {
+            (Scope::Vm(self.selected_stack()?.id.vm?), here.tab)
         } else {
             let row = self.selected_hot(pane)?;
             let vm = row.id.vm?;
@@ -90,7 +109,9 @@ impl State {
         }
         match pane {
             Pane::Ioctls => self.ioctls().rows.get(self.cursor_in(pane)?).map(save::line),
+            Pane::Stacks => self.selected_stack().map(save::line),
             Pane::Probes => self.selected_probe().map(save::line),
+            pane if Self::is_signal(pane) => self.signal_copied(pane),
             pane => self.selected_hot(pane).map(save::line),
         }
     }
@@ -103,8 +124,12 @@ impl State {
             let rows: Vec<EventRow> = rows.filter_map(|at| self.event_row(list, at)).collect();
             return save::view(name, title, &rows);
         }
+        if let Some(view) = self.signal_saved(pane, &name, title) {
+            return view;
+        }
         match pane {
             Pane::Ioctls => save::view(name, title, &self.ioctls().rows),
+            Pane::Stacks => save::view(name, title, &self.stacks().rows),
             Pane::Probes => save::view::<ProbeRow>(name, title, self.probe_rows()),
             pane => save::view(name, title, &self.hot(pane).rows),
         }
@@ -128,12 +153,24 @@ fn word(pane: Pane) -> &'static str {
         Pane::Pages => "pages",
         Pane::Dirty => "dirty",
         Pane::Roots => "roots",
+        Pane::Stacks => "stacks",
         Pane::Events => "events",
         Pane::Hypercalls => "hypercalls",
         Pane::Ioctls => "ioctls",
         Pane::Slots => "slots",
         Pane::Calls => "calls",
+        Pane::Told => "ioctl-events",
         Pane::Probes => "probes",
+        Pane::Vectors => "vectors",
+        Pane::Timers => "timers",
+        Pane::Chips => "chips",
+        Pane::Ipis => "ipis",
+        Pane::Injections => "injections",
+        Pane::OnCpus => "on-cpus",
+        Pane::Takers => "who-ran",
+        Pane::Polling => "polling",
+        Pane::Wakeups => "wakeups",
+        Pane::Woken => "woken",
         Pane::Table | Pane::Heat | Pane::Detail | Pane::Parts => "rows",
         Pane::Findings => "findings",
         Pane::Outliers => "outliers",

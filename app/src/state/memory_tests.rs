@@ -8,6 +8,7 @@ use crate::model::detail::{KeyClass, KeyId, KeyTick};
 use crate::model::event::{Event, EventKind, LeftOut};
 use crate::model::ids::{Isa, Reason, VcpuKey, VmId};
 use crate::model::session::Session;
+use crate::model::stack::{Frame, StackOf, StackTick};
 use crate::model::testing::{cell, vcpu};
 use crate::model::tick::{Life, Tick, VcpuInfo, VmInfo};
 use crate::source::Msg;
@@ -98,6 +99,75 @@ fn a_root_is_a_vcpus() {
     let rows = &state.hot(Pane::Roots).rows;
     assert_eq!(rows.len(), 8);
     assert_eq!((rows[0].share, rows[0].roots, rows[0].sum.count), (0.75, Some(2), 30));
+}
+
+#[test]
+fn loads_on_cpus_stand_below_the_roots_and_count_for_themselves() {
+    let mut state = State::new(Session::default(), Limits::default());
+    for seq in 1..=4 {
+        let mut tick = tick(seq);
+        for vcpu in &mut tick.vcpus {
+            vcpu.keys.push(key(KeyClass::VcpuLoad, Some(5), 6));
+            vcpu.keys.push(key(KeyClass::VcpuLoad, Some(7), 2));
+            vcpu.keys.sort_by_key(|key| key.id);
+        }
+        state.apply(Msg::Tick(Box::new(tick)));
+    }
+    state.act(Action::Tab(Tab::Memory));
+    let hot = state.hot(Pane::Roots);
+    assert_eq!((hot.rows.len(), hot.rate), (16, 16.0), "roots alone make the rate");
+    assert!(hot.rows[..8].iter().all(|row| row.id.class == KeyClass::Root));
+    let load = &hot.rows[8];
+    assert_eq!((load.what.as_ref(), load.share, load.roots), ("on CPU 5", 0.75, Some(2)));
+    let vcpu = RowId::Vcpu(VcpuKey { vm: VmId(1), vcpu: 0 });
+    assert_eq!(state.count_per_second(vcpu, Count::Loads), Some(8.0));
+    assert_eq!(state.count_per_second(vcpu, Count::Roots), Some(4.0));
+}
+
+/// A stack of a VM's.
+fn stack(of: StackOf, vm: Option<u32>, count: u64, caller: u64) -> StackTick {
+    let frame = |address: u64| Frame { address, symbol: format!("f{address}+0x1 [kvm]") };
+    let frames = vec![frame(1), frame(caller)];
+    StackTick { of, vm: vm.map(VmId), pid: 77, count, frames }
+}
+
+#[test]
+fn stacks_add_up_by_vm_and_way() {
+    let mut state = State::new(Session::default(), Limits::default());
+    for seq in 1..=3 {
+        let load = StackOf::LoadMmuPgd;
+        let mut tick = tick(seq);
+        tick.stacks = vec![
+            stack(load, Some(1), 4, 10),
+            stack(load, Some(1), 2, 11),
+            stack(load, Some(2), 3, 10),
+            stack(load, None, 1, 12),
+            stack(StackOf::MmuLoad, Some(1), 50, 10),
+        ];
+        tick.stacks_left_out = 5;
+        state.apply(Msg::Tick(Box::new(tick)));
+    }
+    state.act(Action::Tab(Tab::Memory));
+    let told = |state: &State| -> Vec<(String, u64, String)> {
+        let rows = state.stacks().rows.iter();
+        rows.map(|row| (row.vm.clone(), row.count, row.callers())).collect()
+    };
+    let row = |vm: &str, count, callers: &str| (vm.to_owned(), count, callers.to_owned());
+    let all = [
+        row("vm-1", 12, "f10"),
+        row("vm-2", 9, "f10"),
+        row("vm-1", 6, "f11"),
+        row("process 77", 3, "f12"),
+    ];
+    assert_eq!(told(&state), all);
+    assert_eq!((state.stacks().rate, state.stacks().left_out), (10.0, 15));
+    let who = Who::Vcpu(VcpuKey { vm: VmId(1), vcpu: 1 });
+    for scope in [Scope::Vm(VmId(1)), Scope::Reasons(who)] {
+        state.nav.go(scope);
+        state.changed();
+        assert_eq!(told(&state), [all[0].clone(), all[2].clone()], "{scope:?}");
+        assert_eq!(state.stacks().rows[0].share, 12.0 / 18.0);
+    }
 }
 
 #[test]

@@ -37,10 +37,12 @@ pub mod nav;
 mod now;
 pub mod outliers;
 mod parts;
+pub mod price;
 pub mod probes;
 mod read;
 pub mod rows;
 pub(crate) mod save;
+pub mod signals;
 #[cfg(test)]
 mod tests;
 pub mod time;
@@ -74,6 +76,7 @@ use nav::Nav;
 use now::Now;
 use outliers::Slow;
 use parts::Parts;
+use signals::{Signals, Windows};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::time::Duration;
@@ -150,6 +153,10 @@ pub struct State {
     parts: RefCell<Parts>,
     /// The last seconds by what was noted.
     activity: RefCell<Activity>,
+    /// The last seconds of interrupts and of time on CPUs.
+    signals: RefCell<Signals>,
+    /// Windows of halt polling.
+    windows: Windows,
     /// Single events of the kept ticks.
     log: Log,
     /// Slow exits of the kept ticks.
@@ -185,6 +192,8 @@ impl State {
             recent: RefCell::default(),
             parts: RefCell::default(),
             activity: RefCell::default(),
+            signals: RefCell::default(),
+            windows: Windows::default(),
             log: Log::default(),
             slow: Slow::default(),
             outlier_limits: OutlierLimits::default(),
@@ -237,6 +246,7 @@ impl State {
         self.learn(&tick);
         self.slow.push(place, &tick);
         self.log.push(place, &tick);
+        self.windows.push(place, oldest, &tick);
         self.moments.push(tick);
         self.slow.forget(self.moments.oldest());
         self.log.forget(self.moments.oldest());
@@ -244,6 +254,7 @@ impl State {
             let vms = &self.entities.vms;
             self.nav.retain(|vm| vms.contains_key(&vm));
             self.log.retain(|vm| vms.contains_key(&vm));
+            self.windows.retain(|vm| vms.contains_key(&vm));
             self.columns.retain(|scope, _| scope.vm().is_none_or(|vm| vms.contains_key(&vm)));
         }
     }

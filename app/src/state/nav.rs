@@ -2,6 +2,7 @@
 
 use super::activity::HotId;
 use super::filter::Filter;
+use super::signals::SignalId;
 use crate::model::detail::KeyId;
 use crate::model::ids::{Reason, VcpuKey, VmId};
 use std::collections::{BTreeMap, HashMap};
@@ -76,6 +77,10 @@ pub enum Tab {
     Exits,
     /// Page faults, MMIO, dirty pages, MMU roots.
     Memory,
+    /// What is put into guests, through which chips, timers.
+    Interrupts,
+    /// Which CPUs vCPUs are on, who takes them, halt polling, wake-ups.
+    Scheduling,
     /// Hypercalls, KVM ioctls, memory slots.
     Calls,
     /// Where the time went, what stands out, slow exits.
@@ -86,13 +91,23 @@ pub enum Tab {
 
 impl Tab {
     /// Every tab, in the order of its number; 0 is the last, as on a keyboard.
-    pub const ALL: [Self; 5] = [Self::Exits, Self::Memory, Self::Calls, Self::Time, Self::Probes];
+    pub const ALL: [Self; 7] = [
+        Self::Exits,
+        Self::Memory,
+        Self::Interrupts,
+        Self::Scheduling,
+        Self::Calls,
+        Self::Time,
+        Self::Probes,
+    ];
 
-    /// The number key that chooses it. Numbers between belong to tabs that may come.
+    /// The number key that chooses it.
     pub fn number(self) -> u8 {
         match self {
             Self::Exits => 1,
             Self::Memory => 2,
+            Self::Interrupts => 3,
+            Self::Scheduling => 4,
             Self::Calls => 5,
             Self::Time => 6,
             Self::Probes => 0,
@@ -104,6 +119,8 @@ impl Tab {
         match self {
             Self::Exits => "Exits",
             Self::Memory => "Memory",
+            Self::Interrupts => "Interrupts",
+            Self::Scheduling => "Scheduling",
             Self::Calls => "Calls",
             Self::Time => "Time",
             Self::Probes => "Probes",
@@ -127,16 +144,51 @@ impl Tab {
                 Pane::Pages,
                 Pane::Dirty,
                 Pane::Roots,
+                Pane::Stacks,
                 Pane::Events,
             ],
-            (Self::Memory, Scope::Reasons(_) | Scope::Reason(..)) => {
+            (Self::Memory, Scope::Reasons(_)) => &[
+                Pane::Faults,
+                Pane::Mmio,
+                Pane::Pages,
+                Pane::Dirty,
+                Pane::Roots,
+                Pane::Stacks,
+                Pane::Events,
+            ],
+            // Which exit a root or a stack belongs to is not known.
+            (Self::Memory, Scope::Reason(..)) => {
                 &[Pane::Faults, Pane::Mmio, Pane::Pages, Pane::Dirty, Pane::Roots, Pane::Events]
             }
+            (Self::Interrupts, Scope::Host | Scope::Vm(_)) => &[
+                Pane::Table,
+                Pane::Vectors,
+                Pane::Timers,
+                Pane::Chips,
+                Pane::Ipis,
+                Pane::Injections,
+            ],
+            // Chips and timers belong to a VM or a vCPU, not to a reason.
+            (Self::Interrupts, Scope::Reasons(_)) => {
+                &[Pane::Vectors, Pane::Timers, Pane::Chips, Pane::Ipis, Pane::Injections]
+            }
+            (Self::Interrupts, Scope::Reason(..)) => &[Pane::Vectors, Pane::Ipis, Pane::Injections],
+            (Self::Scheduling, Scope::Host | Scope::Vm(_)) => &[
+                Pane::Table,
+                Pane::OnCpus,
+                Pane::Takers,
+                Pane::Polling,
+                Pane::Wakeups,
+                Pane::Woken,
+            ],
+            (Self::Scheduling, Scope::Reasons(_) | Scope::Reason(..)) => {
+                &[Pane::OnCpus, Pane::Takers, Pane::Polling, Pane::Wakeups, Pane::Woken]
+            }
             (Self::Calls, Scope::Host | Scope::Vm(_)) => {
-                &[Pane::Table, Pane::Hypercalls, Pane::Ioctls, Pane::Slots, Pane::Calls]
+                &[Pane::Table, Pane::Hypercalls, Pane::Ioctls, Pane::Slots, Pane::Calls, Pane::Told]
             }
             (Self::Calls, Scope::Reasons(_) | Scope::Reason(..)) => {
-                &[Pane::Hypercalls, Pane::Ioctls, Pane::Slots, Pane::Calls]
+                &[Pane::Hypercalls, Pane::Ioctls, Pane::Slots, Pane::Calls, Pane::Told]
             }
             (Self::Probes, _) => &[Pane::Probes],
         }
@@ -166,8 +218,10 @@ pub enum Pane {
     Pages,
     /// Dirty pages by memory slot, and the pages dirtied most.
     Dirty,
-    /// MMU roots by vCPU.
+    /// MMU roots by vCPU, and the CPUs that it was loaded on.
     Roots,
+    /// Kernel stacks: who calls the function whose callers are taken.
+    Stacks,
     /// Single page faults, MMIO accesses and loads of MMU roots.
     Events,
     /// Hypercalls by number.
@@ -178,6 +232,28 @@ pub enum Pane {
     Slots,
     /// Single hypercalls.
     Calls,
+    /// Interrupts and exceptions by vector.
+    Vectors,
+    /// Timers of the local APIC.
+    Timers,
+    /// What goes through which chip, by whom.
+    Chips,
+    /// Inter-processor interrupts: who, to whom.
+    Ipis,
+    /// Single injections, routes, timer events.
+    Injections,
+    /// Who was loaded on which CPU.
+    OnCpus,
+    /// Who took CPUs from vCPUs.
+    Takers,
+    /// Halt polling's window, what it is worth and costs.
+    Polling,
+    /// Wake-ups by kind.
+    Wakeups,
+    /// Single wake-ups, changes of the window.
+    Woken,
+    /// Single KVM ioctls.
+    Told,
     /// The probes by family.
     Probes,
 }
@@ -194,6 +270,10 @@ pub enum EntryId {
     Hot(HotId),
     /// An ioctl's command.
     Ioctl(u32),
+    /// A row of interrupts or scheduling.
+    Signal(SignalId),
+    /// A stack, by its number.
+    Stack(u64),
     /// A family of probes, by its place among the rows, or a probe of it.
     Probe(usize),
 }

@@ -1,13 +1,13 @@
 //! The probes of the session as rows, by family.
 
-use super::families::price;
 use super::fields::{Field, Row};
 use super::keys::Watch;
 use super::nav::RowId;
+use super::price;
 use super::value::Value;
 use super::{Pane, State};
 use crate::model::ids::VmId;
-use crate::model::session::{Origin, ProbeStatus};
+use crate::model::session::{OFF, Origin, ProbeStatus};
 use crate::source::live::plan::Family;
 
 /// A row: a family, or under it one of its probes.
@@ -35,6 +35,7 @@ impl ProbeRow {
             (None, Watch::On, _) => "on".to_owned(),
             (None, Watch::Partly(_), (some, all)) => format!("{some} of {all}"),
             (None, Watch::Attaching, _) => "attaching".to_owned(),
+            (None, Watch::Off(_), _) if self.is_trouble() => "not attached".to_owned(),
             (None, Watch::Off(_), _) => "off".to_owned(),
         }
     }
@@ -45,7 +46,7 @@ impl ProbeRow {
             (Some(probe), _) if probe.attached => probe.how.clone(),
             (Some(probe), _) if probe.is_off() => String::new(),
             (Some(probe), _) => probe.why.clone().unwrap_or_default(),
-            (None, Some(family)) => price(family).to_owned(),
+            (None, Some(family)) => price::told(family),
             (None, None) => String::new(),
         }
     }
@@ -59,7 +60,11 @@ impl ProbeRow {
     pub fn is_trouble(&self) -> bool {
         match &self.probe {
             Some(probe) => !probe.attached && !probe.is_off(),
-            None => matches!(self.watch, Watch::Partly(_)),
+            None => match &self.watch {
+                Watch::Partly(_) => true,
+                Watch::Off(why) => self.known.is_some() && !why.starts_with(OFF),
+                Watch::On | Watch::Attaching => false,
+            },
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What the screen reads, made when it is first asked for and kept until something changes.
 
-use super::activity::{Hot, Ioctls};
+use super::activity::{Hot, Ioctls, Stacks};
 use super::detail::Detail;
 use super::fields::Row;
 use super::header::Header;
@@ -10,6 +10,7 @@ use super::nav::{Level, PANES, RowId, Sort};
 use super::outliers::Outliers;
 use super::probes::ProbeRow;
 use super::rows::{ReasonRow, VcpuRow, VmRow};
+use super::signals::SignalViews;
 use super::time::TimeDetail;
 use crate::findings::Finding;
 use std::cell::OnceCell;
@@ -31,7 +32,9 @@ pub(super) struct Views {
     /// By pane.
     pub hot: [OnceCell<Hot>; PANES],
     pub ioctls: OnceCell<Ioctls>,
+    pub stacks: OnceCell<Stacks>,
     pub probes: OnceCell<Vec<ProbeRow>>,
+    pub signals: SignalViews,
 }
 
 /// What the reason scope shows beside its numbers.

@@ -266,6 +266,9 @@ where
                             Effect::Family(family, on) => {
                                 self.outside.request(Request::Family(family, on));
                             }
+                            Effect::Stacks(of) => {
+                                self.outside.request(Request::Stacks(of));
+                            }
                             Effect::Outliers(limits) => {
                                 self.outside.request(Request::Outliers(limits));
                             }

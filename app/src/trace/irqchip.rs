@@ -275,11 +275,9 @@ pub fn route(chip: Chip, a: u64, b: u64) -> Route {
         },
         Chip::Ioapic => Route { through: format!("pin {a}"), ..sent(ioapic(b)) },
         Chip::Msi => Route { through: format!("{a:#x} {b:#x}"), ..sent(msi(a, b)) },
-        Chip::Line => Route {
-            through: format!("GSI {a}"),
-            raised: Some(b & 1 != 0),
-            ..Route::default()
-        },
+        Chip::Line => {
+            Route { through: format!("GSI {a}"), raised: Some(b & 1 != 0), ..Route::default() }
+        }
         Chip::Lapic => {
             let accepted = accepted(a);
             Route {

@@ -2,6 +2,7 @@
 
 use super::{
     keymap::{Command, Context, Key},
+    panes::stacks,
     view::{Hit, View},
 };
 use crate::state::{Action, Mode, Pane, Scope, State, Tab};
@@ -49,6 +50,7 @@ pub fn context(state: &State) -> Context {
         gone: level.scope == Scope::Host
             && state.vm_rows().iter().any(|r| r.ended_unix_ns.is_some()),
         tab: level.tab,
+        stacks: state.can_switch_stacks(),
     }
 }
 
@@ -195,6 +197,8 @@ fn pressed(key: Key, state: &State, view: &mut View) -> Input {
         Command::Live => Action::GoLive,
         Command::TabExits => Action::Tab(Tab::Exits),
         Command::TabMemory => return turned(Tab::Memory, state, view),
+        Command::TabInterrupts => return turned(Tab::Interrupts, state, view),
+        Command::TabScheduling => return turned(Tab::Scheduling, state, view),
         Command::TabCalls => return turned(Tab::Calls, state, view),
         Command::TabTime => Action::Tab(Tab::Time),
         Command::TabProbes => Action::Tab(Tab::Probes),
@@ -205,6 +209,10 @@ fn pressed(key: Key, state: &State, view: &mut View) -> Input {
         Command::Culprits => {
             view.message = Some(culprits_message(state));
             Action::Culprits
+        }
+        Command::NextStacks => {
+            view.message = Some(stacks::message(state));
+            Action::NextStacks
         }
         Command::Threshold => Action::LimitEdit(limits_text(state)),
         Command::NextPane => Action::NextPane,
@@ -221,8 +229,10 @@ fn turned(tab: Tab, state: &State, view: &mut View) -> Input {
     let families = state.would_attach(tab);
     if state.session().origin == Origin::Live && !families.is_empty() {
         let names: Vec<&str> = families.iter().map(|family| family.name()).collect();
-        let text = format!("attaching {}", names.join(" and "));
-        view.message = Some(text);
+        let (last, before) = names.split_last().map_or(("", &[][..]), |(last, rest)| (*last, rest));
+        let before = before.join(", ");
+        let and = if before.is_empty() { "" } else { " and " };
+        view.message = Some(format!("this tab attaches {before}{and}{last}"));
     }
     act(Action::Tab(tab))
 }

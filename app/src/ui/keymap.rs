@@ -30,12 +30,15 @@ pub enum Command {
     Live,
     TabExits,
     TabMemory,
+    TabInterrupts,
+    TabScheduling,
     TabCalls,
     TabTime,
     TabProbes,
     NextPane,
     Zoom,
     Culprits,
+    NextStacks,
     Threshold,
     ClearGone,
     Copy,
@@ -73,6 +76,8 @@ pub struct Context {
     pub gone: bool,
     /// Which tab is open.
     pub tab: Tab,
+    /// Callers of a function are counted, and can be counted of another.
+    pub stacks: bool,
 }
 
 /// One line of the table.
@@ -284,6 +289,22 @@ pub const TABLE: &[Binding] = &[
         works: |c| c.tab != Tab::Memory,
     },
     Binding {
+        command: Command::TabInterrupts,
+        name: "tab-interrupts",
+        keys: &["3"],
+        short: "",
+        help: "the Interrupts tab: what is put into guests, chips, IPIs, timers; attaches its probes",
+        works: |c| c.tab != Tab::Interrupts,
+    },
+    Binding {
+        command: Command::TabScheduling,
+        name: "tab-scheduling",
+        keys: &["4"],
+        short: "",
+        help: "the Scheduling tab: vCPUs on CPUs, who takes them, halt polling, wake-ups; attaches its probes",
+        works: |c| c.tab != Tab::Scheduling,
+    },
+    Binding {
         command: Command::TabCalls,
         name: "tab-calls",
         keys: &["5"],
@@ -321,7 +342,15 @@ pub const TABLE: &[Binding] = &[
         keys: &["c"],
         short: "who took CPU",
         help: "watch who takes vCPUs' CPUs, or stop it; costs time at every context switch of the host",
-        works: |c| c.tab == Tab::Time,
+        works: |c| matches!(c.tab, Tab::Time | Tab::Scheduling),
+    },
+    Binding {
+        command: Command::NextStacks,
+        name: "next-function",
+        keys: &["f"],
+        short: "function",
+        help: "count the callers of the next function of KVM's that has to do with MMU roots",
+        works: |c| c.stacks,
     },
     Binding {
         command: Command::NextPane,

@@ -33,6 +33,9 @@ pub struct Memory {
     pub roots: Option<Vec<Root>>,
     /// Loads of other roots.
     pub roots_other: u64,
+    /// CPUs that vCPUs were loaded on.
+    #[serde(default)]
+    pub loads: Option<Vec<Load>>,
 }
 
 /// Page faults of a kind.
@@ -89,6 +92,10 @@ pub struct Dirty {
     pub pages: Vec<DirtyPage>,
     /// Writes of other pages.
     pub pages_other: u64,
+    /// All marks in slots that log.
+    pub marked: u64,
+    /// Whether what KVM marked is logged.
+    pub logs: Option<bool>,
     /// The processor's log was full.
     pub pml_full: u64,
     /// A dirty ring was full.
@@ -123,6 +130,15 @@ pub struct Root {
     /// Levels of the page table.
     pub level: u64,
     /// Loads.
+    pub count: u64,
+}
+
+/// Loads of vCPUs on a CPU.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Load {
+    /// Its number.
+    pub cpu: u32,
+    /// How many.
     pub count: u64,
 }
 
@@ -275,11 +291,14 @@ mod tests {
     #[test]
     fn the_documentation_s_example_is_read() {
         let report = example();
-        assert!(report.is_on("exit") && !report.is_on("roots"));
+        assert!(report.is_on("exit") && !report.is_on("culprits"));
         let vm = &report.vms[0];
         assert_eq!((vm.memory.faults_of(1), vm.memory.faults_of(0)), (Some(3000), Some(0)));
         assert_eq!(vm.memory.mmio_at("read", 0xfed0_00f0), Some(2100));
-        assert!(vm.memory.roots.is_none());
+        let dirty = vm.memory.dirty.as_ref().expect("a section");
+        assert_eq!((dirty.count, dirty.marked, dirty.logs), (5000, 5400, Some(true)));
+        let loads: Vec<_> = vm.memory.loads.iter().flatten().map(|l| (l.cpu, l.count)).collect();
+        assert_eq!((vm.memory.roots.as_ref().map(Vec::len), loads), (Some(1), vec![(7, 52)]));
         assert_eq!(vm.calls.hypercalls_of("kvm", 10), Some(500));
         assert_eq!(vm.calls.hypercalls_of("xen", 10), Some(0));
         assert_eq!(vm.calls.ioctls_of("KVM_SET_USER_MEMORY_REGION"), Some((6, 1)));

@@ -10,6 +10,8 @@ use kvmscope_tests::hist::{self, Hist};
 use kvmscope_tests::program::{Profile, kvmscope};
 use kvmscope_tests::rig::{self, Output, Vendor};
 
+use crate::floods;
+
 macro_rules! rigs {
     ($($name:ident: $vendor:ident $kernel:literal $few:literal;)*) => { $(
         #[test]
@@ -58,6 +60,17 @@ fn all_cases(vendor: Vendor, kernel: &'static str, few: u32) {
         match agrees(&output, vendor, case) {
             Ok(found) => problems.extend(found.into_iter().map(|what| format!("{case}: {what}"))),
             Err(error) => problems.push(format!("{case}: {error:#}")),
+        }
+    }
+    // Where the emulator is fast enough.
+    if vendor == Vendor::Svm {
+        for (case, check) in floods::CASES {
+            match check(&output) {
+                Ok(found) => {
+                    problems.extend(found.into_iter().map(|what| format!("{case}: {what}")))
+                }
+                Err(error) => problems.push(format!("{case}: {error:#}")),
+            }
         }
     }
     assert!(problems.is_empty(), "{} {kernel}:\n{}", vendor.name(), problems.join("\n"));

@@ -30,7 +30,7 @@ pub const CASES: [Case; 14] = [
 /// A case's report and guest: counts and keys equal, time accounted for.
 fn sound(rig: &Rig, case: &str) -> Result<(Report, Guest, Problems)> {
     let (report, guest, mut problems) = rig.exact(case)?;
-    problems.extend(situation::time_is_accounted_for(&report));
+    problems.extend(situation::time_is_accounted_for(&report, situation::UNACCOUNTED));
     Ok((report, guest, problems))
 }
 
@@ -67,6 +67,15 @@ fn dirty(rig: &Rig) -> Result<Problems> {
     ensure!(logged > 0, "the guest's log has no pages");
     if pages != logged {
         problems.push(format!("{pages} pages became dirty, {logged} are in KVM's log"));
+    }
+    let told = seen.memory.dirty.as_ref().context("no section of dirty pages")?;
+    let marks = counted("dirty_log", Some(0));
+    if (told.count, told.marked, told.logs) != (logged, marks, Some(true)) {
+        problems.push(format!("{told:?} instead of {logged} pages, {marks} marks"));
+    }
+    let loads = seen.memory.loads.iter().flatten();
+    if loads.clone().map(|load| load.count).sum::<u64>() != counted("vcpu_load", None).max(1) {
+        problems.push(format!("vCPU loads: {:?}", loads.collect::<Vec<_>>()));
     }
     let roots = counted("root", None);
     if roots < made.expect.roots_at_least.max(1) {
@@ -245,7 +254,7 @@ fn stuck(rig: &Rig) -> Result<Problems> {
 pub fn all_kinds(rig: &Rig) -> Result<Problems> {
     let (report, guest, _) = rig.exact("all")?;
     let mut problems = situation::keys_equal(&report, &guest);
-    problems.extend(situation::time_is_accounted_for(&report));
+    problems.extend(situation::time_is_accounted_for(&report, situation::UNACCOUNTED));
     if check::vcpus(&report).any(|(_, vcpu)| vcpu.keys.iter().all(|key| key.class != "rip")) {
         problems.push("a vCPU without guest instruction pointers".to_owned());
     }

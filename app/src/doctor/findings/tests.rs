@@ -252,6 +252,32 @@ fn one_probe_that_does_not_attach_is_a_warning_and_all_are_a_blocker() {
     assert_eq!(blocker(&found).map(|finding| finding.id.as_str()), Some("probes"));
 }
 
+/// A function that cannot be probed is a fault only of what nobody has without asking for it.
+#[test]
+fn a_probe_that_only_a_family_wants_that_is_off_is_a_note() {
+    let of = |family: &str| {
+        let why = Some("this kernel is built without function probes".into());
+        let refused = ProbeStatus { family: family.into(), why, ..refused() };
+        let found = findings(&good(), &[attached(), vec![refused]].concat(), None);
+        found.into_iter().find(|finding| finding.id == "probe:kvm:kvm_fpu").expect("said")
+    };
+    for family in Family::ASKABLE.into_iter().chain([Family::Base]) {
+        use Family::{Culprits, Dirty, Ioctl, Roots};
+        let finding = of(family.name());
+        assert!(finding.what.ends_with("without function probes."), "{}", finding.what);
+        if matches!(family, Culprits | Dirty | Roots | Ioctl) {
+            let costs = format!("Only --probes {} would use it.", family.name());
+            assert_eq!((finding.severity, finding.costs), (Severity::Note, Some(costs)));
+        } else {
+            assert_eq!((finding.severity, finding.costs), (Severity::Warning, None));
+        }
+    }
+    assert_eq!(of("of another version").severity, Severity::Warning);
+    // Where it is all that there is, nothing can be measured.
+    let alone = [ProbeStatus { family: "roots".into(), ..refused() }];
+    assert_eq!(blocker(&findings(&good(), &alone, None)).map(|f| f.id.as_str()), Some("probes"));
+}
+
 #[test]
 fn what_stops_only_some_probes_is_no_blocker_once_one_is_attached() {
     let facts = Facts { tracefs: Tracefs::NotMounted, ..good() };

@@ -83,7 +83,7 @@ fn details_are_there_in_full() {
 fn memory_calls_and_events_are_there_in_full() {
     let report = with_memory();
     let mut shown = serde_json::Map::new();
-    for field in ["families", "events_left_out"] {
+    for field in ["families", "events_left_out", "stacks", "stacks_left_out", "dirty_elsewhere"] {
         shown.insert(field.to_owned(), report[field].clone());
     }
     let vm = &report["vms"][0];
@@ -127,7 +127,7 @@ fn memory_adds_up() {
 fn what_is_off_is_null_and_says_why() {
     let report = parsed();
     let vm = &report["vms"][0];
-    for path in ["faults", "pages", "mmio", "dirty", "roots"] {
+    for path in ["faults", "pages", "mmio", "dirty", "roots", "loads"] {
         assert_eq!(vm["memory"][path], Value::Null, "{path}");
         assert_eq!(vm["vcpus"][0]["memory"][path], Value::Null, "{path}");
     }
@@ -137,10 +137,32 @@ fn what_is_off_is_null_and_says_why() {
     let families = report["families"].as_array().expect("a list");
     let of = |name: &str| families.iter().find(|family| family["name"] == name).expect("there");
     assert_eq!((&of("mmu")["on"], &of("mmu")["why"]), (&Value::Bool(true), &Value::Null));
-    assert_eq!(of("roots")["why"], "off; attached with --probes roots");
-    assert_eq!(report["vms"][0]["memory"]["roots"], Value::Null);
+    assert_eq!(of("culprits")["why"], "off; attached with --probes culprits");
+    assert_eq!(report["vms"][1]["memory"]["dirty"]["logs"], Value::Null);
     // On, and nothing happened in the other VM.
     assert_eq!(report["vms"][1]["memory"]["faults"], Value::Array(Vec::new()));
+}
+
+/// Of a family that is on, what a probe would tell that cannot be attached.
+#[test]
+fn what_a_refused_probe_would_tell_is_null() {
+    for (hook, field) in [
+        ("kprobe:mark_page_dirty_in_slot", "dirty"),
+        ("kprobe:load_mmu_pgd", "roots"),
+        ("kprobe:kvm_arch_vcpu_load", "loads"),
+    ] {
+        let (mut session, totals) = remembered();
+        let memory_of_second = |session: &Session| -> Value {
+            let content = Content::new(session, &totals, REMEMBERED_NS);
+            let text = report(&content).expect("serialises");
+            let report: Value = serde_json::from_str(&text).expect("is JSON");
+            report["vms"][1]["memory"][field].clone()
+        };
+        assert!(!memory_of_second(&session).is_null(), "{field}");
+        let probe = session.probes.iter_mut().find(|probe| probe.name == hook).expect("there");
+        probe.attached = false;
+        assert_eq!(memory_of_second(&session), Value::Null, "{field}");
+    }
 }
 
 #[test]
@@ -278,31 +300,98 @@ fn an_exit_open_since_before_has_a_line_of_its_own() {
     assert_eq!((&cell["timed"], &cell["p50_ns"]), (&Value::from(0), &Value::from(0)));
 }
 
-/// Every field, wherever it stands, is described.
+/// Sections of the description, by the field whose objects they are about.
+const SECTIONS: [(&str, &str); 16] = [
+    ("", "## The document"),
+    ("vms", "## A VM"),
+    ("vcpus", "## A vCPU"),
+    ("exits", "## A reason"),
+    ("userspace_exits", "## A reason"),
+    ("keys", "## A key"),
+    ("memory", "## Memory"),
+    ("calls", "## Calls"),
+    ("interrupts", "## Interrupts"),
+    ("routes_unknown", "## Interrupts"),
+    ("scheduling", "## Scheduling"),
+    ("stacks", "## A stack"),
+    ("events", "## An event"),
+    ("culprits", "## A culprit"),
+    ("outliers", "## An outlier"),
+    ("findings", "## A finding"),
+];
+
+/// Every field is described in the section of what it belongs to.
 #[test]
 fn every_field_is_documented() {
     let text = include_str!("../../../../docs/json.md");
     let mut fields = std::collections::BTreeSet::new();
-    collect(&with_details(), &mut fields);
-    collect(&with_memory(), &mut fields);
-    collect(&with_interrupts(), &mut fields);
-    assert!(fields.len() > 110, "{fields:?}");
-    for field in &fields {
-        // By itself, or as a part of something ("host.kernel").
-        let words = [format!("{field}`"), format!("{field}[]`"), format!("`{field}.")];
-        assert!(words.iter().any(|word| text.contains(word)), "{field}");
+    collect(&with_details(), "", &mut fields);
+    collect(&with_memory(), "", &mut fields);
+    collect(&with_interrupts(), "", &mut fields);
+    assert!(fields.len() > 190, "{}: {fields:?}", fields.len());
+    for (place, field) in &fields {
+        let (_, head) = SECTIONS.iter().find(|(of, _)| of == place).expect("a section");
+        let begin = text.find(&format!("{head}\n")).unwrap_or_else(|| panic!("no {head}"));
+        let section = &text[begin + head.len()..];
+        let section = &section[..section.find("\n## ").unwrap_or(section.len())];
+        // By itself, or with what it is a part of ("host.kernel"), or of which others are parts.
+        let words = [format!("`{field}`"), format!("`{field}[]`"), format!("`{field}.")];
+        let parts = [format!(".{field}`"), format!(".{field}[]`"), format!("`{field}[].")];
+        let is_there = words.iter().chain(&parts).any(|word| section.contains(word));
+        assert!(is_there, "{field} under {head}");
     }
 }
 
-fn collect(value: &Value, fields: &mut std::collections::BTreeSet<String>) {
+/// The example of the description has every field, and none that is not there.
+#[test]
+fn the_example_is_whole() {
+    let text = include_str!("../../../../docs/json.md");
+    let example = text.split("```json\n").nth(1).and_then(|rest| rest.split("```").next());
+    let example = serde_json::from_str(example.expect("an example")).expect("is JSON");
+    let (mut shown, mut fields) = Default::default();
+    collect(&example, "", &mut shown);
+    collect(&with_details(), "", &mut fields);
+    collect(&with_memory(), "", &mut fields);
+    collect(&with_interrupts(), "", &mut fields);
+    assert_eq!(shown, fields);
+}
+
+/// What is described is there.
+#[test]
+fn every_description_has_its_field() {
+    let mut fields = std::collections::BTreeSet::new();
+    collect(&with_details(), "", &mut fields);
+    collect(&with_memory(), "", &mut fields);
+    collect(&with_interrupts(), "", &mut fields);
+    let fields: std::collections::BTreeSet<String> =
+        fields.into_iter().map(|(_, field)| field).collect();
+    let text = include_str!("../../../../docs/json.md");
+    // The first column of each table of fields.
+    let mut described = 0;
+    let mut is_of_fields = false;
+    for line in text.lines() {
+        is_of_fields = line.starts_with("| field") || (is_of_fields && line.starts_with('|'));
+        let cell = line.split('|').nth(1).filter(|_| is_of_fields).unwrap_or("");
+        for name in cell.split('`').skip(1).step_by(2) {
+            let last = name.trim_end_matches("[]").rsplit('.').next().unwrap_or(name);
+            assert!(fields.contains(last), "{name} is described and nowhere");
+            described += 1;
+        }
+    }
+    assert!(described > 120, "{described}");
+}
+
+/// The fields of all objects, each with the nearest field around it that has a section.
+fn collect(value: &Value, at: &str, fields: &mut std::collections::BTreeSet<(String, String)>) {
     match value {
         Value::Object(object) => {
             for (field, value) in object {
-                fields.insert(field.clone());
-                collect(value, fields);
+                fields.insert((at.to_owned(), field.clone()));
+                let has_section = SECTIONS.iter().any(|(of, _)| of == field);
+                collect(value, if has_section { field } else { at }, fields);
             }
         }
-        Value::Array(list) => list.iter().for_each(|value| collect(value, fields)),
+        Value::Array(list) => list.iter().for_each(|value| collect(value, at, fields)),
         _ => {}
     }
 }

@@ -5,10 +5,11 @@ use crate::model::detail::{IoctlTick, KeyClass, KeyId, KeyTick, VmTick};
 use crate::model::event::{Event, EventKind, LeftOut};
 use crate::model::ids::{Isa, Reason, VmId};
 use crate::model::session::{ProbeStatus, Session};
+use crate::model::stack::{Frame, StackOf, StackTick};
 use crate::model::testing::{cell, sample_event, vcpu};
 use crate::model::tick::{Phase, PhaseTimes, Tick, VcpuTick};
 use crate::model::totals::Totals;
-use kvmscope_shared::detail::fault;
+use kvmscope_shared::detail::{dirty, fault};
 
 /// How long [`remembered`] is.
 pub const REMEMBERED_NS: u64 = 13 * SECOND;
@@ -17,20 +18,33 @@ const EPT_VIOLATION: Reason = Reason::exit(Isa::Vmx, 48);
 const EPT_MISCONFIG: Reason = Reason::exit(Isa::Vmx, 49);
 const VMCALL: Reason = Reason::exit(Isa::Vmx, 18);
 
-/// [`sample`] and ten seconds more, with the families of memory and calls on, but `roots`.
+/// [`sample`] and ten seconds more, with the families of memory and calls on.
 pub fn remembered() -> (Session, Totals) {
     let (mut session, mut totals) = sample();
-    for family in ["mmu", "mmio", "dirty", "hypercall", "ioctl"] {
-        session.probes.push(probe(family, None));
+    for (family, name) in [
+        ("mmu", "kvm:kvm_page_fault"),
+        ("mmio", "kvm:kvm_mmio"),
+        ("dirty", "kprobe:mark_page_dirty_in_slot"),
+        ("roots", "kprobe:load_mmu_pgd"),
+        ("roots", "kprobe:kvm_arch_vcpu_load"),
+        ("roots", "stack:load_mmu_pgd"),
+        ("hypercall", "kvm:kvm_hypercall"),
+        ("ioctl", "raw_syscalls:sys_exit"),
+    ] {
+        session.probes.push(probe(family, name, None));
     }
-    session.probes.push(probe("roots", Some("off; attached with --probes roots")));
+    session.probes.push(probe(
+        "culprits",
+        "sched:sched_switch",
+        Some("off; attached with --probes culprits"),
+    ));
     totals.apply(&tick());
     (session, totals)
 }
 
-fn probe(family: &str, why: Option<&str>) -> ProbeStatus {
+fn probe(family: &str, name: &str, why: Option<&str>) -> ProbeStatus {
     ProbeStatus {
-        name: format!("kvm:{family}"),
+        name: name.to_owned(),
         family: family.to_owned(),
         attached: why.is_none(),
         why: why.map(str::to_owned),
@@ -65,8 +79,8 @@ fn ran(number: u32, mut keys: Vec<KeyTick>) -> VcpuTick {
 }
 
 fn tick() -> Tick {
-    use KeyClass::{DirtyPage, DirtySlot, Fault, HvHypercall, Hypercall, MmioFast, MmioRead};
-    use KeyClass::{MmioWrite, Page, XenHypercall};
+    use KeyClass::{DirtyLog, DirtyPage, DirtySlot, Fault, HvHypercall, Hypercall, MmioFast};
+    use KeyClass::{MmioRead, MmioWrite, Page, Root, VcpuLoad, XenHypercall};
     let mut first = vec![
         key(EPT_VIOLATION, Fault, fault::ABSENT, 262_144, 0),
         key(EPT_VIOLATION, Fault, fault::WRITE_PROTECTED, 3_000, 0),
@@ -81,6 +95,16 @@ fn tick() -> Tick {
         written(DirtySlot, 1, 4_000),
         written(DirtySlot, 1 << 16, 2),
         written(DirtyPage, 0x12_3000, 1_500),
+        written(DirtyLog, dirty::MARKED, 4_900),
+        written(DirtyLog, dirty::FRESH, 4_002),
+        written(DirtyLog, dirty::NOT_LOGGED, 11),
+        written(DirtyLog, dirty::PML_FULL, 9),
+        written(DirtyLog, dirty::RING_PUSH, 4_002),
+        written(DirtyLog, dirty::RING_FULL, 4),
+        written(Root, 0x1234_5004, 610),
+        written(Root, 0x6789_a004, 10),
+        written(VcpuLoad, 3, 40),
+        written(VcpuLoad, 7, 2),
     ];
     // More than are shown.
     first.extend((0..7).map(|n| key(EPT_VIOLATION, Page, (0x40 + n) << 12, 30 - n, 0)));
@@ -90,6 +114,8 @@ fn tick() -> Tick {
         key(EPT_VIOLATION, Fault, fault::WRITE_PROTECTED, 1_000, 0),
         key(EPT_VIOLATION, Page, 0x41 << 12, 60, 0),
         written(DirtySlot, 1, 1_000),
+        written(DirtyLog, dirty::MARKED, 1_000),
+        written(VcpuLoad, 7, 50),
     ];
     let called = |command, count, failed| IoctlTick {
         command,
@@ -111,8 +137,27 @@ fn tick() -> Tick {
         vms,
         events,
         events_left_out: vec![left(EventKind::Fault, 265_000), left(EventKind::Mmio, 20_900)],
+        stacks: stacks(),
+        stacks_left_out: 17,
+        dirty_elsewhere: 2_048,
         ..Tick::default()
     }
+}
+
+/// One of a VM with names, one of a process without.
+fn stacks() -> Vec<StackTick> {
+    let frame = |address, symbol: &str| Frame { address, symbol: symbol.to_owned() };
+    let frames = vec![
+        frame(0xffff_ffff_c0a0_1000, "vmx_load_mmu_pgd [kvm_intel]"),
+        frame(0xffff_ffff_c090_205c, "kvm_mmu_load+0x5c [kvm]"),
+        frame(0xffff_ffff_c090_1234, "vcpu_enter_guest+0x34 [kvm]"),
+    ];
+    let hidden = vec![frame(0xffff_ffff_c0a0_1000, ""), frame(0xffff_ffff_c090_205c, "")];
+    let of = StackOf::LoadMmuPgd;
+    vec![
+        StackTick { of, vm: Some(VmId(1)), pid: 4701, count: 620, frames },
+        StackTick { of, vm: None, pid: 99, count: 3, frames: hidden },
+    ]
 }
 
 fn first_event() -> Event {

@@ -1,5 +1,6 @@
 //! What a vCPU's exits were about, who had its CPU, and what its VM did beside its vCPUs.
 
+use super::sections::times;
 use super::{indented, line};
 use crate::export::Content;
 use crate::findings::words;
@@ -65,8 +66,9 @@ const NUMERIC: [bool; 8] = [false, false, true, true, true, true, true, true];
 
 /// Classes that the tables of memory have.
 fn is_told_elsewhere(class: KeyClass) -> bool {
-    use KeyClass::{DirtyPage, DirtySlot, Fault, Root};
-    matches!(class, Fault | Root | DirtySlot | DirtyPage) || is_of_interrupts(class)
+    use KeyClass::{DirtyLog, DirtyPage, DirtySlot, Fault, Root, VcpuLoad};
+    matches!(class, Fault | Root | VcpuLoad | DirtySlot | DirtyPage | DirtyLog)
+        || is_of_interrupts(class)
 }
 
 /// Classes that the tables of interrupts and scheduling have.
@@ -98,7 +100,8 @@ pub fn keys(
     for (id, sum) in others.filter(|(id, _)| !is_told_elsewhere(id.class)) {
         let words = format!("other: {}", id.class.word());
         // Times of "other" are all three together.
-        let times = [duration(sum.total_ns), "-".to_owned(), "-".to_owned(), "-".to_owned()];
+        let total = Value::ns((sum.timed > 0).then_some(sum.total_ns));
+        let times = [total, Value::None, Value::None, Value::None];
         lines.push(row("", words, sum.count, content.duration_ns, times));
     }
     indented(out, &table(&lines, &NUMERIC));
@@ -126,30 +129,24 @@ fn of_reason(
         let most = if keys.len() == most + 1 { keys.len() } else { most };
         for &(id, value, sum) in keys.iter().take(most) {
             let about = truncate(&about(content, vm, id.class, value), 34, '…');
-            let times = [sum.total_ns, sum.off_ns, sum.vmm_ns, sum.max_ns].map(duration);
-            lines.push(row(&name, about, sum.count, content.duration_ns, times));
+            lines.push(row(&name, about, sum.count, content.duration_ns, times(sum)));
         }
         if let Some(rest) = keys.get(most..).filter(|rest| !rest.is_empty()) {
             let mut sum = KeySum::default();
             for (_, _, key) in rest {
-                sum.count = sum.count.saturating_add(key.count);
-                sum.total_ns = sum.total_ns.saturating_add(key.total_ns);
-                sum.off_ns = sum.off_ns.saturating_add(key.off_ns);
-                sum.vmm_ns = sum.vmm_ns.saturating_add(key.vmm_ns);
-                sum.max_ns = sum.max_ns.max(key.max_ns);
+                sum.merge(key);
             }
             let what = if is_rip { "instructions" } else { "keys" };
             let words = format!("{} more {what}", rest.len());
-            let times = [sum.total_ns, sum.off_ns, sum.vmm_ns, sum.max_ns].map(duration);
-            lines.push(row(&name, words, sum.count, content.duration_ns, times));
+            lines.push(row(&name, words, sum.count, content.duration_ns, times(&sum)));
         }
     }
 }
 
-fn row(name: &str, about: String, n: u64, over_ns: u64, times: [String; 4]) -> Vec<String> {
+fn row(name: &str, about: String, n: u64, over_ns: u64, times: [Value; 4]) -> Vec<String> {
     let per_s = if over_ns == 0 { 0.0 } else { n as f64 * 1e9 / over_ns as f64 };
     let mut cells = vec![name.to_owned(), about, count(n), rate(per_s)];
-    cells.extend(times);
+    cells.extend(times.iter().map(Value::to_string));
     cells
 }
 
@@ -179,7 +176,9 @@ pub fn culprits(out: &mut String, content: &Content<'_>, vcpu: &VcpuTotals) {
         return;
     }
     let waited_ns = vcpu.time.get(Phase::Preempted);
-    line!(out, "\n  Who ran while it waited {} for a CPU:", duration(waited_ns));
+    // Each is measured by probes of its own: there may be someone without a time.
+    let waited = if waited_ns == 0 { String::new() } else { format!(" {}", duration(waited_ns)) };
+    line!(out, "\n  Who ran while it waited{waited} for a CPU:");
     let mut lines = vec![CULPRIT_HEADS.map(str::to_owned).to_vec()];
     for culprit in vcpu.culprits.iter().take(CULPRITS) {
         let is_other = culprit.pid == 0 && culprit.comm.is_empty();

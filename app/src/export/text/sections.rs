@@ -2,7 +2,8 @@
 
 use super::{indented, line};
 use crate::export::sums::{
-    self, DIRTY_PAGES, DIRTY_SLOTS, FAULTS, HYPERCALLS, MMIO, PAGES, ROOTS, Ranked, ranked,
+    self, DIRTY_PAGES, DIRTY_SLOTS, DirtyLog, FAULTS, HYPERCALLS, LOADS, MMIO, PAGES, ROOTS,
+    Ranked, ranked,
 };
 use crate::export::{Content, details::vm_called};
 use crate::findings::words;
@@ -45,30 +46,31 @@ pub fn memory(out: &mut String, content: &Content<'_>, vm: &VmTotals) {
         };
         format!("{}{by}", truncate(&words::short(class, value), ABOUT - by.len(), '…'))
     });
-    let before = lines.lines.len();
     lines.ranked("dirty", &ranked(&vcpus, DIRTY_SLOTS, SHOWN), |class, value, _| {
         words::short(class, value)
     });
     lines.ranked("dirty", &ranked(&vcpus, DIRTY_PAGES, SHOWN), |_, value, _| {
         format!("page {value:#x}")
     });
-    let is_clean = lines.lines.len() == before && sums::is_on(content.session, &["dirty"]);
+    let log = DirtyLog::new(&vcpus);
+    lines.dirty_log(&log);
     let roots = ranked(&vcpus, ROOTS, SHOWN);
     lines.ranked("root", &roots, |_, root, _| {
         format!("{:#x} level {}", root & !0xfff, root & 0xfff)
     });
+    lines.ranked("vCPU load", &ranked(&vcpus, LOADS, SHOWN), |_, cpu, _| format!("on CPU {cpu}"));
     lines.print(out, &HEADS, &NUMERIC);
-    if is_clean {
-        line!(out, "  No page was written in memory whose dirty pages are logged.");
+    match log.logs() {
+        Some(true) => {}
+        Some(false) => {
+            line!(out, "  Dirty logging is off for all memory in which KVM marked pages.");
+        }
+        None if sums::is_attached(content.session, sums::MARKS) => {
+            line!(out, "  KVM marked no page as dirty: logging is off, or nothing was written.");
+        }
+        None => {}
     }
-    let full = [
-        (sums::pml_full(&vcpus), "The processor's log of written pages was full"),
-        (sums::ring_full(&vcpus), "The VMM had to empty a dirty ring"),
-    ];
-    for (times, what) in full.into_iter().filter(|(times, _)| *times > 0) {
-        line!(out, "  {what} {} times.", count(times));
-    }
-    if roots.distinct > 1 {
+    if roots.distinct > SHOWN {
         line!(out, "  {} different MMU roots.", count(roots.distinct as u64));
     }
 }
@@ -122,6 +124,16 @@ pub fn calls(out: &mut String, content: &Content<'_>, vm: &VmTotals) {
     lines.print(out, &CALL_HEADS, &CALL_NUMERIC);
 }
 
+/// Total, off-CPU, VMM, max; nothing where nothing was timed (pages that were written), and only the VMM's
+/// part where the backend makes no kernel exits.
+pub fn times(sum: &KeySum) -> [Value; 4] {
+    let KeySum { timed, total_ns, off_ns, vmm_ns, max_ns, .. } = *sum;
+    let is_handled = timed > 0 && total_ns > 0;
+    let handled = |ns| Value::ns(is_handled.then_some(ns));
+    let all = |ns| Value::ns((timed > 0).then_some(ns));
+    [handled(total_ns), handled(off_ns), all(vmm_ns), all(max_ns)]
+}
+
 /// Rows of a table.
 struct Lines<'a> {
     content: &'a Content<'a>,
@@ -136,18 +148,27 @@ impl Lines<'_> {
         about: impl Fn(KeyClass, u64, &KeySum) -> String,
     ) {
         for (class, value, sum) in &ranked.first {
-            let times = match sum.timed {
-                // Nothing was timed where pages were written.
-                0 => [Value::None, Value::None, Value::None, Value::None],
-                _ => [sum.total_ns, sum.off_ns, sum.vmm_ns, sum.max_ns].map(Value::Ns),
-            };
-            self.row(what, &about(*class, *value, sum), sum.count, times);
+            self.row(what, &about(*class, *value, sum), sum.count, times(sum));
         }
         if ranked.rest.count > 0 {
             let total =
                 if ranked.rest.timed > 0 { Value::Ns(ranked.rest.total_ns) } else { Value::None };
             let times = [total, Value::None, Value::None, Value::None];
             self.row(what, "others", ranked.rest.count, times);
+        }
+    }
+
+    fn dirty_log(&mut self, log: &DirtyLog) {
+        for (times, what) in [
+            (log.marked, "marks in slots that log"),
+            (log.not_logged, "marks in slots that do not log"),
+            (log.pml_full, "the processor's log was full (PML)"),
+            (log.ring_pushes, "pages put into a dirty ring"),
+            (log.ring_full, "exits to the VMM as a ring was full"),
+        ] {
+            if times > 0 {
+                self.row("dirty log", what, times, [const { Value::None }; 4]);
+            }
         }
     }
 
@@ -207,7 +228,7 @@ pub fn happened(out: &mut String, content: &Content<'_>) {
         let refused = all.left_out().find(|left| left.kind == kind).map_or(0, |left| left.count);
         let left = refused.saturating_add(of_kind.len().saturating_sub(EVENTS) as u64);
         if left > 0 {
-            more.push(format!("{} {}", count(left), name(kind)));
+            more.push(format!("{} {}", count(left), name(kind, left == 1)));
         }
     }
     if lines.len() == 1 && more.is_empty() {
@@ -228,7 +249,7 @@ fn row(content: &Content<'_>, event: &Event, isa: crate::model::ids::Isa) -> Vec
     // Into which VM an interrupt goes is not always known.
     let vm = match vm_called(content, event.vm) {
         "" => "-".to_owned(),
-        name => truncate(&clean(name), 12, '…'),
+        name => truncate(&clean(name), 16, '…'),
     };
     let took = (by_time(event.kind) && event.wall_ns() > 0).then(|| event.wall_ns());
     vec![
@@ -262,21 +283,24 @@ fn short(kind: EventKind) -> &'static str {
     }
 }
 
-fn name(kind: EventKind) -> &'static str {
-    match kind {
-        EventKind::Fault => "page faults",
-        EventKind::Mmio => "MMIO accesses",
-        EventKind::Hypercall => "hypercalls",
-        EventKind::HvHypercall => "Hyper-V hypercalls",
-        EventKind::XenHypercall => "Xen hypercalls",
-        EventKind::Root => "loads of roots",
-        EventKind::Ioctl => "ioctls",
-        EventKind::Memslot => "settings of memory slots",
-        EventKind::Injection => "interrupts put into the guest",
-        EventKind::Exception => "exceptions put into the guest",
-        EventKind::Route => "interrupts through chips",
-        EventKind::Wakeup => "wake-ups",
-        EventKind::Timer => "timer events",
-        EventKind::HaltPoll => "changes of the halt-polling window",
-    }
+fn name(kind: EventKind, is_one: bool) -> &'static str {
+    let (one, many) = match kind {
+        EventKind::Fault => ("page fault", "page faults"),
+        EventKind::Mmio => ("MMIO access", "MMIO accesses"),
+        EventKind::Hypercall => ("hypercall", "hypercalls"),
+        EventKind::HvHypercall => ("Hyper-V hypercall", "Hyper-V hypercalls"),
+        EventKind::XenHypercall => ("Xen hypercall", "Xen hypercalls"),
+        EventKind::Root => ("load of a root", "loads of roots"),
+        EventKind::Ioctl => ("ioctl", "ioctls"),
+        EventKind::Memslot => ("setting of a memory slot", "settings of memory slots"),
+        EventKind::Injection => ("interrupt put into the guest", "interrupts put into the guest"),
+        EventKind::Exception => ("exception put into the guest", "exceptions put into the guest"),
+        EventKind::Route => ("interrupt through a chip", "interrupts through chips"),
+        EventKind::Wakeup => ("wake-up", "wake-ups"),
+        EventKind::Timer => ("timer event", "timer events"),
+        EventKind::HaltPoll => {
+            ("change of the halt-polling window", "changes of the halt-polling window")
+        }
+    };
+    if is_one { one } else { many }
 }

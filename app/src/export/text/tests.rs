@@ -2,9 +2,10 @@ use super::super::testing::{DETAILED_NS, REMEMBERED_NS, detailed, remembered, sa
 use super::*;
 use crate::findings::{Thresholds, facts_of, findings};
 use crate::model::detail::KeyClass;
-use crate::model::session::Session;
+use crate::model::session::{ProbeStatus, Session};
 use crate::model::tick::Phase;
 use crate::model::totals::Totals;
+use kvmscope_shared::detail::dirty;
 use unicode_width::UnicodeWidthStr;
 
 fn plain(session: &Session, totals: &Totals) -> String {
@@ -43,15 +44,59 @@ fn memory_and_calls_read_well() {
 }
 
 #[test]
-fn dirty_logging_that_is_off_is_said() {
-    let (session, mut totals) = remembered();
-    for vcpu in totals.vms.values_mut().flat_map(|vm| vm.vcpus.values_mut()) {
-        vcpu.keys.retain(|id, _| !matches!(id.class, KeyClass::DirtySlot | KeyClass::DirtyPage));
+fn dirty_logging_that_is_off_is_said_where_it_is_certain() {
+    let said = |is_kept: &dyn Fn(KeyClass, Option<u64>) -> bool, is_watched: bool| {
+        let (mut session, mut totals) = remembered();
+        session.probes.retain(|probe| is_watched || probe.family != "dirty");
+        for vcpu in totals.vms.values_mut().flat_map(|vm| vm.vcpus.values_mut()) {
+            vcpu.keys.retain(|id, _| is_kept(id.class, id.value));
+        }
+        let text = report(&Content::new(&session, &totals, REMEMBERED_NS));
+        let count = |words: &str| text.matches(words).count();
+        (count("Dirty logging is off for all memory"), count("KVM marked no page as dirty"))
+    };
+    use KeyClass::{DirtyLog, DirtyPage, DirtySlot};
+    let is_of_dirty = |class| matches!(class, DirtyLog | DirtyPage | DirtySlot);
+    // The other VM marked none.
+    assert_eq!(said(&|_, _| true, true), (0, 1));
+    let not_logged =
+        |class, value| !is_of_dirty(class) || (class, value) == (DirtyLog, Some(dirty::NOT_LOGGED));
+    assert_eq!(said(&not_logged, true), (1, 1));
+    assert_eq!(said(&|class, _| !is_of_dirty(class), true), (0, 2));
+    // Who does not look does not know.
+    assert_eq!(said(&|class, _| !is_of_dirty(class), false), (0, 0));
+}
+
+/// Counters and CPUs are in the tables of memory, and nothing that exits were about.
+#[test]
+fn what_memory_tells_is_told_once() {
+    let text = with_memory();
+    let row = |what: &str| {
+        let lines = text.lines().filter(|line| line.contains(what));
+        lines.map(|line| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect()
+    };
+    let one = |what: &str| -> Vec<String> {
+        let rows: Vec<Vec<String>> = row(what);
+        assert_eq!(rows.len(), 1, "{what}: {rows:?} in {text}");
+        rows.concat()
+    };
+    assert!(one("marks in slots that log").contains(&"5.9k".to_owned()));
+    assert!(one("marks in slots that do not log").contains(&"11".to_owned()));
+    assert!(one("(PML)").contains(&"9".to_owned()));
+    assert!(one("on CPU 7").contains(&"52".to_owned()));
+    assert!(one("on CPU 3").contains(&"40".to_owned()));
+}
+
+/// A probe that is attached for two families, and probes with one reason, are one line.
+#[test]
+fn a_reason_is_said_once() {
+    let (mut session, totals) = sample();
+    for name in ["kprobe:a", "stack:b", "kprobe:a"] {
+        let why = Some("it is refused".to_owned());
+        session.probes.push(ProbeStatus { name: name.into(), why, ..ProbeStatus::default() });
     }
-    let text = report(&Content::new(&session, &totals, REMEMBERED_NS));
-    let said = |text: &str| text.matches("No page was written").count();
-    // The other VM has none anyway.
-    assert_eq!((said(&with_memory()), said(&text)), (1, 2), "{text}");
+    let text = plain(&session, &totals);
+    assert!(text.contains("\nNot attached: kprobe:a, stack:b: it is refused\n"), "{text}");
 }
 
 /// The table of reasons is as wide as it is; everything around it fits a usual screen.

@@ -44,7 +44,7 @@ impl Worker {
         let memory = self.vcpu.vm.memory(self.vcpu.id);
         let mut vars = code::Vars::from_bytes(&memory.read(code::DATA)?);
         if !self.touch.has(counts.touch) {
-            memory.discard(code::TOUCH, code::TOUCH_PAGES * code::STRIDE)?;
+            memory.discard(code::TOUCH, self.vcpu.vm.space.touch_pages * code::STRIDE)?;
             self.touch.again(vars.touch);
             vars.touch = self.touch.start();
         }

@@ -6,9 +6,10 @@ use super::plan::VmPlan;
 use super::rng::Rng;
 use crate::model::detail::{IoctlTick, KeyClass, KeyId, KeyTick};
 use crate::model::event::{Event, EventKind, LeftOut};
-use crate::model::ids::{Kind, Reason, VcpuKey};
+use crate::model::ids::{Kind, Reason, VcpuKey, VmId};
+use crate::model::stack::{Frame, MAX_STACKS, StackOf, StackTick};
 use crate::model::tick::{Life, Tick, VcpuTick};
-use kvmscope_shared::detail::fault;
+use kvmscope_shared::detail::{dirty, fault};
 
 /// Events of a kind that a tick tells of; more are left out.
 const MOST: usize = 64;
@@ -78,6 +79,11 @@ pub(super) fn counted(
         add(KeyClass::Root, Some(root | 4), loads - loads / 3);
         add(KeyClass::Root, Some((root + 0x2000) | 4), loads / 3);
     }
+    // Each vCPU is at home on one CPU, and now and then on the next.
+    let moves = rng.round(9.0 * seconds);
+    let home = u64::from(key.vm.0 * 5 + key.vcpu) % 16;
+    add(KeyClass::VcpuLoad, Some(home), moves - moves / 8);
+    add(KeyClass::VcpuLoad, Some((home + 1) % 16), moves / 8);
     if plan.dirty > 0.0 {
         let level = 0.6 + 0.8 * rng.unit();
         let pages = rng.round(plan.dirty * seconds * level);
@@ -90,7 +96,53 @@ pub(super) fn counted(
             add(KeyClass::DirtyPage, Some(0x3a40_0000 + n * 0x1000), count);
         }
         add(KeyClass::DirtyPage, None, left);
+        add(KeyClass::DirtyLog, Some(dirty::MARKED), pages.saturating_mul(3));
+        add(KeyClass::DirtyLog, Some(dirty::FRESH), pages);
+        add(KeyClass::DirtyLog, Some(dirty::PML_FULL), pages / 512);
+    } else {
+        add(KeyClass::DirtyLog, Some(dirty::NOT_LOGGED), rng.round(2.0 * seconds));
     }
+}
+
+/// Who loads the MMU roots of a VM: as many calls as its vCPUs had loads.
+pub(super) fn stacks((vm, pid): (VmId, u32), tick: &mut Tick) {
+    let mine = tick.vcpus.iter().filter(|vcpu| vcpu.key.vm == vm).flat_map(|vcpu| &vcpu.keys);
+    let loads: u64 = mine.filter(|key| key.id.class == KeyClass::Root).map(|key| key.count).sum();
+    let ways: [(u64, &[&str]); 2] = [
+        (
+            loads - loads / 3,
+            &["kvm_mmu_load+0x2a9 [kvm]", "vcpu_enter_guest.constprop.0+0x9d2 [kvm]"],
+        ),
+        (
+            loads / 3,
+            &[
+                "kvm_mmu_load+0x2a9 [kvm]",
+                "kvm_mmu_reset_context+0x31 [kvm]",
+                "kvm_smm_changed+0x4e [kvm]",
+            ],
+        ),
+    ];
+    let outer = [
+        "kvm_arch_vcpu_ioctl_run+0x1c7 [kvm]",
+        "kvm_vcpu_ioctl+0x26f [kvm]",
+        "__x64_sys_ioctl+0x9b",
+        "do_syscall_64+0x7e",
+        "entry_SYSCALL_64_after_hwframe+0x76",
+    ];
+    let stack = |(count, way): (u64, &[&str])| {
+        let symbols = ["vmx_load_mmu_pgd+0x0 [kvm_intel]"].into_iter().chain(way.iter().copied());
+        let frame = |(n, symbol): (u64, &str)| Frame {
+            address: 0xffff_ffff_c0a1_2000 + n * 0x40,
+            symbol: symbol.to_owned(),
+        };
+        let frames = (0..).zip(symbols.chain(outer)).map(frame).collect();
+        StackTick { of: StackOf::LoadMmuPgd, vm: Some(vm), pid, count, frames }
+    };
+    let more = ways.into_iter().filter(|(count, _)| *count > 0).map(stack);
+    let room = MAX_STACKS.saturating_sub(tick.stacks.len());
+    let more: Vec<StackTick> = more.collect();
+    tick.stacks_left_out += more.iter().skip(room).map(|stack| stack.count).sum::<u64>();
+    tick.stacks.extend(more.into_iter().take(room));
 }
 
 /// Ioctls of a VMM, sorted by command. Migration reads the log of dirty pages.
@@ -131,9 +183,13 @@ pub(super) fn single(vcpu: &VcpuTick, rng: &mut Rng, tick: &mut Tick) {
         let told = key.count.min(OF_VCPU);
         for _ in 0..told {
             let args = args(key.id.class, value, vcpu, rng);
-            let busy = key.total_ns.checked_div(key.timed).unwrap_or(0);
-            let vmm = key.vmm_ns.checked_div(key.timed).unwrap_or(0);
-            let about = |ns: u64, rng: &mut Rng| rng.between(ns / 2, ns * 3 / 2 + 1);
+            // Only these are told of when their exit ends.
+            let timed = matches!(kind, EventKind::Fault | EventKind::Mmio).then_some(key.timed);
+            let mean = |ns: u64| ns.checked_div(timed.unwrap_or(0)).unwrap_or(0);
+            let (busy, vmm) = (mean(key.total_ns), mean(key.vmm_ns));
+            let about = |ns: u64, rng: &mut Rng| {
+                if ns == 0 { 0 } else { rng.between(ns / 2, ns * 3 / 2 + 1) }
+            };
             tick.events.push(Event {
                 at_ns: tick.end_ns - rng.between(0, tick.dur_ns),
                 kind,
@@ -223,14 +279,21 @@ pub(super) fn of_vm(plan: &VmPlan, (id, pid, _): There, rng: &mut Rng, tick: &mu
             tick.events.push(event(EventKind::Memslot, begin_ns + n * 90_000, 21_000, args));
         }
     }
-    if rng.unit() < 0.2 {
-        let at_ns = tick.end_ns - rng.between(0, tick.dur_ns);
-        let args = [0x4040_ae79, -17i64 as u64, 12, 1, 0, 0];
-        tick.events.push(event(EventKind::Ioctl, at_ns, 3_100, args));
+    for (command, answer, scope, ns, often) in [
+        (0x4040_ae79, -17i64 as u64, 1, 3_100, 0.2),
+        (0x4020_aea5, 0, 1, 1_900, 0.9),
+        (0xc008_ae67, 0, 1, 1_400, 0.4),
+        (0xae03, 1, 0, 400, 0.1),
+    ] {
+        if rng.unit() < often {
+            let at_ns = tick.end_ns - rng.between(0, tick.dur_ns);
+            let args = [command, answer, 12, scope, 0, 0];
+            tick.events.push(event(EventKind::Ioctl, at_ns, rng.between(ns, ns * 2), args));
+        }
     }
 }
 
-fn leave_out(tick: &mut Tick, kind: EventKind, count: u64) {
+pub(super) fn leave_out(tick: &mut Tick, kind: EventKind, count: u64) {
     if count == 0 {
         return;
     }

@@ -4,6 +4,7 @@ use super::details::{self, There};
 use super::events;
 use super::plan::{Habit, Plan, VmPlan};
 use super::rng::Rng;
+use super::signals;
 use crate::model::ids::{Reason, VcpuKey, VmId};
 use crate::model::session::Session;
 use crate::model::tick::{
@@ -24,6 +25,8 @@ pub struct Generator {
     rng: Rng,
     /// For what exits were about, so that the numbers of exits do not depend on it.
     detail_rng: Rng,
+    /// For what vCPUs do beside exits, for the same reason.
+    signal_rng: Rng,
     seq: u64,
     now_ns: u64,
     started_ns: u64,
@@ -64,6 +67,7 @@ impl Generator {
             one_in: plan.one_in,
             rng,
             detail_rng: Rng::new(!seed),
+            signal_rng: Rng::new(seed.rotate_left(17)),
             seq: 0,
             now_ns: session.started_ns,
             started_ns: session.started_ns,
@@ -104,6 +108,7 @@ impl Generator {
         tick.vms.sort_by_key(|vm| vm.id);
         tick.outliers.sort_by_key(|outlier| outlier.end_ns);
         events::bound(&mut tick);
+        signals::bound(&mut tick);
         tick
     }
 
@@ -149,6 +154,7 @@ impl Generator {
     fn measure(&mut self, vm: &mut Running, id: VmId, there: &[There], tick: &mut Tick) {
         let itself = (id, vm.pid, vm.plan.vmm);
         events::of_vm(&vm.plan, itself, &mut self.detail_rng, tick);
+        signals::routes(&vm.plan, itself, &mut self.signal_rng, tick);
         tick.vms.push(details::beside(&vm.plan, itself, tick.dur_ns, &mut self.detail_rng));
         // A swing of about ninety seconds, and a bit of noise for all of its vCPUs.
         vm.swing = (vm.swing + tick.dur_ns as f64 / 90e9).fract();
@@ -169,6 +175,7 @@ impl Generator {
             }
             tick.vcpus.push(made);
         }
+        events::stacks((id, vm.pid), tick);
     }
 
     /// What a vCPU's exits were about, its halts, and who took its CPU.
@@ -187,6 +194,7 @@ impl Generator {
         made.culprits = details::culprits(made.key, wait_ns, there, rng);
         details::outliers(plan, made, rng, tick);
         events::single(made, rng, tick);
+        signals::add(plan, made, &mut self.signal_rng, tick);
     }
 
     fn vcpu(

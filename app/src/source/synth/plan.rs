@@ -200,6 +200,17 @@ impl Plan {
         }
     }
 
+    /// As many VMs of these kinds, in turn.
+    pub fn noisy_hosts(vms: usize) -> Self {
+        let few = Self::noisy_host();
+        let again = few.vms.iter().cycle().take(vms).enumerate();
+        let vm = |(n, vm): (usize, &VmPlan)| match n / few.vms.len() {
+            0 => vm.clone(),
+            turn => VmPlan { name: format!("{}-{turn}", vm.name), ..vm.clone() },
+        };
+        Self { vms: again.map(vm).collect(), one_in: few.one_in }
+    }
+
     /// Equal VMs for measuring: each vCPU has `reasons` reasons, and one vCPU in `one_in` does
     /// something in a tick.
     pub fn uniform(vms: u32, vcpus: u32, reasons: u32, one_in: u32) -> Self {

@@ -45,7 +45,7 @@ pub struct HotRow {
     pub sum: KeySum,
     /// The VM with most of it, and its share; where it is of several.
     pub most: Option<(String, f64)>,
-    /// Roots that its vCPU loaded; of an MMU root.
+    /// Roots that its vCPU loaded; of a load on a CPU: CPUs on which it was loaded.
     pub roots: Option<u64>,
 }
 
@@ -102,7 +102,7 @@ impl Row for HotRow {
     #[rustfmt::skip]
     const FIELDS: &'static [Field<Self>] = &[
         Field { key: "what", title: "what", width: 24, numeric: false, about: "what it is", value: |r| text(&r.what) },
-        Field { key: "vm", title: "VM", width: 6, numeric: false, about: "whose", value: |r| text(&r.vm) },
+        Field { key: "vm", title: "VM", width: 9, numeric: false, about: "whose", value: |r| text(&r.vm) },
         Field { key: "vcpu", title: "vCPU", width: 4, numeric: true, about: "number of the vCPU", value: |r| r.id.vcpu.map_or(Value::None, |vcpu| Value::Count(vcpu.into())) },
         Field { key: "way", title: "way", width: 7, numeric: false, about: "read, write, fast (a doorbell); whose hypercall", value: |r| text(r.way()) },
         Field { key: "level", title: "level", width: 5, numeric: true, about: "level of the MMU root", value: |r| match (r.id.class, r.id.value) { (KeyClass::Root, Some(value)) => Value::Count(value & 15), _ => Value::None } },
@@ -112,7 +112,7 @@ impl Row for HotRow {
         Field { key: "max", title: "max", width: 5, numeric: true, about: "largest time from exit to entry since it was first seen", value: |r| if r.sum.max_ns == 0 { Value::None } else { Value::Ns(r.sum.max_ns) } },
         Field { key: "to", title: "to", width: 6, numeric: false, about: "who answered: the kernel, the VMM, or both", value: |r| r.to().map_or(Value::None, |to| Value::Text(to.word().into())) },
         Field { key: "bytes", title: "dirtied", width: 8, numeric: true, about: "pages of 4 KiB per second, as bytes", value: |r| r.bytes() },
-        Field { key: "roots", title: "roots", width: 5, numeric: true, about: "different roots that the vCPU loaded", value: |r| r.roots.map_or(Value::None, Value::Count) },
+        Field { key: "roots", title: "among", width: 5, numeric: true, about: "how many different roots the vCPU loaded, or CPUs it was loaded on", value: |r| r.roots.map_or(Value::None, Value::Count) },
         Field { key: "most", title: "most by", width: 12, numeric: false, about: "the VM with most of it, and its share", value: |r| r.most.as_ref().map_or(Value::None, |(vm, share)| Value::Text(format!("{} {vm}", value::share(*share)).into())) },
         Field { key: "count", title: "count", width: 5, numeric: true, about: "in the last seconds", value: |r| Value::Count(r.sum.count) },
     ];
@@ -126,7 +126,7 @@ fn classes(pane: Pane) -> (&'static [KeyClass], bool) {
         Pane::Pages => (&[K::Page], false),
         Pane::Mmio => (&[K::MmioRead, K::MmioWrite, K::MmioFast], false),
         Pane::Dirty => (&[K::DirtySlot, K::DirtyPage], false),
-        Pane::Roots => (&[K::Root], false),
+        Pane::Roots => (&[K::Root, K::VcpuLoad], false),
         Pane::Hypercalls => (&[K::Hypercall, K::HvHypercall, K::XenHypercall], true),
         _ => (&[], false),
     }
@@ -140,6 +140,7 @@ fn what(id: &HotId) -> Cow<'static, str> {
             KeyClass::Page | KeyClass::DirtyPage => "other pages",
             KeyClass::DirtySlot => "other slots",
             KeyClass::Root => "other roots",
+            KeyClass::VcpuLoad => "other CPUs",
             _ => "other numbers",
         }
         .into();
@@ -149,6 +150,7 @@ fn what(id: &HotId) -> Cow<'static, str> {
         (KeyClass::Fault, name) => name.unwrap_or_else(|| number.into()),
         (KeyClass::DirtySlot, _) => format!("slot {number}").into(),
         (KeyClass::DirtyPage, _) => format!("page {number}").into(),
+        (KeyClass::VcpuLoad, _) => format!("on CPU {number}").into(),
         // Some numbers have a name elsewhere, and no answer here.
         (_, Some(name)) if is_unknown(id.class, id.value) => {
             format!("{number} unknown ({name})").into()
@@ -159,12 +161,16 @@ fn what(id: &HotId) -> Cow<'static, str> {
     }
 }
 
+/// What is counted of a vCPU.
+type OfVcpu = (KeyClass, Option<VmId>, Option<u32>);
+
 /// The rows of a pane.
 pub(super) fn hot(pane: Pane, host: bool, sums: &Sums, name: &dyn Fn(VmId) -> String) -> Hot {
     let (classes, together) = classes(pane);
     let together = together && host;
     let mut found: HashMap<HotId, (KeySum, Option<(u64, VmId)>)> = HashMap::new();
-    let mut roots: HashMap<(Option<VmId>, Option<u32>), (u64, u64)> = HashMap::new();
+    // Of a vCPU's roots, and of its loads: how many, and on how many different ones.
+    let mut of_vcpu: HashMap<OfVcpu, (u64, u64)> = HashMap::new();
     for (id, sum) in
         sums.keys.iter().filter(|(id, sum)| classes.contains(&id.class) && sum.count > 0)
     {
@@ -177,16 +183,16 @@ pub(super) fn hot(pane: Pane, host: bool, sums: &Sums, name: &dyn Fn(VmId) -> St
         if together && mine.map(better) > most.map(better) {
             *most = mine;
         }
-        if id.class == KeyClass::Root {
-            let (loads, different) = roots.entry((id.vm, id.vcpu)).or_default();
+        if id.vcpu.is_some() {
+            let (loads, different) = of_vcpu.entry((id.class, id.vm, id.vcpu)).or_default();
             *loads = loads.saturating_add(sum.count);
             *different += 1;
         }
     }
-    // Pages of a slot are in its number already.
+    // Pages of a slot are in its number already; loads of a vCPU are no roots.
     let total = |class: KeyClass| -> u64 {
-        let alike = found.iter().filter(|(id, _)| match (pane, class) {
-            (Pane::Dirty, class) => id.class == class,
+        let alike = found.iter().filter(|(id, _)| match pane {
+            Pane::Dirty | Pane::Roots => id.class == class,
             _ => true,
         });
         alike.map(|(_, (sum, _))| sum.count).fold(0, u64::saturating_add)
@@ -194,18 +200,21 @@ pub(super) fn hot(pane: Pane, host: bool, sums: &Sums, name: &dyn Fn(VmId) -> St
     let totals: BTreeMap<KeyClass, u64> =
         classes.iter().map(|&class| (class, total(class))).collect();
     let all = found.len();
-    let mut order: Vec<(bool, u8, Reverse<u64>, HotId)> = found
+    let mut order: Vec<(bool, bool, Reverse<u64>, HotId)> = found
         .iter()
         .map(|(id, (sum, _))| {
-            let second = u8::from(id.class == KeyClass::DirtyPage);
-            (id.value.is_none(), second, Reverse(sum.count), *id)
+            let second = matches!(id.class, KeyClass::DirtyPage | KeyClass::VcpuLoad);
+            (second, id.value.is_none(), Reverse(sum.count), *id)
         })
         .collect();
     order.sort_unstable();
-    order.truncate(SHOWN);
-    let row = |(.., id): (bool, u8, Reverse<u64>, HotId)| {
+    // As many of either kind.
+    let first = order.iter().filter(|(second, ..)| !second).count();
+    order.truncate(first.saturating_add(SHOWN));
+    order.drain(SHOWN.min(first)..first);
+    let row = |(.., id): (bool, bool, Reverse<u64>, HotId)| {
         let (sum, most) = found.get(&id).copied().unwrap_or_default();
-        let of_vcpu = roots.get(&(id.vm, id.vcpu)).filter(|_| id.class == KeyClass::Root);
+        let of_vcpu = of_vcpu.get(&(id.class, id.vm, id.vcpu));
         let whole =
             of_vcpu.map_or_else(|| totals.get(&id.class).copied(), |(loads, _)| Some(*loads));
         HotRow {

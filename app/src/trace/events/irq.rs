@@ -14,7 +14,8 @@ pub fn what(event: &Event) -> String {
         EventKind::Exception => {
             let name = u8::try_from(first).ok().and_then(|v| keys::exception(v.into()));
             let name = name.map_or_else(|| format!("exception {first:#x}"), |name| name.into());
-            let error = if second == 0 { String::new() } else { format!(", error code {third:#x}") };
+            let error =
+                if second == 0 { String::new() } else { format!(", error code {third:#x}") };
             format!("{name}{error}")
         }
         EventKind::Route => route(event),
@@ -166,7 +167,10 @@ mod tests {
 
     #[test]
     fn wakeups_windows_and_timers() {
-        assert_eq!(said(EventKind::Wakeup, [12_000, 0, 1, 0, 0, 0]), "woke while polling, after 12µs");
+        assert_eq!(
+            said(EventKind::Wakeup, [12_000, 0, 1, 0, 0, 0]),
+            "woke while polling, after 12µs"
+        );
         assert_eq!(
             said(EventKind::Wakeup, [3_100_000, 1, 0, 0, 0, 0]),
             "woke from sleep, nothing to do, after 3.1ms"
@@ -175,7 +179,10 @@ mod tests {
             said(EventKind::HaltPoll, [10_000, 20_000, 0, 0, 0, 0]),
             "halt polling grew from 10µs to 20µs"
         );
-        assert_eq!(said(EventKind::Timer, [2, 0x1234, 0, 0, 0, 0]), "timer: deadline at TSC 0x1234");
+        assert_eq!(
+            said(EventKind::Timer, [2, 0x1234, 0, 0, 0, 0]),
+            "timer: deadline at TSC 0x1234"
+        );
         assert_eq!(said(EventKind::Timer, [5, 1000, 0, 0, 0, 0]), "timer: periodic, count 1000");
     }
 

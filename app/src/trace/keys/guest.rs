@@ -73,7 +73,9 @@ pub(super) fn interrupt(value: u64) -> Option<Cow<'static, str>> {
 pub(super) fn exception_name(value: u64) -> Option<Cow<'static, str>> {
     match vector(value, HAS_ERROR | REINJECTED) {
         None => Some("no exception".into()),
-        Some(vector) => joined(exception(vector.into()), &[(value & REINJECTED != 0, "reinjected")]),
+        Some(vector) => {
+            joined(exception(vector.into()), &[(value & REINJECTED != 0, "reinjected")])
+        }
     }
 }
 
@@ -89,8 +91,16 @@ pub(super) fn eoi(value: u64) -> Option<Cow<'static, str>> {
 static GUEST: &[Run] = &[
     from(
         0x08,
-        &["BIOS: IRQ 0", "BIOS: IRQ 1", "BIOS: IRQ 2", "BIOS: IRQ 3", "BIOS: IRQ 4", "BIOS: IRQ 5",
-            "BIOS: IRQ 6", "BIOS: IRQ 7"],
+        &[
+            "BIOS: IRQ 0",
+            "BIOS: IRQ 1",
+            "BIOS: IRQ 2",
+            "BIOS: IRQ 3",
+            "BIOS: IRQ 4",
+            "BIOS: IRQ 5",
+            "BIOS: IRQ 6",
+            "BIOS: IRQ 7",
+        ],
     ),
     from(0xec, &["Linux: local timer"]),
     from(0xf3, &["Linux: hypervisor callback"]),

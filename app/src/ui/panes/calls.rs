@@ -41,20 +41,32 @@ const IOCTLS: &[Spec] = &[
 
 const SLOTS: &[Spec] = &[
     ("time", 1, 12),
-    ("vm", 4, 16),
+    ("vm", 4, 20),
     ("what", 0, 50),
     ("gpa", 2, 12),
     ("took", 5, 5),
     ("hva", 7, 14),
 ];
 
+/// When a hypercall ends is not told of each; its times are added up by number.
 const CALLS: &[Spec] = &[
     ("time", 0, 12),
-    ("vm", 4, 16),
+    ("vm", 4, 20),
     ("vcpu", 1, 4),
     ("what", 1, 60),
-    ("took", 3, 5),
     ("rip", 6, 30),
+    ("cpu", 8, 4),
+];
+
+const TOLD: &[Spec] = &[
+    ("time", 1, 12),
+    ("vm", 4, 20),
+    ("on", 5, 8),
+    ("vcpu", 6, 4),
+    ("what", 0, 36),
+    ("took", 2, 5),
+    ("answer", 1, 12),
+    ("tid", 7, 7),
     ("cpu", 8, 4),
 ];
 
@@ -76,12 +88,18 @@ pub fn draw(buf: &mut Buffer, area: Rect, state: &State, view: &mut View) {
             // The last ones say most.
             Pane::Slots => {
                 let slots = item(pane, 4, Place::Right);
-                Item { want: slots.want.min(10), ..slots }
+                let rank = if state.event_count(Events::Slots) == 0 { 7 } else { slots.rank };
+                Item { want: slots.want.min(10), rank, ..slots }
             }
             Pane::Calls => {
                 let calls = item(pane, 0, Place::Bottom);
-                Item { want: calls.want.max(6), ..calls }
+                // Below it are ioctls, where there are some.
+                let all = state.event_count(Events::Ioctls) == 0 || state.level().pane == pane;
+                let most = if all { u16::MAX } else { 6.max(area.height / 4) };
+                let rank = if state.event_count(Events::Calls) == 0 { 6 } else { calls.rank };
+                Item { want: calls.want.min(most), rank, ..calls }
             }
+            Pane::Told => item(pane, 5, Place::Bottom),
             _ => {
                 let want = rows::height(state.row_count());
                 Item { pane, want, rank: 3, place: Place::Top }
@@ -95,12 +113,18 @@ pub fn draw(buf: &mut Buffer, area: Rect, state: &State, view: &mut View) {
 fn empty_text(pane: Pane, state: &State) -> String {
     let kept = |family, text: &str| {
         let none = || format!("{text} in the time that is kept");
-        state.family_missing(family).unwrap_or_else(none)
+        let missing = match family {
+            // The pane of ioctls says how to get them.
+            Family::Ioctl => state.family_needed(family),
+            _ => state.family_missing(family),
+        };
+        missing.unwrap_or_else(none)
     };
     match pane {
         Pane::Ioctls => memory::empty(Family::Ioctl, "no KVM ioctl", state),
         Pane::Slots => kept(Family::Ioctl, "no memory slot was set"),
         Pane::Calls => kept(Family::Hypercall, "no hypercall"),
+        Pane::Told => kept(Family::Ioctl, "no KVM ioctl but KVM_RUN"),
         _ => memory::empty(Family::Hypercall, "no hypercall", state),
     }
 }
@@ -119,6 +143,10 @@ fn pane(buf: &mut Buffer, area: Rect, pane: Pane, state: &State, view: &mut View
         Pane::Calls => {
             let (title, empty) = ("last hypercalls", empty_text(pane, state));
             memory::events(buf, area, (pane, Events::Calls, title, CALLS, empty), state, view);
+        }
+        Pane::Told => {
+            let (title, empty) = ("last ioctls but KVM_RUN", empty_text(pane, state));
+            memory::events(buf, area, (pane, Events::Ioctls, title, TOLD, empty), state, view);
         }
         _ => match state.level().scope {
             Scope::Host => rows::draw(buf, area, state.vm_rows(), rows::CALLS_VMS, state, view),

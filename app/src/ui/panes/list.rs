@@ -68,7 +68,8 @@ pub fn draw<R: Row>(
     }
     let shown = from..list.len.min(from + usize::from(body.height));
     let rows: Vec<(usize, R)> = shown.filter_map(|at| Some((at, (list.row)(at)?))).collect();
-    let (columns, fields) = columns(list, &rows, level.scope, &look);
+    let vms = state.vm_rows().iter().map(|row| crate::ui::paint::width(&row.name)).max();
+    let (columns, fields) = columns(list, &rows, (level.scope, vms.unwrap_or(0)), &look);
     let places = table::places(&columns, area.width);
     table::header(buf, head, &columns, &places, &look);
     for (y, (at, shown)) in (0..body.height).zip(&rows) {
@@ -111,7 +112,7 @@ type Fields<R> = Vec<&'static Field<R>>;
 fn columns<R: Row>(
     list: &List<'_, R>,
     rows: &[(usize, R)],
-    scope: Scope,
+    (scope, vms): (Scope, u16),
     look: &Look,
 ) -> (Vec<Column>, Fields<R>) {
     // Where one looks at a VM or at a vCPU, its name is above already.
@@ -135,6 +136,10 @@ fn columns<R: Row>(
         } else if list.len <= FEW {
             let least = longest.min(field.width).max(6.min(field.width));
             Column::text(field.title, least, longest.clamp(least, most.max(least)), rank).eager()
+        } else if key == "vm" {
+            // As wide as the names of all VMs, so that it does not move either.
+            let least = vms.clamp(6, 10).min(most);
+            Column::text(field.title, least, vms.clamp(least, most), rank)
         } else {
             Column::text(field.title, field.width.min(most), most, rank)
         };

@@ -4,9 +4,10 @@
 use super::{
     grid::{self, Item, Place},
     list::{self, List, Spec},
-    rows,
+    rows, stacks,
 };
 use crate::{
+    model::detail::KeyClass,
     source::live::plan::Family,
     state::{
         Pane, Scope, State,
@@ -78,7 +79,7 @@ const ROOTS: &[Spec] = &[
 
 const EVENTS: &[Spec] = &[
     ("time", 0, 12),
-    ("vm", 4, 16),
+    ("vm", 4, 20),
     ("vcpu", 1, 4),
     ("gpa", 2, 12),
     ("what", 1, 40),
@@ -109,6 +110,10 @@ pub fn draw(buf: &mut Buffer, area: Rect, state: &State, view: &mut View) {
             Pane::Pages => item(pane, 4, Place::Left),
             Pane::Dirty => item(pane, 5, Place::Right),
             Pane::Roots => item(pane, 6, Place::Right),
+            Pane::Stacks => {
+                let want = stacks::want(state, view, grid::width(area, Place::Left));
+                Item { pane, want, rank: 7, place: Place::Left }
+            }
             Pane::Events => item(pane, 0, Place::Bottom),
             _ => {
                 let want = rows::height(state.row_count());
@@ -123,8 +128,14 @@ pub fn draw(buf: &mut Buffer, area: Rect, state: &State, view: &mut View) {
 fn empty_text(pane: Pane, state: &State) -> String {
     match pane {
         Pane::Mmio => empty(Family::Mmio, "no MMIO access", state),
-        Pane::Dirty => state.family_missing(Family::Dirty).unwrap_or_else(|| no_dirty(state)),
-        Pane::Roots => empty(Family::Roots, "no MMU root was loaded", state),
+        Pane::Dirty => {
+            let missing = state.hook_missing(Family::Dirty, "mark_page_dirty");
+            missing.unwrap_or_else(|| no_dirty(state))
+        }
+        Pane::Roots => {
+            let missing = state.hook_missing(Family::Roots, "load_mmu_pgd");
+            missing.unwrap_or_else(|| nothing("no MMU root was loaded", state))
+        }
         Pane::Events => missing(&[Family::Mmu, Family::Mmio], state).unwrap_or_else(|| {
             "no page fault and no MMIO access in the time that is kept".to_owned()
         }),
@@ -169,11 +180,23 @@ fn name(pane: Pane) -> &'static str {
         Pane::Pages => "hottest pages",
         Pane::Dirty => "dirty pages",
         Pane::Roots => "MMU roots",
+        Pane::Stacks => "callers",
         Pane::Events => "single events",
         Pane::Hypercalls => "hypercalls",
         Pane::Ioctls => "ioctls",
         Pane::Slots => "memory slots",
         Pane::Calls => "last hypercalls",
+        Pane::Vectors => "vectors",
+        Pane::Timers => "timers",
+        Pane::Chips => "chips",
+        Pane::Ipis => "IPIs",
+        Pane::Injections => "log of interrupts",
+        Pane::OnCpus => "CPUs",
+        Pane::Takers => "who ran instead",
+        Pane::Polling => "halt polling",
+        Pane::Wakeups => "wake-ups",
+        Pane::Woken => "log of wake-ups",
+        Pane::Told => "last ioctls",
         _ => "table",
     }
 }
@@ -181,7 +204,8 @@ fn name(pane: Pane) -> &'static str {
 fn pane(buf: &mut Buffer, area: Rect, pane: Pane, state: &State, view: &mut View) {
     let empty = || empty_text(pane, state);
     let mut list = |title: &str, columns| {
-        let title = titled(pane, title, state, &view.look);
+        let mut title = titled(pane, title, state, &view.look);
+        title.spans.extend(beside(pane, state, &view.look));
         hot(buf, area, (pane, title, columns, empty()), state, view);
     };
     match pane {
@@ -190,6 +214,7 @@ fn pane(buf: &mut Buffer, area: Rect, pane: Pane, state: &State, view: &mut View
         Pane::Mmio => list("MMIO by address", MMIO),
         Pane::Dirty => list("dirty pages", DIRTY),
         Pane::Roots => list("MMU roots", ROOTS),
+        Pane::Stacks => stacks::draw(buf, area, state, view),
         Pane::Events => {
             let what = (pane, Events::Memory, "single events", EVENTS, empty());
             events(buf, area, what, state, view);
@@ -201,21 +226,69 @@ fn pane(buf: &mut Buffer, area: Rect, pane: Pane, state: &State, view: &mut View
     }
 }
 
+/// What stands beside a title: what of the pane is no row of it.
+fn beside(pane: Pane, state: &State, look: &Look) -> Vec<Span<'static>> {
+    let per_second = |n: u64, what: &str| {
+        let rate = n as f64 * 1e9 / state.activity_over_ns().max(1) as f64;
+        (n > 0).then(|| format!("  {}/s {what}", value::rate(rate)))
+    };
+    let span = |text: Option<String>, style| text.map(|text| Span::styled(text, style));
+    match pane {
+        Pane::Roots => {
+            let loads =
+                state.hot(pane).rows.iter().filter(|row| row.id.class == KeyClass::VcpuLoad);
+            let loads = loads.map(|row| row.sum.count).fold(0, u64::saturating_add);
+            span(per_second(loads, "vCPU loads"), look.theme.text).into_iter().collect()
+        }
+        Pane::Dirty => {
+            let log = state.dirty_log();
+            let at_host = state.level().scope == Scope::Host;
+            [
+                span(per_second(log.pml_full, "PML full"), look.theme.text),
+                span(per_second(log.ring_full, "ring full"), look.theme.warn),
+                span(
+                    per_second(log.elsewhere, "by other threads").filter(|_| at_host),
+                    look.theme.text,
+                ),
+            ]
+            .into_iter()
+            .flatten()
+            .collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
 /// Why no page is dirty although it is watched. KVM notes none where nobody asked it to.
 fn no_dirty(state: &State) -> String {
     let over = value::duration(state.activity_over_ns());
+    let log = state.dirty_log();
     match state.level().scope {
         Scope::Reason(..) => {
             format!("no page was logged as dirty in such an exit in the last {over}")
         }
+        _ if log.marked == 0 && log.not_logged > 0 => format!(
+            "dirty logging is off: of {} that KVM marked as dirty here in the last {over} none is in a \
+             memory slot that logs",
+            pages(log.not_logged)
+        ),
+        _ if log.marked == 0 => format!(
+            "KVM marked no page as dirty here in the last {over}, so that nothing tells whether dirty \
+             logging is on"
+        ),
         _ => format!(
-            "dirty logging is off, as far as can be seen: no page was logged as dirty in the last {over}"
+            "dirty logging is on: KVM marked {} in the last {over}, and each had been marked before",
+            pages(log.marked)
         ),
     }
 }
 
+fn pages(n: u64) -> String {
+    if n == 1 { "1 page".to_owned() } else { format!("{} pages", value::count(n)) }
+}
+
 /// Why none of some families is attached, the first one's reason.
-fn missing(families: &[Family], state: &State) -> Option<String> {
+pub fn missing(families: &[Family], state: &State) -> Option<String> {
     if families.iter().any(|&family| state.family_on(family)) {
         return None;
     }
@@ -225,8 +298,19 @@ fn missing(families: &[Family], state: &State) -> Option<String> {
 /// Why a pane has nothing: its family is off, or nothing happened.
 pub fn empty(family: Family, nothing: &str, state: &State) -> String {
     state.family_missing(family).unwrap_or_else(|| {
-        format!("{nothing} here in the last {}", value::duration(state.activity_over_ns()))
+        // A backend that makes no kernel exits visible need not tell of what they were about.
+        let header = state.header();
+        let silent = header.rate == 0.0
+            && header.user_rate > 0.0
+            && matches!(family, Family::Mmu | Family::Hypercall);
+        let why =
+            if silent { "; as no kernel exit is seen, there may be some all the same" } else { "" };
+        format!("{}{why}", self::nothing(nothing, state))
     })
+}
+
+fn nothing(nothing: &str, state: &State) -> String {
+    format!("{nothing} here in the last {}", value::duration(state.activity_over_ns()))
 }
 
 /// "page faults by kind  1.2k/s".
@@ -284,7 +368,7 @@ fn hot_style(row: &HotRow, key: &str, look: &Look) -> Style {
     }
 }
 
-type EventPane = (Pane, Events, &'static str, &'static [Spec], String);
+pub type EventPane = (Pane, Events, &'static str, &'static [Spec], String);
 
 /// A list of single events.
 pub fn events(

@@ -3,16 +3,21 @@
 mod calls;
 mod detail;
 mod empty;
+mod gauges;
 mod grid;
 mod heat;
 mod host;
+mod interrupts;
 mod keys;
 mod list;
 mod memory;
+mod on_cpus;
 mod probes;
 mod reason;
 pub mod rows;
+mod scheduling;
 mod specs;
+pub mod stacks;
 mod time;
 mod time_findings;
 mod time_outliers;
@@ -34,6 +39,8 @@ pub fn draw(buf: &mut Buffer, area: Rect, state: &State, view: &mut View) {
     }
     match state.level().tab {
         Tab::Memory => return memory::draw(buf, area, state, view),
+        Tab::Interrupts => return interrupts::draw(buf, area, state, view),
+        Tab::Scheduling => return scheduling::draw(buf, area, state, view),
         Tab::Calls => return calls::draw(buf, area, state, view),
         Tab::Time => return time::draw(buf, area, state, view),
         Tab::Exits | Tab::Probes => {}

@@ -2,8 +2,9 @@
 
 use super::list::{self, List, Spec};
 use crate::{
+    model::session::OFF,
     source::live::plan::Family,
-    state::{Pane, State, families::price, keys::Watch, probes::ProbeRow, value},
+    state::{Pane, State, keys::Watch, price, probes::ProbeRow, value},
     ui::{
         format,
         paint::{Look, below, put},
@@ -99,15 +100,27 @@ fn sentences(row: &ProbeRow, state: &State) -> Vec<String> {
         out.extend(probe.why.as_ref().map(|why| format!("{}: {why}.", probe.name)));
     } else {
         match &row.watch {
-            Watch::Off(why) => out.push(format!("{why}.")),
+            // That it is off was said.
+            Watch::Off(why) => out.push(sentence(why.strip_prefix(OFF).unwrap_or(why))),
             Watch::Partly(missing) => {
                 out.extend(missing.iter().map(|(hook, why)| format!("{hook}: {why}.")));
             }
             Watch::On | Watch::Attaching => {}
         }
     }
-    out.push(format!("While it is on it costs {}.", price(family)));
+    let how = if price::is_measured(family) {
+        ", as measured with Linux 6.12 on an emulated processor (docs/cost.md)"
+    } else {
+        "; how much was not measured"
+    };
+    out.push(format!("While it is on it costs {}{how}.", price::price(family)));
     out
+}
+
+fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    let first = letters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
+    format!("{first}{}.", letters.as_str().trim_end_matches('.'))
 }
 
 /// What a family is for.

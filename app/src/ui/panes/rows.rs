@@ -1,8 +1,9 @@
 //! Tables of VMs, vCPUs and reasons: the fields of the state's own table, and pictures.
 
+use super::gauges;
 pub use super::specs::{
-    CALLS_VCPUS, CALLS_VMS, MEMORY_VCPUS, MEMORY_VMS, REASONS, Spec, TIME_VCPUS, TIME_VMS, VCPUS,
-    VMS,
+    CALLS_VCPUS, CALLS_VMS, INTERRUPTS_VCPUS, INTERRUPTS_VMS, MEMORY_VCPUS, MEMORY_VMS, REASONS,
+    SCHEDULING_VCPUS, SCHEDULING_VMS, Spec, TIME_VCPUS, TIME_VMS, VCPUS, VMS,
 };
 use super::specs::{OPTIONAL, WIDE};
 use crate::{
@@ -14,6 +15,7 @@ use crate::{
         fields::{Field, Row},
         keys::TopKey,
         rows::{Load, Part, ReasonRow, Split, VcpuRow, VmRow},
+        signals::Gauge,
         value::{self, Value},
     },
     ui::{
@@ -109,6 +111,8 @@ pub enum What {
     Quota,
     /// What is counted of memory and calls, per second of the last seconds.
     PerSecond(Count),
+    /// A number of interrupts or of time on CPUs in the last seconds.
+    Signal(Gauge),
     /// What most exits are about, and their share; only where that is known.
     Key,
 }
@@ -130,17 +134,25 @@ impl What {
             Self::Top => "reason",
             Self::Key => "what",
             Self::PerSecond(count) => title(count),
+            Self::Signal(gauge) => gauges::title(gauge),
         }
     }
 }
 
 /// Every column's name in the configuration file, each once.
 pub fn column_names() -> Vec<&'static str> {
-    let mut names: Vec<&str> = [VMS, VCPUS, REASONS, TIME_VMS, TIME_VCPUS, MEMORY_VMS, CALLS_VMS]
-        .into_iter()
-        .flatten()
-        .map(|(what, ..)| what.name())
-        .collect();
+    let tables = [
+        VMS,
+        VCPUS,
+        REASONS,
+        TIME_VMS,
+        TIME_VCPUS,
+        MEMORY_VMS,
+        CALLS_VMS,
+        INTERRUPTS_VMS,
+        SCHEDULING_VMS,
+    ];
+    let mut names: Vec<&str> = tables.into_iter().flatten().map(|(what, ..)| what.name()).collect();
     names.sort_unstable();
     names.dedup();
     names
@@ -154,7 +166,12 @@ fn key(what: What) -> Option<&'static str> {
         What::P99 => Some("p99"),
         What::Top => Some("reason"),
         What::Key => Some("what"),
-        What::Split | What::Bar | What::Threads | What::Quota | What::PerSecond(_) => None,
+        What::Split
+        | What::Bar
+        | What::Threads
+        | What::Quota
+        | What::PerSecond(_)
+        | What::Signal(_) => None,
     }
 }
 
@@ -198,6 +215,10 @@ fn columns<R: Shown>(
                 Column::number(title(count), most, rank)
             }
             What::PerSecond(_) => continue,
+            What::Signal(gauge) if gauges::any(rows, gauge, state) => {
+                Column::number(gauges::title(gauge), most, rank)
+            }
+            What::Signal(_) => continue,
             What::Top => {
                 let names = rows.iter().filter_map(|r| r.load()?.top.as_ref());
                 let longest = names.map(|top| paint::width(&top.name) + 5).max().unwrap_or(0);
@@ -326,6 +347,7 @@ fn draw_row<R: Shown>(
                 beside(shown, state).as_ref().and_then(of).map_or(Value::None, Value::Share);
             table::plain(look.value(&value), style)
         }
+        What::Signal(gauge) => gauges::line(shown, gauge, style, state, look),
         What::PerSecond(count) => per_second(shown, count, style, state, look),
         What::Key => match shown.what() {
             Some(key) => table::plain(super::keys::short(key, width, look), style),
@@ -350,10 +372,16 @@ fn title(count: Count) -> &'static str {
         Count::MmioVmm => "MMIO in VMM",
         Count::Dirty => "dirty/s",
         Count::Roots => "roots/s",
+        Count::Loads => "loads/s",
         Count::Hypercalls => "hypercalls/s",
         Count::Unknown => "unknown/s",
         Count::Ioctls => "ioctls/s",
         Count::Failed => "failed/s",
+        Count::Injected => "injected/s",
+        Count::Exceptions => "exceptions/s",
+        Count::Delivered => "delivered/s",
+        Count::Eois => "EOI/s",
+        Count::Ipis => "IPI/s",
     }
 }
 

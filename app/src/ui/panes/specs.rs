@@ -2,6 +2,7 @@
 
 use super::rows::What;
 use crate::state::activity::Count;
+use crate::state::signals::Gauge;
 
 /// What a column shows, its importance (0 most), and the width it can use at most.
 pub type Spec = (What, u8, u16);
@@ -110,6 +111,7 @@ pub const MEMORY_VMS: &[Spec] = &[
     (What::PerSecond(Count::MmioVmm), 4, 11),
     (What::PerSecond(Count::Dirty), 5, 7),
     (What::PerSecond(Count::Roots), 6, 7),
+    (What::PerSecond(Count::Loads), 7, 7),
     (What::Split, 10, 60),
 ];
 
@@ -123,6 +125,7 @@ pub const MEMORY_VCPUS: &[Spec] = &[
     (What::PerSecond(Count::MmioVmm), 4, 11),
     (What::PerSecond(Count::Dirty), 5, 7),
     (What::PerSecond(Count::Roots), 6, 7),
+    (What::PerSecond(Count::Loads), 7, 7),
     (What::Split, 10, 60),
 ];
 
@@ -147,6 +150,74 @@ pub const CALLS_VCPUS: &[Spec] = &[
     (What::PerSecond(Count::Hypercalls), 2, 12),
     (What::PerSecond(Count::Unknown), 4, 9),
     (What::Split, 10, 60),
+];
+
+/// Columns of the VM table in the Interrupts tab.
+pub const INTERRUPTS_VMS: &[Spec] = &[
+    (What::Field("name"), 0, 28),
+    (What::Field("vcpus"), 9, 4),
+    (What::Field("exits"), 10, 8),
+    (What::PerSecond(Count::Injected), 2, 10),
+    (What::Signal(Gauge::Arrived), 3, 11),
+    (What::PerSecond(Count::Eois), 6, 7),
+    (What::PerSecond(Count::Ipis), 4, 7),
+    (What::Signal(Gauge::Expired), 5, 7),
+    (What::Signal(Gauge::Sent), 7, 7),
+    (What::PerSecond(Count::Exceptions), 8, 12),
+    (What::Split, 11, 60),
+];
+
+/// Columns of the vCPU table in the Interrupts tab.
+pub const INTERRUPTS_VCPUS: &[Spec] = &[
+    (What::Field("name"), 0, 10),
+    (What::Field("cpu"), 10, 4),
+    (What::Field("exits"), 9, 8),
+    (What::PerSecond(Count::Injected), 2, 10),
+    (What::Signal(Gauge::Arrived), 3, 11),
+    (What::PerSecond(Count::Eois), 6, 7),
+    (What::PerSecond(Count::Ipis), 4, 7),
+    (What::Signal(Gauge::Expired), 5, 7),
+    (What::PerSecond(Count::Exceptions), 8, 12),
+    (What::Split, 11, 60),
+];
+
+/// Columns of the VM table in the Scheduling tab.
+pub const SCHEDULING_VMS: &[Spec] = &[
+    (What::Field("name"), 0, 28),
+    (What::Field("vcpus"), 12, 4),
+    (What::Signal(Gauge::Loaded), 1, 6),
+    (What::Share("wait"), 2, 5),
+    (What::Share("poll"), 6, 5),
+    (What::Share("halted"), 7, 5),
+    (What::Signal(Gauge::Intervals), 4, 8),
+    (What::Signal(Gauge::MeanInterval), 8, 9),
+    (What::Signal(Gauge::LeastInterval), 11, 8),
+    (What::Signal(Gauge::MostInterval), 9, 8),
+    (What::Signal(Gauge::Open), 10, 9),
+    (What::Signal(Gauge::Migrations), 3, 7),
+    (What::Signal(Gauge::Crossings), 3, 7),
+    (What::Signal(Gauge::Wakeups), 5, 10),
+    (What::Split, 13, 60),
+];
+
+/// Columns of the vCPU table in the Scheduling tab.
+pub const SCHEDULING_VCPUS: &[Spec] = &[
+    (What::Field("name"), 0, 10),
+    (What::Field("cpu"), 1, 4),
+    (What::Field("state"), 6, 10),
+    (What::Signal(Gauge::Loaded), 1, 6),
+    (What::Share("wait"), 2, 5),
+    (What::Share("poll"), 6, 5),
+    (What::Share("halted"), 7, 5),
+    (What::Signal(Gauge::Intervals), 4, 8),
+    (What::Signal(Gauge::MeanInterval), 8, 9),
+    (What::Signal(Gauge::LeastInterval), 11, 8),
+    (What::Signal(Gauge::MostInterval), 9, 8),
+    (What::Signal(Gauge::Open), 10, 9),
+    (What::Signal(Gauge::Migrations), 3, 7),
+    (What::Signal(Gauge::Crossings), 3, 7),
+    (What::Signal(Gauge::Wakeups), 5, 10),
+    (What::Split, 13, 60),
 ];
 
 /// Columns of the reason table.

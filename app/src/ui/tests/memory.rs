@@ -4,6 +4,7 @@ use super::world::memory;
 use super::*;
 use crate::model::event::{Event as Single, EventKind};
 use crate::model::ids::{VcpuKey, VmId};
+use crate::model::stack::StackOf;
 use crate::source::live::plan::Family;
 use crate::state::events::{KEPT, List};
 use crate::state::{Action, Effect, Pane, Scope, Tab, Who};
@@ -80,6 +81,7 @@ fn every_pane_of_memory_has_its_turn_on_a_small_screen() {
         (Pane::Pages, "hottest pages"),
         (Pane::Dirty, "dirty pages"),
         (Pane::Roots, "MMU roots"),
+        (Pane::Stacks, "callers of load_mmu_pgd"),
         (Pane::Events, "single events"),
     ] {
         desk.press("tab");
@@ -126,7 +128,7 @@ fn calls_that_are_not_watched() {
 fn every_pane_of_calls_has_its_turn_on_a_small_screen() {
     let mut desk = desk(5, (80, 24), &ALL);
     desk.press("5");
-    for pane in [Pane::Hypercalls, Pane::Ioctls, Pane::Slots, Pane::Calls] {
+    for pane in [Pane::Hypercalls, Pane::Ioctls, Pane::Slots, Pane::Calls, Pane::Told] {
         desk.press("tab");
         assert_eq!(desk.state.level().pane, pane);
         insta::assert_snapshot!(format!("calls_{pane:?}_80x24"), desk.shot());
@@ -169,27 +171,31 @@ fn ascii_and_no_color() {
     }
 }
 
-/// What the state asks of the source.
-fn asked(desk: &mut Desk, key: &str) -> Vec<(Family, bool)> {
+/// What a key asks of the outside.
+fn effects(desk: &mut Desk, key: &str) -> Vec<Effect> {
     desk.draw();
     let key = Key::parse(key).expect(key);
     let event = Event::Key(KeyEvent::new(key.code, key.modifiers));
     let Input::Act(actions) = input(&event, &desk.state, &mut desk.view) else {
         return Vec::new();
     };
-    let effects: Vec<Effect> = actions.into_iter().flat_map(|a| desk.state.act(a)).collect();
+    actions.into_iter().flat_map(|a| desk.state.act(a)).collect()
+}
+
+/// What the state asks of the source.
+fn asked(desk: &mut Desk, key: &str) -> Vec<(Family, bool)> {
     let family = |effect| match effect {
         Effect::Family(family, on) => Some((family, on)),
         _ => None,
     };
-    effects.into_iter().filter_map(family).collect()
+    effects(desk, key).into_iter().filter_map(family).collect()
 }
 
 #[test]
 fn a_tab_attaches_what_it_shows_and_detaches_it_when_it_is_left() {
     let mut desk = desk(2, (120, 40), &[]);
     assert_eq!(asked(&mut desk, "2"), [(Family::Mmu, true), (Family::Mmio, true)]);
-    assert_eq!(desk.view.message.as_deref(), Some("attaching mmu and mmio"));
+    assert_eq!(desk.view.message.as_deref(), Some("this tab attaches mmu and mmio"));
     assert!(desk.glyphs().contains("attaching the probes of mmu"));
     let session = memory::with(world::session(), &[Family::Mmu, Family::Mmio]);
     desk.state.apply(Msg::Session(Box::new(session)));
@@ -234,15 +240,81 @@ fn a_family_is_switched_by_hand_and_stays_so() {
     assert_eq!(asked(&mut desk, "enter"), []);
 }
 
-/// What is logged and where nothing was noted says that logging is off.
+/// That logging is off is said where KVM marked pages and no slot logs them, and only there.
 #[test]
 fn dirty_logging_that_is_off_is_told_from_a_family_that_is() {
+    let off = "dirty logging is off";
     let mut desk = desk(1, (160, 50), &ALL);
-    assert!(desk.press("2").glyphs().contains("dirty logging is off"));
+    assert!(desk.press("2").glyphs().contains(off));
     let mut desk = self::desk(1, (160, 50), &[Family::Mmu]);
-    let screen = desk.press("2").glyphs();
-    assert!(!screen.contains("dirty logging is off"));
+    assert!(!desk.press("2").glyphs().contains(off));
+    // The fourth VM marks none at all, the second logs.
+    let mut desk = self::desk(4, (160, 50), &ALL);
+    desk.press("2");
+    to_vm(&mut desk, VmId(4));
     desk.state.act(Action::Focus(Pane::Dirty));
+    let screen = desk.glyphs();
+    assert!(screen.contains("KVM marked no page as dirty") && !screen.contains(off), "{screen}");
+    to_vm(&mut desk, VmId(2));
+    desk.state.act(Action::Focus(Pane::Dirty));
+    let screen = desk.glyphs();
+    assert!(screen.contains("PML full") && !screen.contains(off), "{screen}");
+}
+
+fn to_vm(desk: &mut Desk, vm: VmId) {
+    desk.state.act(Action::Back);
+    let at = desk.state.vm_rows().iter().position(|row| row.id == vm).expect("there");
+    desk.state.act(Action::SelectIn(Pane::Table, at));
+    desk.state.act(Action::Open);
+}
+
+/// The functions whose callers the state asks for.
+fn functions(desk: &mut Desk, key: &str) -> Vec<StackOf> {
+    let of = |effect| match effect {
+        Effect::Stacks(of) => Some(of),
+        _ => None,
+    };
+    effects(desk, key).into_iter().filter_map(of).collect()
+}
+
+#[test]
+fn a_key_counts_the_callers_of_the_next_function() {
+    let mut desk = desk(1, (160, 60), &ALL);
+    assert_eq!(functions(&mut desk, "f"), [], "in another tab");
+    desk.press("2 ?");
+    assert!(desk.glyphs().contains("count the callers of the next function"));
+    desk.press("?");
+    assert!(desk.glyphs().contains("f function"));
+    assert_eq!(functions(&mut desk, "f"), [StackOf::MmuLoad]);
+    let said = desk.view.message.clone().expect("a message");
+    assert_eq!(said, "counting the callers of kvm_mmu_load");
+    // What was counted of the other is not shown as its callers.
+    let screen = desk.glyphs();
+    assert!(screen.contains("callers of kvm_mmu_load ") && !screen.contains("kvm_mmu_new_pgd"));
+    assert_eq!(functions(&mut desk, "f"), [StackOf::ResetContext], "before the source answered");
+    // Back in time it is what was counted then.
+    desk.press("[");
+    assert!(desk.glyphs().contains("callers of load_mmu_pgd"));
+}
+
+#[test]
+fn callers_that_cannot_be_counted_have_a_reason() {
+    let mut desk = desk(1, (160, 50), &[]);
+    desk.press("2");
+    let screen = desk.glyphs();
+    assert!(screen.contains("comes with the family roots, which is off"), "{screen}");
+    assert!(!screen.contains("f function"));
+    assert_eq!(functions(&mut desk, "f"), []);
+    let mut session = memory::with(world::session(), &ALL);
+    for probe in session.probes.iter_mut().filter(|probe| probe.name.starts_with("stack:")) {
+        probe.attached = false;
+        probe.why = Some("the kernel lets no function be probed".to_owned());
+    }
+    desk.state.apply(Msg::Session(Box::new(session)));
+    let screen = desk.glyphs();
+    assert!(screen.contains("who calls load_mmu_pgd is not shown: the kernel lets"), "{screen}");
+    assert!(screen.contains("f looks at kvm_mmu_load"), "{screen}");
+    assert_eq!(functions(&mut desk, "f"), [StackOf::MmuLoad]);
 }
 
 #[test]
@@ -298,10 +370,7 @@ fn scopes_have_their_own_events() {
     let of_host = desk.press("2").state.event_count(List::Memory);
     let mut sum = 0;
     for vm in 1..=5 {
-        desk.state.act(Action::Back);
-        let at = desk.state.vm_rows().iter().position(|row| row.id == VmId(vm)).expect("there");
-        desk.state.act(Action::SelectIn(Pane::Table, at));
-        desk.state.act(Action::Open);
+        to_vm(&mut desk, VmId(vm));
         assert_eq!(desk.state.level().scope, Scope::Vm(VmId(vm)));
         let here = desk.state.event_count(List::Memory);
         for row in 0..here {
@@ -362,12 +431,12 @@ proptest! {
         height in 1u16..70,
         vms in 0usize..6,
         on in prop::collection::vec(0usize..6, 0..6),
-        keys in prop::collection::vec(0usize..32, 1..24),
+        keys in prop::collection::vec(0usize..33, 1..24),
     ) {
-        const KEYS: [&str; 32] = [
+        const KEYS: [&str; 33] = [
             "2", "5", "0", "2", "5", "0", "1", "6", "tab", "tab", "tab", "z", "enter", "enter",
             "esc", "up", "down", "down", "pgdn", "pgup", "G", "g", "space", "[", "]", "end", "y",
-            "w", "?", "x", "{", "c",
+            "w", "?", "x", "{", "c", "f",
         ];
         let on: Vec<Family> = on.into_iter().map(|at| ALL[at]).collect();
         let mut desk = desk(vms, (width, height), &on);

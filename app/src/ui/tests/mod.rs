@@ -2,7 +2,9 @@
 
 mod memory;
 mod reason;
+mod scroll;
 mod shot;
+mod signals;
 mod time;
 pub mod world;
 

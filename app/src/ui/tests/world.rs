@@ -2,6 +2,7 @@
 
 pub mod keys;
 pub mod memory;
+pub mod signals;
 pub mod time;
 
 use crate::model::{

@@ -1,6 +1,7 @@
 //! What the invented host's guests do to memory and call.
 
 use super::{SECOND, START};
+use crate::model::stack::{Frame, StackOf, StackTick};
 use crate::model::{
     detail::{IoctlTick, KeyClass, KeyId, KeyTick, VmTick},
     event::{Event, EventKind, LeftOut},
@@ -9,6 +10,7 @@ use crate::model::{
     tick::{Tick, VcpuTick},
 };
 use crate::source::live::plan::Family;
+use kvmscope_shared::detail::dirty;
 
 /// Reason, class, value, count per second, handling time and time in the VMM, ns.
 type Habit = (Option<u32>, KeyClass, Option<u64>, u64, u64, u64);
@@ -26,6 +28,9 @@ const HABITS: [&[Habit]; 4] = [
         (Some(18), KeyClass::Hypercall, Some(5), 40, 1_100, 0),
         (Some(18), KeyClass::Hypercall, Some(999), 3, 900, 0),
         (None, KeyClass::Root, Some(0x1_0c40_0004), 2, 0, 0),
+        (None, KeyClass::VcpuLoad, Some(3), 6, 0, 0),
+        (None, KeyClass::VcpuLoad, Some(11), 1, 0, 0),
+        (None, KeyClass::DirtyLog, Some(dirty::NOT_LOGGED), 14, 0, 0),
     ],
     &[
         (Some(48), KeyClass::Fault, Some(0), 5, 9_600, 0),
@@ -38,6 +43,10 @@ const HABITS: [&[Habit]; 4] = [
         (None, KeyClass::DirtyPage, Some(0x3a40_1000), 55, 0, 0),
         (None, KeyClass::DirtyPage, Some(0x3a40_2000), 21, 0, 0),
         (None, KeyClass::DirtyPage, None, 714, 0, 0),
+        (None, KeyClass::DirtyLog, Some(dirty::MARKED), 2_100, 0, 0),
+        (None, KeyClass::DirtyLog, Some(dirty::FRESH), 790, 0, 0),
+        (None, KeyClass::DirtyLog, Some(dirty::PML_FULL), 4, 0, 0),
+        (None, KeyClass::DirtyLog, Some(dirty::RING_FULL), 1, 0, 0),
     ],
     &[(Some(48), KeyClass::Fault, Some(1), 700, 3_300, 0)],
     &[],
@@ -70,6 +79,9 @@ pub fn add(tick: &mut Tick) {
     if seq == 2 {
         events.extend((0..3).map(|n| slot(VmId(2), n)));
     }
+    if seq > 15 && !tick.vcpus.is_empty() {
+        events.extend((0..3).map(|n| ioctl(VmId(1), n)));
+    }
     for (n, event) in (0..).zip(&mut events) {
         event.at_ns = end_ns - SECOND + 3_000_000 * (n + 1);
     }
@@ -82,7 +94,63 @@ pub fn add(tick: &mut Tick) {
     }
     let mut vms: Vec<VmId> = tick.vcpus.iter().map(|vcpu| vcpu.key.vm).collect();
     vms.dedup();
+    tick.stacks = vms.iter().take(3).flat_map(|vm| stacks(*vm)).collect();
+    tick.stacks_left_out = u64::from(seq == 18) * 7;
+    tick.dirty_elsewhere = u64::from(vms.len() > 1) * 30;
     tick.vms = vms.into_iter().map(ioctls).collect();
+}
+
+/// Who loads the roots of a VM.
+fn stacks(vm: VmId) -> Vec<StackTick> {
+    let ways: [(u64, &[&str]); 2] = [
+        (2, &["kvm_mmu_load+0x2a9 [kvm]", "vcpu_enter_guest.constprop.0+0x9d2 [kvm]"]),
+        (
+            11,
+            &[
+                "kvm_mmu_new_pgd+0x88 [kvm]",
+                "kvm_set_cr3+0xa5 [kvm]",
+                "cr_interception+0x1c1 [kvm_amd]",
+            ],
+        ),
+    ];
+    let from = [
+        "kvm_arch_vcpu_ioctl_run+0x1c7 [kvm]",
+        "kvm_vcpu_ioctl+0x26f [kvm]",
+        "",
+        "do_syscall_64+0x7e",
+    ];
+    let stack = |(count, way): (u64, &[&str])| {
+        let all = ["svm_load_mmu_pgd+0x0 [kvm_amd]"].iter().chain(way).chain(&from);
+        let frame = |(n, symbol): (u64, &&str)| Frame {
+            address: 0xffff_ffff_c0a1_2000 + n * 0x40,
+            symbol: (*symbol).to_owned(),
+        };
+        StackTick {
+            of: StackOf::LoadMmuPgd,
+            vm: Some(vm),
+            pid: 4_000 + vm.0,
+            count: count * u64::from(vm.0),
+            frames: (0..).zip(all).map(frame).collect(),
+        }
+    };
+    ways.into_iter().map(stack).collect()
+}
+
+fn ioctl(vm: VmId, number: u64) -> Event {
+    let (command, answer, scope, ns) = [
+        (0x4020_aea5, 0, 1, 1_900),
+        (0x4040_ae79, (-17i64).cast_unsigned(), 1, 2_900),
+        (0xae41, 13, 1, 210_000),
+    ][number as usize % 3];
+    Event {
+        kind: EventKind::Ioctl,
+        vm,
+        tid: 4_017,
+        cpu: 5,
+        handling_ns: ns,
+        args: [command, answer, 9, scope, 0xffff_8881_0000_0000, 0],
+        ..Event::default()
+    }
 }
 
 fn event(
@@ -106,6 +174,8 @@ fn event(
         KeyClass::Root => (EventKind::Root, [value & !15, value & 15, 0, 0, 0, 0]),
         _ => return None,
     };
+    // Only these are told of when their exit ends.
+    let timed = matches!(kind, EventKind::Fault | EventKind::Mmio);
     let codes = [(EventKind::Fault, 48), (EventKind::Mmio, 49)];
     let code = codes.into_iter().find(|(of, _)| *of == kind).map_or(18, |(_, code)| code);
     Some(Event {
@@ -117,9 +187,9 @@ fn event(
         cpu: vcpu.cpu,
         reason: (kind != EventKind::Root).then(|| Reason::exit(Isa::Vmx, code)),
         rip: if kind == EventKind::Root { 0 } else { 0xffff_ffff_8123_4567 + seq * 16 },
-        handling_ns: ns,
+        handling_ns: if timed { ns } else { 0 },
         off_ns: 0,
-        vmm_ns,
+        vmm_ns: if timed { vmm_ns } else { 0 },
         args,
     })
 }
@@ -160,8 +230,11 @@ pub fn with(mut session: Session, on: &[Family]) -> Session {
         ("kvm:kvm_page_fault", Family::Mmu),
         ("kvm:kvm_mmio", Family::Mmio),
         ("kvm:kvm_fast_mmio", Family::Mmio),
-        ("mark_page_dirty_in_slot", Family::Dirty),
-        ("kvm_mmu_load", Family::Roots),
+        ("kprobe:mark_page_dirty_in_slot", Family::Dirty),
+        ("kvm:kvm_pml_full", Family::Dirty),
+        ("kprobe:load_mmu_pgd", Family::Roots),
+        ("kprobe:kvm_arch_vcpu_load", Family::Roots),
+        ("stack:load_mmu_pgd", Family::Roots),
         ("kvm:kvm_hypercall", Family::Hypercall),
         ("kvm:kvm_hv_hypercall", Family::Hypercall),
         ("syscalls:sys_exit_ioctl", Family::Ioctl),
