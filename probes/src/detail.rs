@@ -123,13 +123,31 @@ pub fn note_apart(class: u32, value: u64) -> u32 {
 fn note_apart_here(class: u32, value: u64) -> Option<()> {
     let (index, slot) = slots::known_current()?;
     let mut table = table(index)?;
-    let kept = if slot.interrupted & mark::KEYS == 0 {
-        [0, 0]
-    } else {
-        [slot.open_key, slot.open_page]
-    };
-    keys::note(&mut table, (class, 0, value), 1, kept);
+    keys::note(&mut table, (class, 0, value), 1, kept(slot));
     Some(())
+}
+
+/// A slot's vCPU was loaded on a CPU for so long, ns: noted and charged apart from any exit, as by
+/// [`note_apart`].
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub fn loaded(index: u32, cpu: u32, ns: u64) -> u32 {
+    u32::from(loaded_here(index, cpu, ns).is_some())
+}
+
+#[inline(always)]
+fn loaded_here(index: u32, cpu: u32, ns: u64) -> Option<()> {
+    let mut table = table(index)?;
+    let kept = kept(slots::slot_at(index)?);
+    let open = keys::note(&mut table, (class::ON_CPU, 0, u64::from(cpu)), 1, kept);
+    keys::charge(&mut table, open, Times { handling: ns, off: 0, vmm: 0 });
+    Some(())
+}
+
+/// The entries that the exit being handled is about.
+#[inline(always)]
+fn kept(slot: &SlotEntry) -> [Open; 2] {
+    if slot.interrupted & mark::KEYS == 0 { [0, 0] } else { [slot.open_key, slot.open_page] }
 }
 
 /// Whether this read is what the VMM was asked for in the time that waits.

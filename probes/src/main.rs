@@ -16,13 +16,16 @@ mod facts;
 mod function;
 mod hooks;
 mod ioctl;
+mod load;
 mod maps;
+mod meters;
 mod outlier;
 mod record;
 mod sched;
 mod slots;
 mod stack;
 mod state;
+mod timer;
 mod tokens;
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;

@@ -4,6 +4,7 @@ mod culprits;
 mod detail;
 mod events;
 mod ioctls;
+mod meters;
 mod parts;
 mod plain;
 
@@ -36,6 +37,7 @@ struct World {
     missed_runs: u64,
     names: TestNames,
     detail: bool,
+    meters: bool,
 }
 
 impl World {
@@ -48,13 +50,14 @@ impl World {
             missed_runs: 0,
             names: TestNames::default(),
             detail: false,
+            meters: false,
         }
     }
 
     fn read(&mut self, now_ns: u64, last: bool) -> (Tick, Vec<Freed>) {
         let missed_runs = self.missed_runs;
-        let detail = self.detail;
-        let moment = Moment { now_ns, missed_runs, last, detail, ..Moment::default() };
+        let (detail, meters) = (self.detail, self.meters);
+        let moment = Moment { now_ns, missed_runs, last, detail, meters, ..Moment::default() };
         let (tick, freed) = self.reader.tick(&mut self.memory, &mut self.names, moment);
         self.totals.apply(&tick);
         (tick, freed)
