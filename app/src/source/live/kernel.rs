@@ -35,11 +35,13 @@ const VMLINUX: [Member; 21] = [
 ];
 
 /// Members of KVM's structs that probes read.
-const KVM: [Member; 12] = [
+const KVM: [Member; 14] = [
     ("kvm_vcpu", "kvm"),
     ("kvm_vcpu", "vcpu_id"),
     ("kvm_vcpu", "arch"),
     ("kvm_vcpu_arch", "regs"),
+    ("kvm_vcpu_arch", "apic"),
+    ("kvm_lapic", "regs"),
     ("kvm_device", "kvm"),
     ("kvm_vcpu", "stat"),
     ("kvm_vcpu_stat", "guest_mode"),
@@ -63,8 +65,8 @@ const KPROBES: &str = "/sys/bus/event_source/devices/kprobe";
 /// Members of the AMD part's structs that probes read.
 const KVM_AMD: [Member; 2] = [("vcpu_svm", "vcpu"), ("vcpu_svm", "vmcb")];
 
-/// Events of the families `detail`, `mmu`, `mmio`, `hypercall` and `halt-poll`.
-pub const DETAILS: [&str; 11] = [
+/// Events of the families `detail`, `mmu`, `mmio`, `hypercall`, `halt-poll` and `timer`.
+pub const DETAILS: [&str; 16] = [
     "kvm_pio",
     "kvm_mmio",
     "kvm_fast_mmio",
@@ -76,6 +78,11 @@ pub const DETAILS: [&str; 11] = [
     "kvm_xen_hypercall",
     "kvm_page_fault",
     "kvm_vcpu_wakeup",
+    "kvm_halt_poll_ns",
+    "kvm_hv_timer_state",
+    "kvm_apic",
+    "kvm_apic_accept_irq",
+    "kvm_wait_lapic_expire",
 ];
 
 /// Events of the family `ioctl`, of the group `raw_syscalls`.
