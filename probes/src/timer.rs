@@ -55,8 +55,7 @@ hook! {
 #[inline(always)]
 fn on_state(vcpu_id: u32, hardware: u32) -> Option<()> {
     let (_, _, meters) = own(vcpu_id)?;
-    // A bool as an argument: what is above its byte is nobody's.
-    let hardware = hardware & 0xff != 0;
+    let hardware = hardware != 0;
     meters.timer_now = if hardware { timer_now::HARDWARE } else { timer_now::SOFTWARE };
     timer_does(if hardware { timer::HARDWARE } else { timer::SOFTWARE } as u64, 0);
     Some(())
@@ -93,7 +92,8 @@ fn on_apic(write: u32, register: u32, value: u32) -> Option<()> {
     }
     // Where the mode is not known it is taken to be that of an APIC after its reset.
     let what = match (value, lvtt(slot, meters) >> 17 & 3) {
-        (0, _) => timer::DISARMED,
+        // It stops.
+        (0, _) => return None,
         (_, 0) => timer::ONE_SHOT,
         (_, 1) => timer::PERIODIC,
         // With deadlines the count has no effect.

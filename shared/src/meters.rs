@@ -29,9 +29,9 @@ pub mod timer {
     pub const SOFTWARE: usize = 1;
     /// The guest wrote a deadline other than 0 (IA32_TSC_DEADLINE).
     pub const DEADLINE: usize = 2;
-    /// The guest wrote deadline 0, or an initial count of 0: disarmed.
+    /// The guest wrote deadline 0: disarmed.
     pub const DISARMED: usize = 3;
-    /// The guest started the local APIC's counter in one-shot mode (TMICT).
+    /// The guest started the local APIC's counter in one-shot mode (TMICT, not 0).
     pub const ONE_SHOT: usize = 4;
     /// The same in periodic mode.
     pub const PERIODIC: usize = 5;

@@ -71,7 +71,7 @@ pub struct TimerTick {
     pub software: u64,
     /// Deadlines written.
     pub deadlines: u64,
-    /// Timers taken back (deadline or initial count 0 written).
+    /// Deadlines taken back (0 written).
     pub disarmed: u64,
     /// One-shot counters started.
     pub one_shot: u64,
