@@ -159,6 +159,23 @@ fn note_dirty_here(index: u32, memslot: u64, page: u64) -> Option<()> {
     Some(())
 }
 
+/// A slot's vCPU was loaded on a CPU for so long, ns: noted and charged apart from any exit, as by
+/// [`note_apart`].
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub fn loaded(index: u32, cpu: u32, ns: u64) -> u32 {
+    u32::from(loaded_here(index, cpu, ns).is_some())
+}
+
+#[inline(always)]
+fn loaded_here(index: u32, cpu: u32, ns: u64) -> Option<()> {
+    let mut table = table(index)?;
+    let kept = kept(slots::slot_at(index)?);
+    let open = keys::note(&mut table, (class::ON_CPU, 0, u64::from(cpu)), 1, kept);
+    keys::charge(&mut table, open, Times { handling: ns, off: 0, vmm: 0 });
+    Some(())
+}
+
 /// What an exit being handled is about.
 #[inline(always)]
 fn kept(slot: &SlotEntry) -> [Open; 2] {

@@ -104,6 +104,10 @@ facts! {
     VCPU_ID: u32, vcpu_id;
     /// Offset of `kvm_vcpu.arch.regs[VCPU_REGS_RIP]`.
     VCPU_RIP: u32, vcpu_rip;
+    /// Offset of `kvm_vcpu.arch.apic`, 0 when unknown.
+    VCPU_APIC: u32, vcpu_apic;
+    /// Offset of `kvm_lapic.regs`.
+    LAPIC_REGS: u32, lapic_regs;
     /// Offset of `vcpu_svm.vmcb`; the vCPU is its first member.
     SVM_VMCB: u32, svm_vmcb;
     /// The vendor whose raw `kvm_exit` is read without its record, as in `Slot::isa`; else 0.

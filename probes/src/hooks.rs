@@ -3,7 +3,7 @@
 //! Each has two programs: by its arguments, and by its record for kernels that can preempt the former
 //! (see `exit::kvm_fpu_record`). The records are laid out the same from 5.10 to 7.2; the loader has compared.
 
-use crate::{detail, event, slots};
+use crate::{detail, event, meters, slots};
 use aya_ebpf::{
     EbpfContext,
     helpers::bpf_probe_read_kernel,
@@ -163,12 +163,12 @@ fn on_page_fault(address: u64, error: u64) {
 hook! {
     /// `kvm_vcpu_wakeup(ns, waited, valid)`: a halted vCPU goes on. `ns` is how long it was halted,
     /// polling first and then asleep.
-    at "kvm_vcpu_wakeup": kvm_vcpu_wakeup, kvm_vcpu_wakeup_record => on_wakeup(0 => 8, 1 => 16)
+    at "kvm_vcpu_wakeup": kvm_vcpu_wakeup, kvm_vcpu_wakeup_record => on_wakeup(0 => 8, 1 => 16, 2 => 17)
 }
 
 #[inline(always)]
-fn on_wakeup(ns: u64, waited: u8) {
-    let Some((_, slot)) = slots::known_current() else { return };
+fn on_wakeup(ns: u64, waited: u8, valid: u8) {
+    let Some((index, slot)) = slots::known_current() else { return };
     let all = off_cpu(slot);
     // Each is no less than the time off the CPU in this halt: what was off since the exit began, and
     // since the halt before. An exit can have several, and a halt need not be an exit's.
@@ -189,6 +189,32 @@ fn on_wakeup(ns: u64, waited: u8) {
         slot.waited += 1;
     }
     slot.events += 1;
+    // Of the family `wakeup`, which this is attached for as well.
+    if event::wanted(kind::WAKEUP) {
+        meters::woke(index, ns, u32::from(waited != 0), u32::from(valid != 0));
+    }
+}
+
+hook! {
+    /// `kvm_halt_poll_ns(grow, vcpu_id, new, old)`: how long a halted vCPU is polled for from now on.
+    at "kvm_halt_poll_ns": kvm_halt_poll_ns, kvm_halt_poll_ns_record => on_halt_poll(2 => 16, 3 => 20)
+}
+
+#[inline(always)]
+fn on_halt_poll(new: u32, old: u32) -> Option<()> {
+    let (index, slot) = slots::known_current()?;
+    let meters = meters::at(index)?;
+    meters.window = u64::from(new) + 1;
+    if new == old {
+        return None;
+    }
+    if new > old {
+        meters.grew += 1;
+    } else {
+        meters.shrank += 1;
+    }
+    slot.events += 1;
+    event::tell_now(index, kind::HALT_POLL, [u64::from(old), u64::from(new), 0, 0, 0, 0])
 }
 
 /// All time off the CPU since the slot was claimed, ns.

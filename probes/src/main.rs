@@ -18,7 +18,9 @@ mod hooks;
 mod ioctl;
 mod irq;
 mod irqchip;
+mod load;
 mod maps;
+mod meters;
 mod outlier;
 mod record;
 mod route;
@@ -26,6 +28,7 @@ mod sched;
 mod slots;
 mod stack;
 mod state;
+mod timer;
 mod tokens;
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;

@@ -15,6 +15,7 @@ use kvmscope_shared::{
     detail::{Detail, RING_BYTES},
     event::{self, EVENT_RING_BYTES},
     ioctl::{Begun, Call, Handlers, Tally},
+    meters::Meters,
     route::{Contexts, Route, RouteTally},
     slot::SlotEntry,
     stacks::Stacks,
@@ -83,6 +84,10 @@ pub static EVENT_TOKENS: PerCpuArray<[u64; 2]> =
 /// Single events, as `OUTLIERS`.
 #[map]
 pub static EVENTS: RingBuf = RingBuf::with_byte_size(EVENT_RING_BYTES, 0);
+
+/// The meters of each slot.
+#[map]
+pub static METERS: Array<Meters> = Array::with_max_entries(2, BPF_F_MMAPABLE);
 
 /// Whom each slot's thread waited for (family `culprits`).
 #[map]

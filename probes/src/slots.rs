@@ -7,7 +7,7 @@
 //! Functions that are not inlined have plain names, so that the object does not depend on the
 //! directory it is built in.
 
-use crate::{clock, element, facts, maps::*, state::Account};
+use crate::{clock, element, facts, maps::*, meters, state::Account};
 use aya_ebpf::helpers::{
     bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_smp_processor_id,
     bpf_probe_read_kernel,
@@ -308,11 +308,14 @@ pub fn forget(tid: u32) {
 pub fn replace() -> u32 {
     let both = bpf_get_current_pid_tgid();
     let tid = both as u32;
-    if let Some((_, slot)) = of_thread(tid) {
+    let mut before = IGNORED;
+    if let Some((index, slot)) = of_thread(tid) {
         retire(slot, clock());
+        before = index;
     }
     forget(tid);
     let index = claim(tid, (both >> 32) as u32);
+    meters::hand_over(before, index);
     remember(index);
     index
 }

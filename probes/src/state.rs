@@ -11,7 +11,7 @@ use kvmscope_shared::{
 /// Time from `then` to `now`, ns; 0 where the clock stepped back a little from one CPU to another.
 /// The sign of the difference tells, in fewer instructions than a saturating subtraction takes.
 #[inline(always)]
-fn since(then: u64, now: u64) -> u64 {
+pub fn since(then: u64, now: u64) -> u64 {
     let spent = now.wrapping_sub(then);
     if spent.cast_signed() < 0 { 0 } else { spent }
 }

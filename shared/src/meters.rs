@@ -15,7 +15,7 @@ pub mod meter {
     pub const SLEPT_IDLE: usize = 3;
     /// An interval in which the vCPU was loaded on one CPU: in KVM_RUN and not switched out, ns.
     pub const LOADED: usize = 4;
-    /// A timer that came late: `kvm_wait_lapic_expire`, ticks of the guest's TSC.
+    /// A timer that came late: `kvm_wait_lapic_expire` after the deadline, ticks of the guest's TSC.
     pub const LATE: usize = 5;
     /// Number of meters; the rest is reserved.
     pub const COUNT: usize = 8;
@@ -23,23 +23,38 @@ pub mod meter {
 
 /// What happened to timers: index of [`Meters::timers`].
 pub mod timer {
-    /// The hardware's timer (VMX preemption timer) took over (`kvm_hv_timer_state`, in use).
+    /// The hardware's timer (VMX preemption timer) was started (`kvm_hv_timer_state`, in use).
     pub const HARDWARE: usize = 0;
-    /// The kernel's timer (hrtimer) took over (`kvm_hv_timer_state`, not in use).
+    /// The kernel's timer (hrtimer) was started (`kvm_hv_timer_state`, not in use).
     pub const SOFTWARE: usize = 1;
     /// The guest wrote a deadline other than 0 (IA32_TSC_DEADLINE).
     pub const DEADLINE: usize = 2;
     /// The guest wrote deadline 0: disarmed.
     pub const DISARMED: usize = 3;
-    /// The guest started the local APIC's counter in one-shot mode (TMICT).
+    /// The guest started the local APIC's counter in one-shot mode (TMICT, not 0).
     pub const ONE_SHOT: usize = 4;
     /// The same in periodic mode.
     pub const PERIODIC: usize = 5;
-    /// The timer's interrupt was delivered to the local APIC.
+    /// The timer's interrupt was delivered to the local APIC, by the vCPU's own thread.
     pub const EXPIRED: usize = 6;
+    /// It came late: of a single event alone, what is counted is [`super::meter::LATE`].
+    pub const LATE: usize = 7;
     /// Places: a power of two.
     pub const COUNT: usize = 8;
 }
+
+/// Values of [`Meters::timer_now`].
+pub mod timer_now {
+    /// The hardware's timer.
+    pub const HARDWARE: u64 = 1;
+    /// The kernel's.
+    pub const SOFTWARE: u64 = 2;
+}
+
+/// Set in [`Meters::lvtt`] where it is known.
+pub const LVTT_KNOWN: u64 = 1 << 32;
+/// [`Meters::loaded_node`] of a CPU that user space filled in.
+pub const UNKNOWN_NODE: u32 = u32::MAX;
 
 /// One of them. The meaning is that of [`crate::cell::Cell`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +62,7 @@ pub mod timer {
 pub struct Meter {
     /// How many ended.
     pub count: u64,
-    /// Their time, ns.
+    /// Their time, ns ([`meter::LATE`]: TSC ticks).
     pub total_ns: u64,
     /// Extremes of this and the previous epoch.
     pub extremes: [Extremes; 2],
@@ -63,9 +78,9 @@ pub struct Meters {
     pub meters: [Meter; meter::COUNT],
     /// By [`timer`].
     pub timers: [u64; timer::COUNT],
-    /// Whether the hardware's timer is in use now: 1; 2 where it is the kernel's; 0 not known.
+    /// Whose timer is in use now ([`timer_now`]); 0 not known.
     pub timer_now: u64,
-    /// The local APIC timer's vector and mode as written last (LVTT); 0 not known.
+    /// The local APIC timer's vector and mode (LVTT), with [`LVTT_KNOWN`]; 0 not known.
     pub lvtt: u64,
     /// Window of halt polling now, ns, plus one; 0 not known (`kvm_halt_poll_ns`).
     pub window: u64,
@@ -77,7 +92,7 @@ pub struct Meters {
     pub loaded_ns: u64,
     /// The CPU of this interval, or of the last, plus one; 0 before the first.
     pub loaded_cpu: u32,
-    /// Its NUMA node.
+    /// Its NUMA node, or [`UNKNOWN_NODE`].
     pub loaded_node: u32,
     /// Intervals on another CPU than the one before.
     pub migrations: u64,

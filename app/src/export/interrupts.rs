@@ -6,7 +6,7 @@ use crate::model::detail::KeyClass;
 use crate::model::meters::{Chip, MeterKind, RouteTick, TimerTick};
 use crate::model::session::Session;
 use crate::model::stats::Sum;
-use crate::model::totals::{Totals, VcpuTotals, VmTotals, add_timers};
+use crate::model::totals::{Totals, VcpuTotals, VmTotals};
 use crate::trace::irqchip::{self, Ipi, Mode, Sent};
 use crate::trace::keys;
 use serde::Serialize;
@@ -191,7 +191,7 @@ impl Timers {
         let mut late = Sum::default();
         for vcpu in vcpus {
             if let Some(of) = &vcpu.meters.timers {
-                add_timers(timers.get_or_insert_default(), of);
+                timers.get_or_insert_default().add(of, true);
             }
             if let Some(of) = vcpu.meters.of(MeterKind::Late) {
                 late.merge(of);

@@ -65,9 +65,9 @@ pub struct MeterTick {
 /// [`kvmscope_shared::meters::timer`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, Default)]
 pub struct TimerTick {
-    /// The hardware's timer took over.
+    /// The hardware's timer was started.
     pub hardware: u64,
-    /// The kernel's timer took over.
+    /// The kernel's timer was started.
     pub software: u64,
     /// Deadlines written.
     pub deadlines: u64,
@@ -110,6 +110,80 @@ pub struct MetersTick {
     /// At the end: how long the interval on a CPU lasts already, ns; 0 where none is open. It is not in
     /// the meter yet.
     pub loaded_open_ns: u64,
+}
+
+impl MeterTick {
+    /// Adds another's changes.
+    pub fn add(&mut self, more: &Self) {
+        self.min_ns = match (self.count, more.count) {
+            (0, _) => more.min_ns,
+            (_, 0) => self.min_ns,
+            _ => self.min_ns.min(more.min_ns),
+        };
+        self.max_ns = self.max_ns.max(more.max_ns);
+        self.count = self.count.saturating_add(more.count);
+        self.total_ns = self.total_ns.saturating_add(more.total_ns);
+        for &(bucket, n) in &more.hist {
+            match self.hist.binary_search_by_key(&bucket, |&(bucket, _)| bucket) {
+                Ok(at) => {
+                    if let Some((_, mine)) = self.hist.get_mut(at) {
+                        *mine = mine.saturating_add(n);
+                    }
+                }
+                Err(at) => self.hist.insert(at, (bucket, n)),
+            }
+        }
+    }
+}
+
+impl TimerTick {
+    /// Adds another's changes; what is now is that of `more` if it is the newer one, or alone knows.
+    pub fn add(&mut self, more: &Self, is_newer: bool) {
+        let add = |mine: &mut u64, theirs: u64| *mine = mine.saturating_add(theirs);
+        add(&mut self.hardware, more.hardware);
+        add(&mut self.software, more.software);
+        add(&mut self.deadlines, more.deadlines);
+        add(&mut self.disarmed, more.disarmed);
+        add(&mut self.one_shot, more.one_shot);
+        add(&mut self.periodic, more.periodic);
+        add(&mut self.expired, more.expired);
+        if more.is_hardware.is_some() && (is_newer || self.is_hardware.is_none()) {
+            self.is_hardware = more.is_hardware;
+        }
+    }
+}
+
+impl MetersTick {
+    /// Adds what another thread of the vCPU, or another interval, came to. What is now is that of `more` if
+    /// it is the newer one, or alone knows.
+    pub fn add(&mut self, more: &Self, is_newer: bool) {
+        for meter in &more.meters {
+            match self.meters.binary_search_by_key(&meter.kind, |meter| meter.kind) {
+                Ok(at) => {
+                    if let Some(mine) = self.meters.get_mut(at) {
+                        mine.add(meter);
+                    }
+                }
+                Err(at) => self.meters.insert(at, meter.clone()),
+            }
+        }
+        if let Some(timers) = &more.timers {
+            self.timers.get_or_insert_default().add(timers, is_newer);
+        }
+        if let Some(theirs) = more.window {
+            let mine = self
+                .window
+                .get_or_insert(WindowTick { now_ns: theirs.now_ns, ..WindowTick::default() });
+            mine.grew = mine.grew.saturating_add(theirs.grew);
+            mine.shrank = mine.shrank.saturating_add(theirs.shrank);
+            if is_newer {
+                mine.now_ns = theirs.now_ns;
+            }
+        }
+        self.migrations = self.migrations.saturating_add(more.migrations);
+        self.crossings = self.crossings.saturating_add(more.crossings);
+        self.loaded_open_ns = self.loaded_open_ns.max(more.loaded_open_ns);
+    }
 }
 
 /// What an interrupt went through. The numbers are those of [`kvmscope_shared::route::chip`].

@@ -7,7 +7,7 @@ mod routes;
 
 pub use events::{Events, MAX_EVENTS, by_time};
 pub use keys::{KeySum, Keys, MAX_KEYS};
-pub use meters::{Meters, add_timers};
+pub use meters::Meters;
 pub use routes::{MAX_ROUTES, Routes};
 
 use super::detail::{CulpritTick, Halts, IoctlTick, Outlier, VmTick};

@@ -29,7 +29,7 @@ impl Meters {
             self.kinds.entry(meter.kind).or_default().add_meter(meter);
         }
         if let Some(timers) = &tick.timers {
-            add_timers(self.timers.get_or_insert_default(), timers);
+            self.timers.get_or_insert_default().add(timers, true);
         }
         if let Some(window) = &tick.window {
             let sum = self.window.get_or_insert_default();
@@ -53,24 +53,6 @@ impl Meters {
     pub fn of(&self, kind: MeterKind) -> Option<&Sum> {
         self.kinds.get(&kind).map(Box::as_ref)
     }
-}
-
-/// Adds what happened to timers; which one is in use is what is told last.
-pub fn add_timers(sum: &mut TimerTick, more: &TimerTick) {
-    let TimerTick { hardware, software, deadlines, disarmed, one_shot, periodic, expired, .. } =
-        more;
-    for (sum, more) in [
-        (&mut sum.hardware, hardware),
-        (&mut sum.software, software),
-        (&mut sum.deadlines, deadlines),
-        (&mut sum.disarmed, disarmed),
-        (&mut sum.one_shot, one_shot),
-        (&mut sum.periodic, periodic),
-        (&mut sum.expired, expired),
-    ] {
-        *sum = sum.saturating_add(*more);
-    }
-    sum.is_hardware = more.is_hardware.or(sum.is_hardware);
 }
 
 #[cfg(test)]

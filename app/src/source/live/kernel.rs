@@ -41,6 +41,8 @@ const KVM: [Member; 14] = [
     ("kvm_vcpu", "vcpu_id"),
     ("kvm_vcpu", "arch"),
     ("kvm_vcpu_arch", "regs"),
+    ("kvm_vcpu_arch", "apic"),
+    ("kvm_lapic", "regs"),
     ("kvm_device", "kvm"),
     ("kvm", "arch"),
     ("kvm_arch", "apicv_inhibit_reasons"),
@@ -66,8 +68,8 @@ const KPROBES: &str = "/sys/bus/event_source/devices/kprobe";
 /// Members of the AMD part's structs that probes read.
 const KVM_AMD: [Member; 2] = [("vcpu_svm", "vcpu"), ("vcpu_svm", "vmcb")];
 
-/// Events of the families `detail`, `mmu`, `mmio`, `hypercall`, `halt-poll`, `irq` and `irqchip`.
-pub const DETAILS: [&str; 23] = [
+/// Events of the families `detail`, `mmu`, `mmio`, `hypercall`, `halt-poll`, `irq`, `irqchip` and `timer`.
+pub const DETAILS: [&str; 27] = [
     "kvm_pio",
     "kvm_mmio",
     "kvm_fast_mmio",
@@ -91,6 +93,10 @@ pub const DETAILS: [&str; 23] = [
     "kvm_ioapic_set_irq",
     "kvm_msi_set_irq",
     "kvm_set_irq",
+    "kvm_halt_poll_ns",
+    "kvm_hv_timer_state",
+    "kvm_apic",
+    "kvm_wait_lapic_expire",
 ];
 /// Why a VM has no APIC virtualization (arch/x86/include/asm/kvm_host.h); from 5.18 or so an enumeration.
 const INHIBITS: &str = "kvm_apicv_inhibit";

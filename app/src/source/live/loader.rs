@@ -81,6 +81,7 @@ impl Loaded {
             .map_max_entries("SLOTS", sizes.slots)
             .map_max_entries("CELLS", sizes.cells())
             .map_max_entries("DETAILS", sizes.slots)
+            .map_max_entries("METERS", sizes.slots)
             .map_max_entries("KNOWN", sizes.known_words)
             .map_max_entries("THREADS", sizes.slots * 2)
             .map_max_entries("WAITS", sizes.slots)
@@ -148,7 +149,7 @@ impl Loaded {
             data(&ebpf, "CONTROL")?.fd(),
             (data(&ebpf, "SLOTS")?.fd(), sizes.slots),
             (data(&ebpf, "CELLS")?.fd(), sizes.cells()),
-            data(&ebpf, "DETAILS")?.fd(),
+            (data(&ebpf, "DETAILS")?.fd(), data(&ebpf, "METERS")?.fd()),
             data(&ebpf, "LIMITS")?.fd(),
             data(&ebpf, "WAITS")?.fd(),
             (ioctls, routes),

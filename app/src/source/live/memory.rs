@@ -16,8 +16,9 @@ use kvmscope_shared::{
     detail::{Detail, Outlier},
     event::Event,
     ioctl::{Call, Tally},
+    meters::{Meters, UNKNOWN_NODE},
     route::{Route, RouteTally},
-    slot::{Slot, SlotEntry},
+    slot::{Slot, SlotEntry, life, phase},
     stacks::Stacks,
     waits::Waits,
 };
@@ -54,6 +55,12 @@ pub trait Memory {
     fn detail(&self, index: u32) -> Detail;
     /// Clears the details of a retired slot.
     fn clear_detail(&mut self, index: u32);
+    /// A slot's meters, fields possibly of different moments; all zero, unless the memory keeps them.
+    fn meters(&self, _index: u32) -> Meters {
+        Meters::default()
+    }
+    /// Clears them, of a slot that no thread owns.
+    fn clear_meters(&mut self, _index: u32) {}
     /// Who a slot's thread waited for (family `culprits`), fields possibly of different moments.
     /// Nobody, unless the memory keeps it.
     fn waits(&self, _index: u32) -> Waits {
@@ -151,6 +158,7 @@ pub struct Maps {
     cells: Mapped<Cell>,
     details: Mapped<Detail>,
     limits: Mapped<Limits>,
+    meters: Mapped<Meters>,
     waits: Mapped<Waits>,
     ioctls: IoctlMaps,
     routes: RouteMaps,
@@ -158,13 +166,13 @@ pub struct Maps {
 }
 
 impl Maps {
-    /// Maps the arrays; there are as many details and waits as slots. Fails with the kernel's error.
+    /// Maps the arrays; there are as many details, meters and waits as slots. Fails with the kernel's error.
     #[expect(clippy::too_many_arguments, reason = "one for each map, not a concept")]
     pub fn new(
         control: impl AsFd,
         (slots, slot_count): (impl AsFd, u32),
         (cells, cell_count): (impl AsFd, u32),
-        details: impl AsFd,
+        (details, meters): (impl AsFd, impl AsFd),
         limits: impl AsFd,
         waits: impl AsFd,
         (ioctls, routes): (IoctlMaps, RouteMaps),
@@ -175,6 +183,7 @@ impl Maps {
             slots: Mapped::new(slots, slot_count)?,
             cells: Mapped::new(cells, cell_count)?,
             details: Mapped::new(details, slot_count)?,
+            meters: Mapped::new(meters, slot_count)?,
             limits: Mapped::new(limits, 1)?,
             waits: Mapped::new(waits, slot_count)?,
             ioctls,
@@ -202,6 +211,54 @@ impl Maps {
         for index in 0..self.waits.len {
             // SAFETY: in bounds; its only writer is not attached.
             unsafe { (&raw mut (*self.waits.at(index)).mark_ns).write_volatile(0) }
+        }
+    }
+
+    /// Forgets what is known of now that the family `halt-poll` keeps. While it is not attached.
+    pub fn forget_windows(&mut self) {
+        for index in 0..self.meters.len {
+            // SAFETY: in bounds; its only writer is not attached.
+            unsafe { (&raw mut (*self.meters.at(index)).window).write_volatile(0) }
+        }
+    }
+
+    /// The same of the family `timer`.
+    pub fn forget_timers(&mut self) {
+        for index in 0..self.meters.len {
+            let meters = self.meters.at(index);
+            // SAFETY: in bounds; their only writer is not attached.
+            unsafe {
+                (&raw mut (*meters).timer_now).write_volatile(0);
+                (&raw mut (*meters).lvtt).write_volatile(0);
+            }
+        }
+    }
+
+    /// The same of the family `vcpu-load`: no interval on a CPU is open.
+    pub fn end_loads(&mut self) {
+        for index in 0..self.meters.len {
+            // SAFETY: in bounds; its only writer is not attached.
+            unsafe { (&raw mut (*self.meters.at(index)).loaded_ns).write_volatile(0) }
+        }
+    }
+
+    /// Before the family `vcpu-load` is attached: vCPUs that are loaded at `now_ns` are so from then on. One
+    /// that is switched out before the family is attached begins anew when it comes back.
+    pub fn begin_loads(&mut self, now_ns: u64) {
+        self.end_loads();
+        for index in 0..self.meters.len.min(self.slots.len) {
+            let slot = self.slot(index);
+            let loaded = matches!(slot.phase, phase::GUEST | phase::KVM);
+            if slot.life != life::LIVE || !loaded {
+                continue;
+            }
+            let meters = self.meters.at(index);
+            // SAFETY: in bounds; their only writer is not attached.
+            unsafe {
+                (&raw mut (*meters).loaded_cpu).write_volatile(slot.cpu.wrapping_add(1));
+                (&raw mut (*meters).loaded_node).write_volatile(UNKNOWN_NODE);
+                (&raw mut (*meters).loaded_ns).write_volatile(now_ns);
+            }
         }
     }
 
@@ -333,6 +390,15 @@ impl Memory for Maps {
     fn clear_detail(&mut self, index: u32) {
         // SAFETY: in bounds; no probe writes the details of a slot that no thread owns.
         unsafe { self.details.at(index).write_volatile(Detail::default()) }
+    }
+
+    fn meters(&self, index: u32) -> Meters {
+        self.meters.read(index)
+    }
+
+    fn clear_meters(&mut self, index: u32) {
+        // SAFETY: in bounds; no probe writes the meters of such a slot.
+        unsafe { self.meters.at(index).write_volatile(Meters::default()) }
     }
 
     fn waits(&self, index: u32) -> Waits {

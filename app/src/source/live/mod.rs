@@ -118,6 +118,18 @@ impl Probes {
         self.maps.routes().set_contexts(contexts::read());
     }
 
+    /// What is known of now, of a family that is not attached: nothing. Before it is attached (`on`) and
+    /// after it was detached.
+    fn begin_meters(&mut self, family: Family, on: bool) {
+        match family {
+            Family::HaltPoll => self.maps.forget_windows(),
+            Family::Timer => self.maps.forget_timers(),
+            Family::VcpuLoad if on => self.maps.begin_loads(now_ns()),
+            Family::VcpuLoad => self.maps.end_loads(),
+            _ => {}
+        }
+    }
+
     /// Counts the callers of another function, from none on.
     fn set_stacks(&mut self, of: StackOf) {
         self.loaded.take_stacks();
@@ -214,10 +226,13 @@ impl Live {
         let missed_runs = self.probes.as_ref().map_or(0, |probes| probes.loaded.missed());
         let keeps = |probes: &Probes| probes.loaded.on().any(Family::keeps_keys);
         let detail = self.probes.as_ref().is_some_and(keeps);
+        let meters = |probes: &Probes| probes.loaded.on().any(Family::keeps_meters);
+        let meters = self.probes.as_ref().is_some_and(meters);
         let stacks = self.probes.as_ref().and_then(|probes| probes.loaded.stacks());
         let sends = |probes: &Probes| probes.loaded.on().any(Family::keeps_routes);
         let routes = self.probes.as_ref().is_some_and(sends);
-        let moment = Moment { now_ns: now_ns(), missed_runs, host, last, detail, routes, stacks };
+        let moment =
+            Moment { now_ns: now_ns(), missed_runs, host, last, detail, meters, routes, stacks };
         let Some(probes) = &mut self.probes else {
             return self.reader.empty_tick(moment, &mut self.names);
         };
@@ -386,7 +401,13 @@ impl Live {
                 if on && family == Family::Ioctl && !probes.loaded.has(family) {
                     said = probes.begin_ioctls();
                 }
+                if on && !probes.loaded.has(family) {
+                    probes.begin_meters(family, true);
+                }
                 probes.loaded.set_family(family, on, true);
+                if !on {
+                    probes.begin_meters(family, false);
+                }
                 probes.keep_details();
                 if family == Family::Roots {
                     self.functions = functions::Names::default();

@@ -6,6 +6,8 @@ mod family;
 pub mod functions;
 mod ioctl;
 mod irq;
+mod sched;
+mod timer;
 
 pub use family::Family;
 
@@ -65,6 +67,7 @@ impl Probe {
             "kvm_page_fault" => Some(Family::Mmu),
             "kvm_mmio" | "kvm_fast_mmio" => Some(Family::Mmio),
             "kvm_hypercall" | "kvm_hv_hypercall" => Some(Family::Hypercall),
+            "kvm_vcpu_wakeup" | "kvm_halt_poll_ns" => Some(Family::Wakeup),
             _ => None,
         };
         [self.family].into_iter().chain(also)
@@ -193,7 +196,7 @@ const SWITCH_FIELDS: [(&str, &str, u32); 3] = [
 /// Tracepoints of one function each way, and where its record has what the program reads
 /// (`probes/src/hooks.rs`): from its arguments, from its record.
 type Hook = (&'static str, &'static str, Family, &'static [(&'static str, u32)]);
-const HOOKS: [Hook; 7] = [
+const HOOKS: [Hook; 8] = [
     ("kvm_pio", "kvm_pio_record", Family::Detail, &[("rw", 8), ("port", 12)]),
     (
         "kvm_mmio",
@@ -205,7 +208,13 @@ const HOOKS: [Hook; 7] = [
     ("kvm_msr", "kvm_msr_record", Family::Detail, &[("write", 8), ("ecx", 12), ("exception", 24)]),
     ("kvm_cpuid", "kvm_cpuid_record", Family::Detail, &[("function", 8), ("index", 12)]),
     ("kvm_cr", "kvm_cr_record", Family::Detail, &[("rw", 8), ("cr", 12)]),
-    ("kvm_vcpu_wakeup", "kvm_vcpu_wakeup_record", Family::HaltPoll, &[("ns", 8), ("waited", 16)]),
+    (
+        "kvm_vcpu_wakeup",
+        "kvm_vcpu_wakeup_record",
+        Family::HaltPoll,
+        &[("ns", 8), ("waited", 16), ("valid", 17)],
+    ),
+    ("kvm_halt_poll_ns", "kvm_halt_poll_ns_record", Family::HaltPoll, &[("new", 16), ("old", 20)]),
 ];
 
 /// Makes the plan for the families asked for.
@@ -240,6 +249,7 @@ pub fn plan(kernel: &Kernel, families: &[Family]) -> Plan {
     if switch.is_none() {
         switch_ways.push(("sched_switch", How::Tracepoint));
     }
+    let no_record = switch.clone();
     let switch = if switch_ways.is_empty() { switch } else { None };
     let culprits = culprits::globals(kernel, &mut globals);
     let mut exit_ways = svm_ways(kernel, &mut globals);
@@ -303,6 +313,8 @@ pub fn plan(kernel: &Kernel, families: &[Family]) -> Plan {
     let (exit, enter, why) = ioctl::ways(kernel);
     all.push(probe("raw_syscalls", "sys_exit", Family::Ioctl, exit, why.clone()));
     all.push(probe("raw_syscalls", "sys_enter", Family::Ioctl, enter, why));
+    all.extend(sched::probes(kernel, task_btf, no_record));
+    all.extend(timer::probes(kernel, &mut globals));
     all.extend(functions::probes(kernel, StackOf::default(), &mut globals));
     Plan {
         probes: all,

@@ -10,6 +10,7 @@ mod events;
 mod gone;
 pub mod ioctls;
 mod keys;
+mod meters;
 mod parts;
 pub mod routes;
 mod seen;
@@ -43,6 +44,7 @@ use kvmscope_shared::{
     route::Route,
     slot::{Slot, life},
 };
+use meters::At;
 use parts::SeenDelay;
 use routes::Routes;
 use seen::{Change, Seen};
@@ -83,6 +85,8 @@ pub struct Reader {
     counted: Counted,
     /// Whether details were kept at the end of the tick before.
     detailed: bool,
+    /// The same of meters.
+    metered: bool,
     /// Outliers that the token bucket refused, as told last.
     refused: u64,
     slow: Slow,
@@ -150,6 +154,8 @@ pub struct Moment {
     /// Whether what is sent by whom is counted (families `irq` and `irqchip`); after they were turned off
     /// it is still read once.
     pub routes: bool,
+    /// Whether a family that keeps meters is on; as `detail`.
+    pub meters: bool,
     /// The function whose callers are counted, if any are.
     pub stacks: Option<StackOf>,
 }
@@ -170,6 +176,7 @@ impl Reader {
             entries,
             counted: Counted::default(),
             detailed: false,
+            metered: false,
             refused: 0,
             slow: Slow::default(),
             events: Events::default(),
@@ -191,6 +198,7 @@ impl Reader {
         self.lost = Lost::default();
         self.refused = 0;
         self.detailed = false;
+        self.metered = false;
         self.slow.clear();
         self.events.clear();
         self.gone = Gone::default();
@@ -307,14 +315,15 @@ impl Reader {
         let mut changes: BTreeMap<VcpuKey, Change> = BTreeMap::new();
         let mut freed = Vec::new();
         let detail = moment.detail | std::mem::replace(&mut self.detailed, moment.detail);
-        let moment = Moment { detail, ..moment };
+        let meters = moment.meters | std::mem::replace(&mut self.metered, moment.meters);
+        let moment = Moment { detail, meters, ..moment };
         self.turns = self.seen.iter().flatten().count() / DELAYS + 1;
         for index in 1..memory.slots().min(self.seen.len() as u32) {
             let alive = memory.life(index);
             if alive == life::FREE {
                 continue;
             }
-            let unchanged = alive == life::LIVE && self.is_unchanged(memory, index);
+            let unchanged = alive == life::LIVE && self.is_unchanged(memory, index, moment.meters);
             let held = !unchanged
                 && self.read_slot(memory, names, index, epoch, &moment, &mut tick, &mut changes);
             if alive == life::RETIRED && !held {
@@ -373,12 +382,14 @@ impl Reader {
         (tick, freed)
     }
 
-    /// Whether nothing happened in a slot since it was read to its end.
-    fn is_unchanged(&self, memory: &dyn Memory, index: u32) -> bool {
+    /// Whether nothing happened in a slot since it was read to its end. With `meters` an interval that
+    /// is open is something: it grows.
+    fn is_unchanged(&self, memory: &dyn Memory, index: u32, meters: bool) -> bool {
+        let same = |seen: &Seen| !seen.settle && seen.events == memory.events(index);
         self.seen
             .get(index as usize)
             .and_then(Option::as_ref)
-            .is_some_and(|seen| !seen.settle && seen.events == memory.events(index))
+            .is_some_and(|seen| same(seen) && !(meters && seen.meters.is_open()))
     }
 
     /// Slots that were not read in this tick, of vCPUs that others have told of.
@@ -458,6 +469,11 @@ impl Reader {
                 add_cell(&mut change.tick.cells, &difference);
             }
         }
+        if moment.meters {
+            let at = At { epoch, whole, now_ns: moment.now_ns };
+            let more = seen.meters.advance(&slot, &memory.meters(index), at);
+            change.tick.meters.add(&more, slot.life == life::LIVE);
+        }
         if seen.waits.is_behind(memory, index) {
             let mut known = culprits::Known(&self.who, names);
             let more = seen.waits.advance(&culprits::read(memory, index), &mut known);
@@ -495,6 +511,7 @@ impl Reader {
         let pool = chunks.into_iter().filter(|&first| first >= memory.slots() * CELLS_PER_CHUNK);
         freed.extend(pool.map(Freed::Chunk));
         memory.clear_detail(index);
+        memory.clear_meters(index);
         memory.clear_waits(index);
         memory.clear_slot(index);
         freed.push(Freed::Slot(index));

@@ -3,7 +3,7 @@
 use crate::model::{ids::Reason, tick::CellTick};
 use kvmscope_shared::{
     cell::{Cell, Extremes},
-    hist::{BUCKETS, bucket_hi, bucket_lo, bucket_of},
+    hist::{BUCKETS, HIST_LEN, bucket_hi, bucket_lo, bucket_of},
 };
 
 /// A cell and what was told of it.
@@ -26,10 +26,7 @@ impl SeenCell {
     pub fn advance(&mut self, now: &Cell, epoch: u64, whole: bool) -> Option<CellTick> {
         let told = &self.told;
         let count = now.count.wrapping_sub(told.count);
-        let hist: Vec<(u8, u32)> = (0..BUCKETS)
-            .map(|i| (i as u8, now.hist[i].wrapping_sub(told.hist[i])))
-            .filter(|&(_, n)| n != 0)
-            .collect();
+        let hist = grown(&told.hist, &now.hist);
         if count == 0 && hist.is_empty() {
             return None;
         }
@@ -43,7 +40,8 @@ impl SeenCell {
             self.told.count = now.count;
             return Some(change);
         }
-        (change.min_ns, change.max_ns) = extremes(told, now, whole.then_some(epoch), &hist);
+        (change.min_ns, change.max_ns) =
+            extremes(&told.extremes, &now.extremes, whole.then_some(epoch), &hist);
         change.total_ns = now.total_ns.wrapping_sub(told.total_ns);
         change.off_ns = now.off_ns.wrapping_sub(told.off_ns);
         change.vmm_ns = now.vmm_ns.wrapping_sub(told.vmm_ns);
@@ -53,12 +51,26 @@ impl SeenCell {
     }
 }
 
+/// What a histogram grew by since `told`: (bucket, how many), ascending, no zeros. Its counters wrap.
+pub fn grown(told: &[u32; HIST_LEN], now: &[u32; HIST_LEN]) -> Vec<(u8, u32)> {
+    let pairs = (0u8..).zip(told.iter().zip(now)).take(BUCKETS);
+    pairs
+        .map(|(bucket, (told, now))| (bucket, now.wrapping_sub(*told)))
+        .filter(|&(_, n)| n != 0)
+        .collect()
+}
+
 /// Smallest and largest of what was timed since `told`: exact as long as the banks have them, else the
 /// ends of the buckets that they fell into. `epoch` is `None` if the banks of epochs in between may be
 /// gone: what the others have is then true, and not the extreme.
-fn extremes(told: &Cell, now: &Cell, epoch: Option<u64>, hist: &[(u8, u32)]) -> (u64, u64) {
-    let bank = |cell: &Cell, epoch: u64| -> Option<Extremes> {
-        let bank = cell.extremes[(epoch & 1) as usize];
+pub fn extremes(
+    told: &[Extremes; 2],
+    now: &[Extremes; 2],
+    epoch: Option<u64>,
+    hist: &[(u8, u32)],
+) -> (u64, u64) {
+    let bank = |banks: &[Extremes; 2], epoch: u64| -> Option<Extremes> {
+        let bank = banks[(epoch & 1) as usize];
         (epoch > 0 && bank.epoch == epoch).then_some(bank)
     };
     let mut values: Vec<u64> = Vec::with_capacity(4);

@@ -4,6 +4,7 @@ use super::{
     cells::SeenCell,
     culprits::SeenWaits,
     keys::{Keys, SeenKeys},
+    meters::SeenMeters,
     parts::{SeenDelay, SeenHalts},
 };
 use crate::{
@@ -35,6 +36,8 @@ pub struct Seen {
     pub cells: Vec<SeenCell>,
     /// What its exits were about, once that was read.
     pub keys: Option<SeenKeys>,
+    /// What was told of its meters.
+    pub meters: SeenMeters,
     /// Its thread.
     pub tid: u32,
     /// What was told of its halts.
@@ -156,6 +159,7 @@ impl Seen {
             time: [0; PHASES],
             cells: Vec::new(),
             keys: None,
+            meters: SeenMeters::default(),
             tid: slot.tid,
             halts: SeenHalts::default(),
             delay: SeenDelay::default(),

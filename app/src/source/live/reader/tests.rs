@@ -4,6 +4,7 @@ mod culprits;
 mod detail;
 mod events;
 mod ioctls;
+mod meters;
 mod parts;
 mod plain;
 mod routes;
@@ -37,6 +38,7 @@ struct World {
     missed_runs: u64,
     names: TestNames,
     detail: bool,
+    meters: bool,
 }
 
 impl World {
@@ -49,14 +51,16 @@ impl World {
             missed_runs: 0,
             names: TestNames::default(),
             detail: false,
+            meters: false,
         }
     }
 
     fn read(&mut self, now_ns: u64, last: bool) -> (Tick, Vec<Freed>) {
         let missed_runs = self.missed_runs;
-        let detail = self.detail;
+        let (detail, meters) = (self.detail, self.meters);
         let routes = true;
-        let moment = Moment { now_ns, missed_runs, last, detail, routes, ..Moment::default() };
+        let moment =
+            Moment { now_ns, missed_runs, last, detail, meters, routes, ..Moment::default() };
         let (tick, freed) = self.reader.tick(&mut self.memory, &mut self.names, moment);
         self.totals.apply(&tick);
         (tick, freed)

@@ -8,6 +8,7 @@ use kvmscope_shared::{
     detail::{Detail, Key},
     hist::bucket_of,
     ioctl::{Call, Tally},
+    meters::Meters,
     route::{Route, RouteTally},
     slot::{KIND_EXIT, Slot, life},
     waits::Waits,
@@ -24,6 +25,7 @@ pub struct Plain {
     pub slots: Vec<Slot>,
     pub cells: Vec<Cell>,
     pub details: Vec<Detail>,
+    pub meters: Vec<Meters>,
     pub waits: Vec<Waits>,
     /// Rows of KVM ioctls.
     pub ioctls: Vec<(Call, Tally)>,
@@ -38,6 +40,7 @@ impl Plain {
             slots: vec![Slot::default(); SLOTS as usize],
             cells: vec![Cell::default(); (POOL + 2 * CELLS_PER_CHUNK) as usize],
             details: vec![Detail::default(); SLOTS as usize],
+            meters: vec![Meters::default(); SLOTS as usize],
             waits: vec![Waits::default(); SLOTS as usize],
             ioctls: vec![Default::default(); 4],
             routes: vec![Default::default(); 8],
@@ -121,7 +124,7 @@ impl Plain {
         cell.total_ns += ns;
         let bucket = &mut cell.hist[bucket_of(ns)];
         *bucket = bucket.wrapping_add(1);
-        extreme(cell, ns, epoch);
+        extreme(&mut cell.extremes, ns, epoch);
     }
 
     /// An exit of a reason is about a key, which is or comes into this place of the table, and
@@ -172,8 +175,8 @@ impl Plain {
 }
 
 /// Takes a time into the extremes of an epoch.
-fn extreme(cell: &mut Cell, ns: u64, epoch: u64) {
-    let bank = &mut cell.extremes[(epoch & 1) as usize];
+pub fn extreme(banks: &mut [Extremes; 2], ns: u64, epoch: u64) {
+    let bank = &mut banks[(epoch & 1) as usize];
     if bank.epoch != epoch {
         *bank = Extremes { epoch, min_ns: ns, max_ns: ns };
     }
@@ -222,6 +225,12 @@ impl Memory for Plain {
     }
     fn clear_detail(&mut self, index: u32) {
         self.details[index as usize] = Detail::default();
+    }
+    fn meters(&self, index: u32) -> Meters {
+        self.meters[index as usize]
+    }
+    fn clear_meters(&mut self, index: u32) {
+        self.meters[index as usize] = Meters::default();
     }
     fn waits(&self, index: u32) -> Waits {
         self.waits[index as usize]
