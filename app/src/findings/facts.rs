@@ -101,7 +101,7 @@ mod tests {
         assert_eq!(facts.over_ns, tick.dur_ns);
         let vm = &facts.vms[0];
         assert_eq!((vm.name.as_str(), vm.pid), ("web-7", 4711));
-        let beside = VmTick { ioctls: Vec::new(), ..tick.vms[0].clone() };
+        let beside = VmTick { ioctls: Vec::new(), apicv_inhibits: None, ..tick.vms[0].clone() };
         assert_eq!(vm.beside, Some(beside));
         let vcpu = &vm.vcpus[0];
         assert_eq!((&vcpu.keys, &vcpu.culprits), (&tick.vcpus[0].keys, &tick.vcpus[0].culprits));

@@ -36,7 +36,7 @@ const VMLINUX: [Member; 22] = [
 ];
 
 /// Members of KVM's structs that probes read.
-const KVM: [Member; 14] = [
+const KVM: [Member; 16] = [
     ("kvm_vcpu", "kvm"),
     ("kvm_vcpu", "vcpu_id"),
     ("kvm_vcpu", "arch"),
