@@ -92,6 +92,12 @@ facts! {
     DEVICE_KVM: u32, device_kvm;
     /// Tallies of a row of ioctls, less one: a power of two, less one.
     IOCTL_SHARD_MASK: u32, ioctl_shard_mask;
+    /// Tallies of a row of routes, less one: a power of two, less one.
+    ROUTE_SHARD_MASK: u32, route_shard_mask;
+    /// Offset of `task_struct.flags`, 0 when unknown.
+    TASK_FLAGS: u32, task_flags;
+    /// Offset of `kvm.arch.apicv_inhibit_reasons`, 0 when unknown.
+    KVM_INHIBITS: u32, kvm_inhibits;
     /// Offset of `kvm_vcpu.kvm`; its first member in every kernel from 5.4 to 7.3.
     VCPU_KVM: u32, vcpu_kvm;
     /// Offset of `kvm_vcpu.vcpu_id`, 0 when unknown (no BTF for kvm): then `kvm_exit` tells.

@@ -15,6 +15,7 @@ use kvmscope_shared::{
     detail::{Detail, RING_BYTES},
     event::{self, EVENT_RING_BYTES},
     ioctl::{Begun, Call, Handlers, Tally},
+    route::{Contexts, Route, RouteTally},
     slot::SlotEntry,
     stacks::Stacks,
     waits::{History, Waits},
@@ -114,6 +115,27 @@ pub static IOCTL_TALLIES: Array<Tally> = Array::with_max_entries(2, BPF_F_MMAPAB
 /// The functions by which KVM's file descriptors are known.
 #[map]
 pub static IOCTL_HANDLERS: Array<Handlers> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// What is sent by whom to row (families `irq` and `irqchip`, as the next four).
+#[map]
+pub static ROUTE_ROWS: HashMap<Route, u32> = HashMap::with_max_entries(2, 0);
+
+/// Rows that nobody has. Row 0 is never handed out: it has what found no row.
+#[map]
+pub static FREE_ROUTE_ROWS: Queue<u32> = Queue::with_max_entries(2, 0);
+
+/// What each row is about.
+#[map]
+pub static ROUTES: Array<Route> = Array::with_max_entries(2, BPF_F_MMAPABLE);
+
+/// The tallies of each row, one after the other.
+#[map]
+pub static ROUTE_TALLIES: Array<RouteTally> = Array::with_max_entries(2, BPF_F_MMAPABLE);
+
+/// How interrupts are told from threads.
+#[map]
+pub static CONTEXTS: Array<Contexts> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
 /// Kernel stacks at a function, by CPU (family `roots`).
 #[map]
 pub static STACKS: Array<Stacks> = Array::with_max_entries(1, BPF_F_MMAPABLE);

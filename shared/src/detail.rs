@@ -76,7 +76,8 @@ pub mod class {
     /// the high half (family `irq`).
     pub const IPI: u32 = 26;
     /// Interrupt that this vCPU's thread put into a local APIC (`kvm_apic_accept_irq`): see
-    /// [`crate::route::accepted`] (family `irq`).
+    /// [`crate::route::accepted`] (family `irq`). One that the hardware takes over is counted once more, with
+    /// the bit that says so: all are those without it.
     pub const DELIVERED: u32 = 27;
     /// Physical CPU that the vCPU was loaded on, with the times of these intervals (family `vcpu-load`).
     pub const ON_CPU: u32 = 28;
@@ -202,6 +203,10 @@ pub struct Detail {
     pub dirty: [u64; dirty::COUNT],
     /// The MMU root that was loaded last, as a value of [`class::ROOT`], or 0 (family `roots`).
     pub root: u64,
+    /// Why the VM's APIC virtualization is inhibited: `kvm_arch.apicv_inhibit_reasons` (family `irq`).
+    pub inhibits: u64,
+    /// The epoch in which that was read last, see [`crate::conf::Control::epoch`]; 0 for never.
+    pub inhibits_epoch: u64,
 }
 
 /// Events of the exit being handled. Each is there where [`crate::slot::mark`] says so.
@@ -260,6 +265,8 @@ zeroed!(
         pending: NOTHING,
         dirty: [0; dirty::COUNT],
         root: 0,
+        inhibits: 0,
+        inhibits_epoch: 0,
     }
 );
 
@@ -331,7 +338,7 @@ zeroed!(
 const _: () = assert!(size_of::<Key>() == 72);
 const _: () = assert!(
     size_of::<Detail>()
-        == 72 * (KEYS + fault::COUNT) + 24 * class::COUNT + 48 + 8 * dirty::COUNT + 8
+        == 72 * (KEYS + fault::COUNT) + 24 * class::COUNT + 48 + 8 * dirty::COUNT + 24
 );
 const _: () = assert!(size_of::<Outlier>() == 112);
 const _: () = assert!(THING_SETS.is_power_of_two() && FINE_SETS.is_power_of_two());

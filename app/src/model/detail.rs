@@ -274,6 +274,9 @@ pub struct VmTick {
     pub threads: Vec<(u32, String, u64)>,
     /// KVM ioctls of its process that ended, sorted by command (family `ioctl`).
     pub ioctls: Vec<IoctlTick>,
+    /// Why its APIC virtualization is inhibited, by bit ([`super::session::Session::apicv_reasons`]); 0 for no
+    /// reason. `None` in a tick in which it was not read (family `irq`).
+    pub apicv_inhibits: Option<u64>,
     /// Time that a CPU quota of its cgroups stopped it, ns (`throttled_usec` of `cpu.stat`); `None`
     /// where no quota is set, or where it cannot be read.
     pub throttled_ns: Option<u64>,

@@ -97,7 +97,7 @@ pub struct Event {
     pub at_ns: u64,
     /// What it is.
     pub kind: EventKind,
-    /// Whose VM.
+    /// Whose VM; of [`EventKind::Route`] 0, which no VM has, where it is not known.
     pub vm: VmId,
     /// Which vCPU; `None` where the thread is no vCPU's (an ioctl of the VMM's main thread, say).
     pub vcpu: Option<u32>,

@@ -169,6 +169,26 @@ pub enum Sender {
     Interrupt = route::sender::INTERRUPT as u8,
 }
 
+impl Sender {
+    /// Every one, in the order of its number.
+    pub const ALL: [Self; 4] = [Self::Thread, Self::Vcpu, Self::Kernel, Self::Interrupt];
+
+    /// From [`kvmscope_shared::route::sender`].
+    pub fn from_record(sender: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| *known as u32 == sender)
+    }
+
+    /// Its name in reports and JSON.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Thread => "thread",
+            Self::Vcpu => "vcpu",
+            Self::Kernel => "kernel",
+            Self::Interrupt => "interrupt",
+        }
+    }
+}
+
 /// Interrupts of one kind from one sender in an interval (families `irqchip`, and `irq` for local APICs).
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Default)]
 pub struct RouteTick {

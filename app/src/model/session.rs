@@ -32,6 +32,11 @@ pub struct Session {
     pub names: ReasonNames,
     /// The probes and whether they are attached.
     pub probes: Vec<ProbeStatus>,
+    /// Whether KVM may let the processor deliver interrupts (APICv, AVIC: the vendor module's parameter);
+    /// `None` where that is not told.
+    pub apicv: Option<bool>,
+    /// Names of the bits of [`super::detail::VmTick::apicv_inhibits`], of those that the kernel tells.
+    pub apicv_reasons: BTreeMap<u32, String>,
     /// Things the person should know (a backend whose `kvm_exit` is silent, say): sentences.
     pub notices: Vec<String>,
     /// Start of the session, ns of the probes' clock (CLOCK_MONOTONIC).

@@ -112,6 +112,7 @@ pub fn sample_tick() -> Tick {
                 total_ns: 900_000,
                 max_ns: 100_000,
             }],
+            apicv_inhibits: Some(0x104),
             throttled_ns: Some(0),
         }],
         outliers: vec![sample_outlier(key)],
@@ -398,6 +399,7 @@ prop_compose! {
                     others_ns,
                     threads,
                     ioctls: Vec::new(),
+                    apicv_inhibits: throttled_ns,
                     throttled_ns,
                 })
                 .collect(),

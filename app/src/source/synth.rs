@@ -140,6 +140,8 @@ fn session((started_ns, started_unix_ns): (u64, u64), why: &str, command: &str) 
             cpus: 48,
         },
         names: names(),
+        apicv: Some(true),
+        apicv_reasons: std::collections::BTreeMap::new(),
         probes: vec![
             probe("kvm:kvm_exit", "exit"),
             probe("kvm:kvm_entry", "exit"),

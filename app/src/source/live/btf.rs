@@ -10,6 +10,10 @@ use std::collections::BTreeMap;
 const MAGIC: u16 = 0xeb9f;
 /// `BTF_KIND_STRUCT`.
 pub const KIND_STRUCT: u32 = 4;
+/// `BTF_KIND_UNION`.
+const KIND_UNION: u32 = 5;
+/// `BTF_KIND_ENUM`.
+const KIND_ENUM: u32 = 6;
 /// `BTF_KIND_FUNC`.
 pub const KIND_FUNC: u32 = 12;
 /// `BTF_KIND_FUNC_PROTO`.
@@ -70,6 +74,51 @@ impl<'a> Btf<'a> {
             }
         }
         found
+    }
+
+    /// Offset in bytes of a member of a struct, or of what is anonymous in it, in vmlinux. Walks all records
+    /// once for each of these.
+    pub fn nested_offset(&self, of: &str, member: &str) -> Option<u32> {
+        let named = |record: &Record| self.string(record.name) == Some(of.as_bytes());
+        let (_, record) = self.records().find(|(_, r)| r.kind == KIND_STRUCT && named(r))?;
+        self.nested(&record, member, 4)
+    }
+
+    fn nested(&self, record: &Record, member: &str, depth: u32) -> Option<u32> {
+        (0..record.vlen).find_map(|i| {
+            let at = record.at + 12 * i;
+            let name = self.string(read_u32(self.types, at)?)?;
+            let bits = read_u32(self.types, at + 8)?;
+            let bits = if record.bit_sizes { bits & 0xff_ffff } else { bits };
+            if name == member.as_bytes() && bits.is_multiple_of(8) {
+                return Some(bits / 8);
+            }
+            if !name.is_empty() || depth == 0 {
+                return None;
+            }
+            let number = read_u32(self.types, at + 4)?;
+            let (_, inner) = self.records().find(|(n, _)| *n == number)?;
+            if !matches!(inner.kind, KIND_STRUCT | KIND_UNION) {
+                return None;
+            }
+            Some(bits / 8 + self.nested(&inner, member, depth - 1)?)
+        })
+    }
+
+    /// Numbers and names of an enumeration; none where there is no such one.
+    pub fn enumerators(&self, name: &str) -> BTreeMap<u32, String> {
+        let is = |record: &Record| {
+            record.kind == KIND_ENUM && self.string(record.name) == Some(name.as_bytes())
+        };
+        let Some((_, record)) = self.records().find(|(_, record)| is(record)) else {
+            return BTreeMap::new();
+        };
+        let one = |i: usize| {
+            let at = record.at + 8 * i;
+            let name = self.string(read_u32(self.types, at)?)?;
+            Some((read_u32(self.types, at + 4)?, String::from_utf8_lossy(name).into_owned()))
+        };
+        (0..record.vlen).filter_map(one).collect()
     }
 
     /// Number of the first type of this kind and name, in vmlinux.
@@ -232,17 +281,44 @@ mod tests {
         assert_eq!(btf.number(KIND_FUNC, "s"), None);
     }
 
+    fn blob(types: &[u32], strings: &[u8]) -> Vec<u8> {
+        let mut out = MAGIC.to_le_bytes().to_vec();
+        out.extend([1, 0]);
+        let length = 4 * types.len() as u32;
+        let head = [24, 0, length, length, strings.len() as u32];
+        head.iter().chain(types).for_each(|word| out.extend(word.to_le_bytes()));
+        out.extend(strings);
+        out
+    }
+
+    #[test]
+    fn finds_members_of_what_is_anonymous() {
+        // 1: int; 2: struct { int a; int b; }; 3: union { 2; int c; }; 4: struct s { int a; 3; }.
+        let types = [
+            [0, 1 << 24, 4, 32].to_vec(),
+            [0, 4 << 24 | 2, 8, 1, 1, 0, 3, 1, 32].to_vec(),
+            [0, 5 << 24 | 2, 8, 0, 2, 0, 5, 1, 0].to_vec(),
+            [7, 4 << 24 | 2, 16, 1, 1, 0, 0, 3, 64].to_vec(),
+        ]
+        .concat();
+        let bytes = blob(&types, b"\0a\0b\0c\0s\0");
+        let btf = Btf::new(&bytes, &[]).expect("is BTF");
+        let at = |member| btf.nested_offset("s", member);
+        assert_eq!(["a", "b", "c", "d"].map(at), [Some(0), Some(12), Some(8), None]);
+        assert_eq!(btf.nested_offset("t", "a"), None);
+    }
+
+    #[test]
+    fn finds_the_numbers_of_an_enumeration() {
+        let bytes = blob(&[1, 6 << 24 | 2, 4, 3, 0, 5, 8], b"\0e\0x\0y\0");
+        let btf = Btf::new(&bytes, &[]).expect("is BTF");
+        let names = [(0, "x"), (8, "y")].map(|(number, name)| (number, name.to_owned()));
+        assert_eq!(btf.enumerators("e"), BTreeMap::from(names));
+        assert_eq!(btf.enumerators("f"), BTreeMap::new());
+    }
+
     /// `void f(int a, int b)` and `void g(int b)`, of which the second's prototype is vmlinux's.
     fn functions() -> (Vec<u8>, Vec<u8>) {
-        let blob = |types: &[u32], strings: &[u8]| {
-            let mut out = MAGIC.to_le_bytes().to_vec();
-            out.extend([1, 0]);
-            let length = 4 * types.len() as u32;
-            let head = [24, 0, length, length, strings.len() as u32];
-            head.iter().chain(types).for_each(|word| out.extend(word.to_le_bytes()));
-            out.extend(strings);
-            out
-        };
         // 1: int; 2: void (int b).
         let base = blob(&[1, 1 << 24, 4, 32, 0, 13 << 24 | 1, 0, 5, 1], b"\0int\0b\0");
         // 3: void (int a, int b); 4: f; 5: g. The strings continue those of vmlinux, 7 bytes.
@@ -290,6 +366,8 @@ mod tests {
             if let Some(btf) = Btf::new(&bytes, &[]) {
                 btf.offsets(&[("a", "b")]);
                 btf.parameters(Some(&btf), &[""]);
+                btf.nested_offset("", "b");
+                btf.enumerators("");
             }
         }
     }

@@ -80,6 +80,25 @@ impl Module {
     }
 }
 
+/// Whether KVM may let the processor deliver interrupts, by the vendor module's parameter; `None` where it
+/// has none. Parameters of modules are Y and N, or numbers.
+pub fn apicv(vendor: Option<&str>) -> Option<bool> {
+    let parameter = match vendor? {
+        "vmx" => "kvm_intel/parameters/enable_apicv",
+        "svm" => "kvm_amd/parameters/avic",
+        _ => return None,
+    };
+    is_on(&read_line(Path::new("/sys/module").join(parameter))?)
+}
+
+fn is_on(parameter: &str) -> Option<bool> {
+    match parameter {
+        "Y" | "1" => Some(true),
+        "N" | "0" => Some(false),
+        _ => None,
+    }
+}
+
 /// The host's name.
 pub fn host_name() -> String {
     read_line("/proc/sys/kernel/hostname").unwrap_or_default()
@@ -88,6 +107,12 @@ pub fn host_name() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_parameter_is_on_off_or_not_told() {
+        assert_eq!((is_on("Y"), is_on("0"), is_on("-1")), (Some(true), Some(false), None));
+        assert_eq!((apicv(None), apicv(Some("pvm"))), (None, None));
+    }
 
     #[test]
     fn steal_is_the_eighth_number() {

@@ -10,13 +10,14 @@ use std::{collections::BTreeMap, path::Path};
 pub type Member = (&'static str, &'static str);
 
 /// Members of vmlinux's structs that probes read.
-const VMLINUX: [Member; 21] = [
+const VMLINUX: [Member; 22] = [
     ("task_struct", "pid"),
     ("task_struct", "__state"),
     ("task_struct", "state"),
     ("task_struct", "group_leader"),
     ("task_struct", "start_boottime"),
     ("task_struct", "comm"),
+    ("task_struct", "flags"),
     ("task_struct", "tgid"),
     ("task_struct", "se"),
     ("task_struct", "sched_info"),
@@ -35,12 +36,14 @@ const VMLINUX: [Member; 21] = [
 ];
 
 /// Members of KVM's structs that probes read.
-const KVM: [Member; 12] = [
+const KVM: [Member; 14] = [
     ("kvm_vcpu", "kvm"),
     ("kvm_vcpu", "vcpu_id"),
     ("kvm_vcpu", "arch"),
     ("kvm_vcpu_arch", "regs"),
     ("kvm_device", "kvm"),
+    ("kvm", "arch"),
+    ("kvm_arch", "apicv_inhibit_reasons"),
     ("kvm_vcpu", "stat"),
     ("kvm_vcpu_stat", "guest_mode"),
     ("kvm_memory_slot", "flags"),
@@ -63,8 +66,8 @@ const KPROBES: &str = "/sys/bus/event_source/devices/kprobe";
 /// Members of the AMD part's structs that probes read.
 const KVM_AMD: [Member; 2] = [("vcpu_svm", "vcpu"), ("vcpu_svm", "vmcb")];
 
-/// Events of the families `detail`, `mmu`, `mmio`, `hypercall` and `halt-poll`.
-pub const DETAILS: [&str; 11] = [
+/// Events of the families `detail`, `mmu`, `mmio`, `hypercall`, `halt-poll`, `irq` and `irqchip`.
+pub const DETAILS: [&str; 23] = [
     "kvm_pio",
     "kvm_mmio",
     "kvm_fast_mmio",
@@ -76,7 +79,23 @@ pub const DETAILS: [&str; 11] = [
     "kvm_xen_hypercall",
     "kvm_page_fault",
     "kvm_vcpu_wakeup",
+    "kvm_inj_virq",
+    "kvm_inj_exception",
+    "kvm_eoi",
+    "kvm_pv_eoi",
+    "kvm_apic_ipi",
+    "kvm_apic_accept_irq",
+    "kvm_apicv_accept_irq",
+    "kvm_apicv_inhibit_changed",
+    "kvm_pic_set_irq",
+    "kvm_ioapic_set_irq",
+    "kvm_msi_set_irq",
+    "kvm_set_irq",
 ];
+/// Why a VM has no APIC virtualization (arch/x86/include/asm/kvm_host.h); from 5.18 or so an enumeration.
+const INHIBITS: &str = "kvm_apicv_inhibit";
+/// How its names begin.
+const INHIBIT: &str = "APICV_INHIBIT_REASON_";
 
 /// Events of the family `ioctl`, of the group `raw_syscalls`.
 pub const SYSCALLS: [&str; 2] = ["sys_enter", "sys_exit"];
@@ -111,6 +130,8 @@ pub struct Kernel {
     pub offsets: BTreeMap<Member, u32>,
     /// Names of the arguments of [`FUNCTIONS`], of those that BTF has.
     pub parameters: BTreeMap<&'static str, Vec<String>>,
+    /// Names of the bits that inhibit APIC virtualization, of those that BTF has.
+    pub inhibits: BTreeMap<u32, String>,
     /// Why functions cannot be probed at all, if that is known.
     pub no_kprobes: Option<String>,
     /// Where `bpf_rdonly_cast` is, if the kernel has it.
@@ -135,6 +156,7 @@ pub fn gather(vcpus: u32) -> Kernel {
     let mut offsets = BTreeMap::new();
     let mut rdonly_cast = None;
     let mut parameters = BTreeMap::new();
+    let mut inhibits: BTreeMap<u32, String> = BTreeMap::new();
     if let Some(btf) = vmlinux.as_deref().and_then(|bytes| Btf::new(bytes, &[])) {
         let all: Vec<Member> = VMLINUX.into_iter().chain(KVM).chain(KVM_AMD).collect();
         offsets = btf.offsets(&all);
@@ -143,6 +165,10 @@ pub fn gather(vcpus: u32) -> Kernel {
             let own = bytes.as_deref().and_then(|b| Btf::new(b, btf.strings()));
             if let Some(own) = &own {
                 offsets.extend(own.offsets(members));
+            }
+            if module == "kvm" {
+                // Without a module's BTF it is built in.
+                inhibits = own.as_ref().unwrap_or(&btf).enumerators(INHIBITS);
             }
             let ours = FUNCTIONS.into_iter().filter(|(of, _)| *of == module);
             let ours: Vec<&str> = ours.map(|(_, function)| function).collect();
@@ -175,6 +201,10 @@ pub fn gather(vcpus: u32) -> Kernel {
             .collect(),
         sched_switch: format("sched", "sched_switch"),
         parameters,
+        inhibits: inhibits
+            .into_iter()
+            .filter_map(|(bit, name)| Some((bit, name.strip_prefix(INHIBIT)?.to_owned())))
+            .collect(),
         no_kprobes: (!Path::new(KPROBES).exists()).then(|| {
             format!("this kernel is built without function probes (CONFIG_KPROBE_EVENTS; {KPROBES} is not there)")
         }),

@@ -6,7 +6,7 @@ use program::{Attached, NO_FUNCTION, answer, chain};
 
 use super::{
     functions, kfunc,
-    memory::{Maps, ioctls::IoctlMaps, record},
+    memory::{Maps, ioctls::IoctlMaps, record, routes::RouteMaps},
     missed::{ProgramStats, program_stats},
     plan::{
         Family, Plan, Probe,
@@ -22,6 +22,7 @@ use kvmscope_shared::{
     detail::Outlier,
     event::Event,
     ioctl::{Begun, Call},
+    route::Route,
 };
 use std::io;
 
@@ -31,6 +32,8 @@ static OBJECT: &[u8] =
 
 /// Length of a [`Begun`], whose content is not looked at here.
 const BEGUN_WORDS: usize = size_of::<Begun>() / size_of::<u64>();
+/// Length of a [`Route`].
+const ROUTE_WORDS: usize = size_of::<Route>() / size_of::<u64>();
 
 /// Why nothing could be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +61,8 @@ pub struct Loaded {
     ioctl_rows: HashMap<MapData, [u64; 2], u32>,
     free_ioctl_rows: Queue<MapData, u32>,
     ioctls_begun: HashMap<MapData, u32, [u64; BEGUN_WORDS]>,
+    route_rows: HashMap<MapData, [u64; ROUTE_WORDS], u32>,
+    free_route_rows: Queue<MapData, u32>,
     outliers: RingBuf<MapData>,
     events: RingBuf<MapData>,
     /// What the kernel had counted as missed for programs that were detached since.
@@ -84,6 +89,10 @@ impl Loaded {
             .map_max_entries("FREE_IOCTL_ROWS", sizes.ioctl_rows)
             .map_max_entries("IOCTL_CALLS", sizes.ioctl_rows)
             .map_max_entries("IOCTL_TALLIES", sizes.ioctl_tallies())
+            .map_max_entries("ROUTE_ROWS", sizes.route_rows)
+            .map_max_entries("FREE_ROUTE_ROWS", sizes.route_rows)
+            .map_max_entries("ROUTES", sizes.route_rows)
+            .map_max_entries("ROUTE_TALLIES", sizes.route_rows * sizes.shards)
             .map_max_entries("STACKS", sizes.cpus)
             .map_max_entries("FREE_SLOTS", sizes.slots)
             .map_max_entries("FREE_CHUNKS", sizes.pool_chunks);
@@ -116,10 +125,23 @@ impl Loaded {
             free_ioctl_rows.push(row, 0).map_err(maps_error)?;
         }
         let ioctls = IoctlMaps::new(
-            (sizes.ioctl_rows, sizes.ioctl_shards),
+            (sizes.ioctl_rows, sizes.shards),
             data(&ebpf, "IOCTL_CALLS")?.fd(),
             data(&ebpf, "IOCTL_TALLIES")?.fd(),
             data(&ebpf, "IOCTL_HANDLERS")?.fd(),
+        )
+        .map_err(|e| LoadError::Maps(e.to_string()))?;
+        let route_rows = HashMap::try_from(take(&mut ebpf, "ROUTE_ROWS")?).map_err(maps_error)?;
+        let mut free_route_rows =
+            Queue::try_from(take(&mut ebpf, "FREE_ROUTE_ROWS")?).map_err(maps_error)?;
+        for row in 1..sizes.route_rows {
+            free_route_rows.push(row, 0).map_err(maps_error)?;
+        }
+        let routes = RouteMaps::new(
+            (sizes.route_rows, sizes.shards),
+            data(&ebpf, "ROUTES")?.fd(),
+            data(&ebpf, "ROUTE_TALLIES")?.fd(),
+            data(&ebpf, "CONTEXTS")?.fd(),
         )
         .map_err(|e| LoadError::Maps(e.to_string()))?;
         let mut maps = Maps::new(
@@ -129,7 +151,7 @@ impl Loaded {
             data(&ebpf, "DETAILS")?.fd(),
             data(&ebpf, "LIMITS")?.fd(),
             data(&ebpf, "WAITS")?.fd(),
-            ioctls,
+            (ioctls, routes),
             (data(&ebpf, "STACKS")?.fd(), sizes.cpus),
         )
         .map_err(|e| LoadError::Maps(e.to_string()))?;
@@ -149,6 +171,8 @@ impl Loaded {
             ioctl_rows,
             free_ioctl_rows,
             ioctls_begun,
+            route_rows,
+            free_route_rows,
             outliers,
             events,
             missed_before: 0,
@@ -318,6 +342,16 @@ impl Loaded {
         let _ = self.free_ioctl_rows.push(row, 0);
     }
 
+    /// Forgets what a row of routes is about, so that no program finds it any more.
+    pub fn forget_route(&mut self, route: &Route) {
+        let _ = self.route_rows.remove(&words(route));
+    }
+
+    /// Gives a row of routes back, after it was forgotten, read once more and cleared.
+    pub fn free_route_row(&mut self, row: u32) {
+        let _ = self.free_route_rows.push(row, 0);
+    }
+
     /// Before the family `ioctl` is attached again: ioctls whose end was not seen are nobody's.
     pub fn forget_begun_ioctls(&mut self) {
         let threads: Vec<u32> = self.ioctls_begun.keys().filter_map(Result::ok).collect();
@@ -349,6 +383,13 @@ impl Loaded {
     pub fn forget_unknown(&mut self, key: u64) {
         let _ = self.unknown.remove(&key);
     }
+}
+
+/// A route as the kernel's map compares it: its bytes.
+fn words(route: &Route) -> [u64; ROUTE_WORDS] {
+    let comm = u128::from_le_bytes(route.comm);
+    let who = u64::from(route.tgid) | u64::from(route.chip) << 32 | u64::from(route.sender) << 48;
+    [route.kvm, route.a, route.b, who, comm as u64, (comm >> 64) as u64]
 }
 
 /// Before 5.11 maps are charged to RLIMIT_MEMLOCK. Where this is refused (no CAP_SYS_RESOURCE) the

@@ -7,6 +7,7 @@
 #![allow(unsafe_code)]
 
 pub mod ioctls;
+pub mod routes;
 
 use ioctls::IoctlMaps;
 use kvmscope_shared::{
@@ -15,11 +16,13 @@ use kvmscope_shared::{
     detail::{Detail, Outlier},
     event::Event,
     ioctl::{Call, Tally},
+    route::{Route, RouteTally},
     slot::{Slot, SlotEntry},
     stacks::Stacks,
     waits::Waits,
 };
 use memmap2::{MmapOptions, MmapRaw};
+use routes::RouteMaps;
 use std::{io, marker::PhantomData, os::fd::AsFd, os::fd::AsRawFd};
 
 /// What the reader needs of the maps; the tests and benchmarks have one of plain memory.
@@ -73,6 +76,19 @@ pub trait Memory {
     /// What a row's calls came to, fields possibly of different moments. Row 0 counts those that found none.
     fn ioctl_tally(&self, _row: u32) -> Tally {
         Tally::default()
+    }
+    /// Rows of what is sent by whom (families `irq` and `irqchip`), row 0 included; none, unless the memory
+    /// keeps them.
+    fn route_rows(&self) -> u32 {
+        0
+    }
+    /// What a row is about; chip 0 where it is nobody's.
+    fn route(&self, _row: u32) -> Route {
+        Route::default()
+    }
+    /// What a row came to. Row 0 counts what found none.
+    fn route_tally(&self, _row: u32) -> RouteTally {
+        RouteTally::default()
     }
     /// CPUs that count kernel stacks (family `roots`).
     fn cpus(&self) -> u32 {
@@ -137,6 +153,7 @@ pub struct Maps {
     limits: Mapped<Limits>,
     waits: Mapped<Waits>,
     ioctls: IoctlMaps,
+    routes: RouteMaps,
     stacks: Mapped<Stacks>,
 }
 
@@ -150,7 +167,7 @@ impl Maps {
         details: impl AsFd,
         limits: impl AsFd,
         waits: impl AsFd,
-        ioctls: IoctlMaps,
+        (ioctls, routes): (IoctlMaps, RouteMaps),
         (stacks, cpus): (impl AsFd, u32),
     ) -> io::Result<Self> {
         let mut maps = Self {
@@ -161,6 +178,7 @@ impl Maps {
             limits: Mapped::new(limits, 1)?,
             waits: Mapped::new(waits, slot_count)?,
             ioctls,
+            routes,
             stacks: Mapped::new(stacks, cpus)?,
         };
         // Fresh maps are all zero, and a limit of 0 would make an outlier of every exit.
@@ -171,6 +189,11 @@ impl Maps {
     /// The maps of family `ioctl`.
     pub fn ioctls(&mut self) -> &mut IoctlMaps {
         &mut self.ioctls
+    }
+
+    /// The maps of families `irq` and `irqchip`.
+    pub fn routes(&mut self) -> &mut RouteMaps {
+        &mut self.routes
     }
 
     /// Before the family `culprits` is attached again: what threads waited in between is not told,
@@ -334,6 +357,18 @@ impl Memory for Maps {
 
     fn ioctl_tally(&self, row: u32) -> Tally {
         self.ioctls.tally(row)
+    }
+
+    fn route_rows(&self) -> u32 {
+        self.routes.rows()
+    }
+
+    fn route(&self, row: u32) -> Route {
+        self.routes.route(row)
+    }
+
+    fn route_tally(&self, row: u32) -> RouteTally {
+        self.routes.tally(row)
     }
 
     fn cpus(&self) -> u32 {

@@ -5,6 +5,7 @@
 
 pub mod btf;
 pub mod cgroup;
+pub mod contexts;
 pub mod functions;
 pub mod host;
 pub mod identity;
@@ -60,6 +61,10 @@ const WAITING: &str =
 const IOCTLS_UNPLACED: &str =
     "Some KVM ioctls were not counted: there is no room for so many commands of so many VMs.";
 
+/// What is said with `--pid` where something was sent that may be another VM's.
+const NOBODYS_ROUTES: &str = "With --pid, interrupts that kernel workers (irqfd) and the host's own interrupts send are \
+                              left out where KVM does not say into which VM.";
+
 /// What to watch.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -106,6 +111,11 @@ impl Probes {
         self.maps.ioctls().set_handlers(handlers);
         self.loaded.forget_begun_ioctls();
         (!known).then_some(kvm_handlers::UNKNOWN)
+    }
+
+    /// Before a family is attached that counts what is sent by whom: how interrupts are told from threads.
+    fn begin_routes(&mut self) {
+        self.maps.routes().set_contexts(contexts::read());
     }
 
     /// Counts the callers of another function, from none on.
@@ -205,7 +215,9 @@ impl Live {
         let keeps = |probes: &Probes| probes.loaded.on().any(Family::keeps_keys);
         let detail = self.probes.as_ref().is_some_and(keeps);
         let stacks = self.probes.as_ref().and_then(|probes| probes.loaded.stacks());
-        let moment = Moment { now_ns: now_ns(), missed_runs, host, last, detail, stacks };
+        let sends = |probes: &Probes| probes.loaded.on().any(Family::keeps_routes);
+        let routes = self.probes.as_ref().is_some_and(sends);
+        let moment = Moment { now_ns: now_ns(), missed_runs, host, last, detail, routes, stacks };
         let Some(probes) = &mut self.probes else {
             return self.reader.empty_tick(moment, &mut self.names);
         };
@@ -221,6 +233,11 @@ impl Live {
                     probes.loaded.forget_ioctl(call);
                     probes.maps.ioctls().clear(row);
                     probes.loaded.free_ioctl_row(row);
+                }
+                Freed::Route(route) => probes.loaded.forget_route(&route),
+                Freed::RouteRow(row) => {
+                    probes.maps.routes().clear(row);
+                    probes.loaded.free_route_row(row);
                 }
             }
         }
@@ -238,6 +255,9 @@ impl Live {
         self.beside.notices().into_iter().for_each(|notice| self.notice(notice));
         if self.reader.ioctls_unplaced() > 0 {
             self.notice(IOCTLS_UNPLACED.to_owned());
+        }
+        if self.reader.left_routes_out() {
+            self.notice(NOBODYS_ROUTES.to_owned());
         }
         if let Some(why) = self.functions.notice() {
             self.notice(why);
@@ -314,6 +334,7 @@ impl Live {
                 // Attached while kvm was there without its vendor part.
                 probes.follow_vendor(module.vendor, &self.options.outliers);
                 self.session.host.backend = module.backend().to_owned();
+                self.session.apicv = host::apicv(module.vendor);
                 return true;
             }
             return false;
@@ -330,6 +351,8 @@ impl Live {
                 self.session.probes = session.probes;
                 self.session.names = session.names;
                 self.session.host = session.host;
+                self.session.apicv = session.apicv;
+                self.session.apicv_reasons = session.apicv_reasons;
                 session.notices.into_iter().for_each(|notice| self.notice(notice));
                 self.session.notices.retain(|notice| notice != WAITING);
             }
@@ -355,6 +378,9 @@ impl Live {
                 self.sampling = None;
                 if on && !probes.loaded.has(Family::Culprits) {
                     probes.maps.begin_waits();
+                }
+                if on && family.keeps_routes() {
+                    probes.begin_routes();
                 }
                 let mut said = None;
                 if on && family == Family::Ioctl && !probes.loaded.has(family) {
@@ -439,6 +465,8 @@ fn open_probes(options: &Options, module: Module) -> Result<(Option<Probes>, Ses
             kernel.kvm_exit.as_ref().ok(),
             kernel.kvm_userspace_exit.as_ref().ok(),
         ),
+        apicv: host::apicv(module.vendor),
+        apicv_reasons: kernel.inhibits.clone(),
         ..Session::default()
     };
     let probes = if module.kvm {
@@ -453,6 +481,9 @@ fn open_probes(options: &Options, module: Module) -> Result<(Option<Probes>, Ses
         probes.tell_of(&options.families);
         if Family::Ioctl.wanted(&options.families) {
             session.notices.extend(probes.begin_ioctls().map(str::to_owned));
+        }
+        if options.families.iter().any(|family| family.keeps_routes()) {
+            probes.begin_routes();
         }
         probes.loaded.attach(true);
         if options.stacks != StackOf::default() {

@@ -5,6 +5,7 @@ mod culprits;
 mod family;
 pub mod functions;
 mod ioctl;
+mod irq;
 
 pub use family::Family;
 
@@ -97,6 +98,9 @@ impl Probe {
 /// Most rows of KVM ioctls: with as many tallies each as there can be, 16 MiB.
 const MAX_IOCTL_ROWS: u32 = 8192;
 
+/// Most rows of what is sent by whom: with as many tallies each as there can be, 8 MiB.
+const MAX_ROUTE_ROWS: u32 = 8192;
+
 /// Map sizes, in entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sizes {
@@ -108,8 +112,10 @@ pub struct Sizes {
     pub known_words: u32,
     /// Rows of KVM ioctls, the unused row 0 included: commands of all VMs together.
     pub ioctl_rows: u32,
-    /// Tallies of a row, a power of two.
-    pub ioctl_shards: u32,
+    /// Rows of what is sent by whom, the unused row 0 included.
+    pub route_rows: u32,
+    /// Tallies of a row of either, a power of two.
+    pub shards: u32,
     /// CPUs.
     pub cpus: u32,
 }
@@ -126,7 +132,8 @@ impl Sizes {
             pool_chunks: slots / 4,
             known_words: pid_max / 64 + 1,
             ioctl_rows: (slots * 2).min(MAX_IOCTL_ROWS),
-            ioctl_shards: ioctl::shards(cpus),
+            route_rows: (slots * 4).min(MAX_ROUTE_ROWS),
+            shards: ioctl::shards(cpus),
             cpus,
         }
     }
@@ -138,7 +145,7 @@ impl Sizes {
 
     /// Tallies of KVM ioctls, of all rows.
     pub fn ioctl_tallies(&self) -> u32 {
-        self.ioctl_rows * self.ioctl_shards
+        self.ioctl_rows * self.shards
     }
 
     /// First cells of the pool's chunks.
@@ -220,6 +227,7 @@ pub fn plan(kernel: &Kernel, families: &[Family]) -> Plan {
     globals.push(("VCPU_ID", at(("kvm_vcpu", "vcpu_id"))));
     let sizes = Sizes::for_host(kernel.cpus, kernel.vcpus, kernel.pid_max);
     ioctl::globals(kernel, &sizes, &mut globals);
+    irq::globals(kernel, &sizes, &mut globals);
 
     let probe =
         |system, event, family, ways, hopeless| Probe { system, event, family, ways, hopeless };
@@ -289,6 +297,7 @@ pub fn plan(kernel: &Kernel, families: &[Family]) -> Plan {
         all.push(probe("kvm", event, family, either(event, record, usual), None));
     }
     all.extend(calls::probes(kernel));
+    all.extend(irq::probes(kernel));
     let ways = page_fault_ways(kernel);
     all.push(probe("kvm", "kvm_page_fault", Family::Detail, ways, None));
     let (exit, enter, why) = ioctl::ways(kernel);

@@ -11,6 +11,7 @@ mod gone;
 pub mod ioctls;
 mod keys;
 mod parts;
+pub mod routes;
 mod seen;
 mod slow;
 mod stacks;
@@ -23,7 +24,8 @@ use super::{
     threads::Process,
 };
 use crate::model::{
-    ids::{Kind, VcpuKey},
+    detail::VmTick,
+    ids::{Kind, VcpuKey, VmId},
     session::Session,
     stack::StackOf,
     stats::add_cell,
@@ -38,9 +40,11 @@ use kvmscope_shared::{
     detail::Outlier,
     event::Event,
     ioctl::Call,
+    route::Route,
     slot::{Slot, life},
 };
 use parts::SeenDelay;
+use routes::Routes;
 use seen::{Change, Seen};
 use slow::Slow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -56,6 +60,10 @@ pub enum Freed {
     Unknown(u64),
     /// A row of KVM ioctls, and whose it was.
     Ioctl(u32, Call),
+    /// What a row of routes is about, which nobody will send for a while. The row itself is read once more.
+    Route(Route),
+    /// A row of routes that nothing leads to any more.
+    RouteRow(u32),
 }
 
 /// `KVM_EXIT_INTR`.
@@ -86,6 +94,11 @@ pub struct Reader {
     /// Waits for a CPU of slots that were looked at before their first tick, by index and generation.
     early: BTreeMap<(u32, u32), SeenDelay>,
     ioctls: Ioctls,
+    routes: Routes,
+    /// Whether rows of routes were counted in at the end of the tick before.
+    routed: bool,
+    /// Why VMs have no APIC virtualization, of those of which it was read in this tick.
+    inhibits: BTreeMap<VmId, u64>,
     /// In how many ticks each thread's wait for a CPU is read once.
     turns: usize,
 }
@@ -134,6 +147,9 @@ pub struct Moment {
     /// Whether details are kept (family `detail`). What was kept before it was turned off is still
     /// read once.
     pub detail: bool,
+    /// Whether what is sent by whom is counted (families `irq` and `irqchip`); after they were turned off
+    /// it is still read once.
+    pub routes: bool,
     /// The function whose callers are counted, if any are.
     pub stacks: Option<StackOf>,
 }
@@ -162,6 +178,9 @@ impl Reader {
             dirty_elsewhere: 0,
             early: BTreeMap::new(),
             ioctls: Ioctls::default(),
+            routes: Routes::default(),
+            routed: false,
+            inhibits: BTreeMap::new(),
             turns: 1,
         }
     }
@@ -177,6 +196,8 @@ impl Reader {
         self.gone = Gone::default();
         self.early.clear();
         self.ioctls.clear();
+        self.routes.clear();
+        self.routed = false;
         self.forget_stacks();
         self.dirty_elsewhere = 0;
     }
@@ -184,6 +205,11 @@ impl Reader {
     /// KVM ioctls that were not counted, as there was no row left for them, since the probes were loaded.
     pub fn ioctls_unplaced(&self) -> u64 {
         self.ioctls.unplaced()
+    }
+
+    /// Whether something that was sent was left out as it may be meant for another VM than those watched.
+    pub fn left_routes_out(&self) -> bool {
+        self.routes.left_nobodys_out()
     }
 
     /// The stacks were cleared: those of another function follow.
@@ -259,8 +285,8 @@ impl Reader {
         self.entries = false;
     }
 
-    /// Makes the next tick, and says what can be used again. Of VMs it has what they called alone
-    /// ([`crate::model::detail::VmTick::ioctls`]).
+    /// Makes the next tick, and says what can be used again. Of VMs it has what the probes tell alone
+    /// ([`VmTick::ioctls`], [`VmTick::apicv_inhibits`]).
     pub fn tick(
         &mut self,
         memory: &mut dyn Memory,
@@ -301,10 +327,25 @@ impl Reader {
             self.read_slot(memory, names, index, epoch, &moment, &mut tick, &mut changes);
         }
         tick.vms = self.ioctls.advance(memory, &self.who, names, moment.last, &mut freed);
+        for (id, bits) in std::mem::take(&mut self.inhibits) {
+            let found = tick.vms.iter_mut().position(|vm| vm.id == id);
+            let at = found.unwrap_or_else(|| {
+                tick.vms.push(VmTick { id, ..VmTick::default() });
+                tick.vms.len() - 1
+            });
+            if let Some(vm) = tick.vms.get_mut(at) {
+                vm.apicv_inhibits = Some(bits);
+            }
+        }
+        if moment.routes | std::mem::replace(&mut self.routed, moment.routes) {
+            let until = (now, moment.last);
+            let sent = self.routes.advance(memory, &self.who, names, until, &mut freed);
+            (tick.routes, tick.routes_left_out) = (sent.routes, sent.left_out);
+        }
         self.who.sweep(now, moment.last, names, &mut tick.life);
         let (outliers, nobodys) = self.slow.tell(memory, &self.seen, &self.gone, moment.last);
         tick.outliers = outliers;
-        let whose = (self.seen.as_slice(), &self.gone, &self.who);
+        let whose = (self.seen.as_slice(), &self.gone, &self.who, &self.routes);
         let told = self.events.tell(memory, whose, &control.events_refused, (now, moment.last));
         (tick.events, tick.events_left_out) = (told.events, told.left_out);
         self.gone.age();
@@ -402,6 +443,9 @@ impl Reader {
             let reason = |cell| reason_of(memory, index, slot.generation, cell);
             let keys = seen.keys.get_or_insert_default();
             keys.advance(&first, &second, reason, &mut change.keys);
+            if second.inhibits_epoch >= epoch {
+                self.inhibits.insert(seen.key.vm, second.inhibits);
+            }
         }
         seen.tick = tick.seq;
         seen.settle = seen.events != slot.events;

@@ -161,6 +161,7 @@ pub(super) fn beside(plan: &VmPlan, (id, pid, _): There, dur_ns: u64, rng: &mut 
         others_ns: threads.iter().map(|&(_, _, ns)| ns).sum(),
         threads,
         ioctls,
+        apicv_inhibits: Some(0),
         throttled_ns: plan.throttled.map(throttled),
     }
 }

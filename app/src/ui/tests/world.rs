@@ -41,6 +41,8 @@ pub fn session() -> Session {
             backend: "vmx".to_owned(),
             cpus: 64,
         },
+        apicv: Some(true),
+        apicv_reasons: names(&[(2, "ABSENT"), (8, "IRQWIN")]),
         names: ReasonNames {
             vmx: names(&[
                 (0, "EXCEPTION_NMI"),

@@ -123,6 +123,12 @@ impl Family {
         matches!(self, Detail | Mmu | Mmio | Hypercall | Dirty | Roots | Irq | VcpuLoad)
     }
 
+    /// Whether what it counts is in rows of what is sent by whom ([`kvmscope_shared::route`]), which are read
+    /// only then.
+    pub fn keeps_routes(self) -> bool {
+        matches!(self, Self::Irq | Self::Irqchip)
+    }
+
     /// Whether what it counts is in the meters ([`kvmscope_shared::meters`]), which are read only then.
     pub fn keeps_meters(self) -> bool {
         matches!(self, Self::HaltPoll | Self::Timer | Self::Wakeup | Self::VcpuLoad)

@@ -20,7 +20,7 @@ const WANTED: [(&str, Member); 7] = [
 
 /// Adds where a task's files are, where BTF tells, and how many tallies a row has.
 pub fn globals(kernel: &Kernel, sizes: &Sizes, globals: &mut Vec<(&'static str, u32)>) {
-    globals.push(("IOCTL_SHARD_MASK", sizes.ioctl_shards - 1));
+    globals.push(("IOCTL_SHARD_MASK", sizes.shards - 1));
     let at = |member: &Member| kernel.offsets.get(member).copied();
     let found: Option<Vec<_>> =
         WANTED.iter().map(|(global, member)| Some((*global, at(member)?))).collect();

@@ -4,6 +4,10 @@ use crate::trace::fixtures as testdata;
 use kvmscope_shared::event::kind;
 use std::collections::BTreeMap;
 
+/// Tracepoints that 5.10 does not have.
+const LATER_THAN_5_10: [&str; 3] =
+    ["kvm_xen_hypercall", "kvm_apicv_accept_irq", "kvm_apicv_inhibit_changed"];
+
 pub fn kernel(release: &str, version: (u32, u32)) -> Kernel {
     Kernel {
         version,
@@ -12,7 +16,7 @@ pub fn kernel(release: &str, version: (u32, u32)) -> Kernel {
         kvm_fpu: Ok(testdata::format(release, "kvm_fpu")),
         details: DETAILS
             .into_iter()
-            .filter(|event| release != testdata::LINUX_5_10 || *event != "kvm_xen_hypercall")
+            .filter(|event| release != testdata::LINUX_5_10 || !LATER_THAN_5_10.contains(event))
             .map(|event| (event, testdata::format(release, event)))
             .collect(),
         syscalls: BTreeMap::new(),
@@ -38,6 +42,7 @@ pub fn kernel(release: &str, version: (u32, u32)) -> Kernel {
         parameters: [("mark_page_dirty_in_slot", vec!["kvm", "memslot", "gfn"])]
             .map(|(function, names)| (function, names.into_iter().map(str::to_owned).collect()))
             .into(),
+        inhibits: BTreeMap::new(),
         no_kprobes: None,
         rdonly_cast: None,
         btf: true,

@@ -2,6 +2,7 @@
 
 use super::{
     gone::{Gone, Whose},
+    routes::{self, Routes, whose_sender},
     seen::Seen,
 };
 use crate::{
@@ -54,7 +55,7 @@ impl Events {
     pub fn tell(
         &mut self,
         memory: &dyn Memory,
-        (seen, gone, who): (&[Option<Seen>], &Gone, &Identities),
+        (seen, gone, who, routes): (&[Option<Seen>], &Gone, &Identities, &Routes),
         refused: &[u64; kind::COUNT],
         (now_ns, last): (u64, bool),
     ) -> Told {
@@ -66,13 +67,27 @@ impl Events {
                 *left_out.entry(kind).or_default() += grown;
             }
         }
+        let filtered = memory.control().filters != 0;
         let mut events: BTreeMap<EventKind, Vec<event::Event>> = BTreeMap::new();
         let mut held = Vec::new();
         for record in std::mem::take(&mut self.records) {
             let Some(kind) = EventKind::from_record(record.kind) else { continue };
             let waits =
                 !last && held.len() < MAX_HELD && now_ns.saturating_sub(record.at_ns) < HOLD_NS;
-            let whose = if record.slot == 0 {
+            let whose = if record.slot == 0 && kind == EventKind::Route {
+                let of = record.args[4] as u32;
+                let name = || routes.kernel_thread(record.tgid).unwrap_or_default();
+                match whose_sender((of, record.tgid, 0), name, who, waits) {
+                    routes::Whose::Told(None) if filtered => {
+                        // It may be another's than the VMs that are watched.
+                        *left_out.entry(kind).or_default() += 1;
+                        continue;
+                    }
+                    // No VM has the number 0: not known.
+                    routes::Whose::Told(vm) => Some((vm.unwrap_or_default(), None, None)),
+                    routes::Whose::Untold => None,
+                }
+            } else if record.slot == 0 {
                 // An ioctl says of which VM; one that never runs is its process's.
                 let kvm = if kind == EventKind::Ioctl { record.args[4] } else { 0 };
                 match who.home(record.tgid, kvm) {

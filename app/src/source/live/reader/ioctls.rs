@@ -111,11 +111,13 @@ fn add(tick: &mut IoctlTick, command: u32, now: &Tally, before: &Tally) {
     tick.max_ns = tick.max_ns.max(now.max_ns);
 }
 
-/// Puts what VMs called beside what else is known of them in a tick.
+/// Puts what the probes tell of VMs beside what else is known of them in a tick.
 pub fn merge(vms: &mut Vec<VmTick>, ioctls: Vec<VmTick>) {
     for tick in ioctls {
         match vms.iter_mut().find(|vm| vm.id == tick.id) {
-            Some(vm) => vm.ioctls = tick.ioctls,
+            Some(vm) => {
+                (vm.ioctls, vm.apicv_inhibits) = (tick.ioctls, tick.apicv_inhibits);
+            }
             None => vms.push(tick),
         }
     }

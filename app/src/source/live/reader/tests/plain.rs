@@ -8,6 +8,7 @@ use kvmscope_shared::{
     detail::{Detail, Key},
     hist::bucket_of,
     ioctl::{Call, Tally},
+    route::{Route, RouteTally},
     slot::{KIND_EXIT, Slot, life},
     waits::Waits,
 };
@@ -26,6 +27,8 @@ pub struct Plain {
     pub waits: Vec<Waits>,
     /// Rows of KVM ioctls.
     pub ioctls: Vec<(Call, Tally)>,
+    /// Rows of what is sent by whom.
+    pub routes: Vec<(Route, RouteTally)>,
 }
 
 impl Plain {
@@ -37,6 +40,7 @@ impl Plain {
             details: vec![Detail::default(); SLOTS as usize],
             waits: vec![Waits::default(); SLOTS as usize],
             ioctls: vec![Default::default(); 4],
+            routes: vec![Default::default(); 8],
         }
     }
 
@@ -235,5 +239,17 @@ impl Memory for Plain {
 
     fn ioctl_tally(&self, row: u32) -> Tally {
         self.ioctls[row as usize].1
+    }
+
+    fn route_rows(&self) -> u32 {
+        self.routes.len() as u32
+    }
+
+    fn route(&self, row: u32) -> Route {
+        self.routes[row as usize].0
+    }
+
+    fn route_tally(&self, row: u32) -> RouteTally {
+        self.routes[row as usize].1
     }
 }
