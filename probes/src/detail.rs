@@ -143,6 +143,16 @@ fn note_apart_here(index: u32, class: u32, value: u64) -> Option<()> {
     Some(())
 }
 
+/// The same of the current thread's vCPU: answers with its slot, 0 where the thread is none.
+#[inline(never)]
+#[unsafe(no_mangle)]
+pub fn note_mine(class: u32, value: u64) -> u32 {
+    let Some((index, slot)) = slots::known_current() else { return 0 };
+    slot.events += 1;
+    note_apart_here(index, class, value);
+    index
+}
+
 /// The same of a page that was dirtied: its memory slot, and itself.
 #[inline(never)]
 #[unsafe(no_mangle)]

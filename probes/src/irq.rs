@@ -21,16 +21,6 @@ use kvmscope_shared::{
     route::{accepted, chip},
 };
 
-/// The vCPU of the current thread, if it is one's, met a key that belongs to no exit. Answers with its slot,
-/// or 0.
-#[inline(always)]
-fn note(class: u32, value: u64) -> u32 {
-    let Some((index, slot)) = slots::known_current() else { return 0 };
-    slot.events += 1;
-    detail::note_apart(index, class, value);
-    index
-}
-
 hook! {
     /// `kvm_inj_virq(vector, soft, reinjected)`.
     at "kvm_inj_virq": kvm_inj_virq, kvm_inj_virq_record => on_virq(0 => 8, 1 => 12, 2 => 13)
@@ -57,9 +47,9 @@ fn on_virq(vector: u32, soft: u8, reinjected: u8) {
 fn injected(vector: u32, soft: u32, reinjected: u32) -> u32 {
     let flag = |on: u32, flag: u64| if on == 0 { 0 } else { flag };
     let flags = flag(soft, SOFT) | flag(reinjected, REINJECTED);
-    let index = note(class::INJECTED, known_vector(vector) | flags);
+    let slot = detail::note_mine(class::INJECTED, known_vector(vector) | flags);
     let args = [u64::from(vector), u64::from(soft), u64::from(reinjected), 0, 0, 0];
-    u32::from(event::tell_now(index, kind::INJECTION, args).is_some())
+    u32::from(event::tell_now(slot, kind::INJECTION, args).is_some())
 }
 
 /// A vector as a key has it. There are 256; a number above, which only a broken kernel tells of, keeps
@@ -89,10 +79,10 @@ fn on_exception(vector: u8, has_error: u8, error: u32, reinjected: u8) {
 fn excepted(vector: u32, has_error: u32, error: u32, reinjected: u32) -> u32 {
     let flag = |on: u32, flag: u64| if on == 0 { 0 } else { flag };
     let flags = flag(has_error, HAS_ERROR) | flag(reinjected, REINJECTED);
-    let index = note(class::EXCEPTION, u64::from(vector) | flags);
+    let slot = detail::note_mine(class::EXCEPTION, u64::from(vector) | flags);
     let (error, reinjected) = (u64::from(error), u64::from(reinjected));
     let args = [u64::from(vector), u64::from(has_error), error, reinjected, 0, 0];
-    u32::from(event::tell_now(index, kind::EXCEPTION, args).is_some())
+    u32::from(event::tell_now(slot, kind::EXCEPTION, args).is_some())
 }
 
 hook! {
@@ -102,7 +92,7 @@ hook! {
 
 #[inline(always)]
 fn on_eoi(vector: u32) {
-    note(class::EOI, ended(vector));
+    detail::note_mine(class::EOI, ended(vector));
 }
 
 hook! {
@@ -113,7 +103,7 @@ hook! {
 #[inline(always)]
 fn on_pv_eoi(vector: u32) {
     let vector = ended(vector);
-    note(class::EOI, if vector == u64::MAX { vector } else { vector | PARAVIRTUAL });
+    detail::note_mine(class::EOI, if vector == u64::MAX { vector } else { vector | PARAVIRTUAL });
 }
 
 /// The vector of an end of interrupt, `u64::MAX` where there was none to end (-1).
@@ -129,7 +119,7 @@ hook! {
 
 #[inline(always)]
 fn on_ipi(low: u32, destination: u32) {
-    note(class::IPI, u64::from(low) | u64::from(destination) << 32);
+    detail::note_mine(class::IPI, u64::from(low) | u64::from(destination) << 32);
 }
 
 hook! {
@@ -167,7 +157,7 @@ fn deliver(what: u64, posted: u32) -> u32 {
         return route::route(chip::LAPIC, what, 0, tell);
     }
     note_inhibits();
-    note(class::DELIVERED, what);
+    detail::note_mine(class::DELIVERED, what);
     if posted == 0 { 0 } else { route::route(chip::LAPIC, what, 0, tell | ONLY_TELL) }
 }
 

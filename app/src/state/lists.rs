@@ -5,8 +5,10 @@ use super::events::{EventRow, List};
 use super::nav::{EntryId, Pane, Scope, Tab, Who};
 use super::probes::ProbeRow;
 use super::{SavedView, State, save};
-use crate::model::ids::VcpuKey;
+use crate::model::ids::{VcpuKey, VmId};
 
+/// The VM of an event of which it is not known.
+const NOBODY: VmId = VmId(0);
 /// Rows of a long list that are saved to a file.
 const SAVED: usize = 10_000;
 
@@ -86,6 +88,10 @@ impl State {
         let here = self.level();
         let (scope, tab) = if List::of(pane).is_some() {
             let scope = self.selected_event(pane)?.target();
+            // An interrupt of which it is not known into which VM it goes.
+            if scope.vm() == Some(NOBODY) {
+                return None;
+            }
             (scope, if matches!(scope, Scope::Reason(..)) { Tab::Exits } else { here.tab })
         } else if Self::is_signal(pane) {
             self.signal_target(pane)?

@@ -76,7 +76,7 @@ use nav::Nav;
 use now::Now;
 use outliers::Slow;
 use parts::Parts;
-use signals::{Signals, Windows};
+use signals::{Apicv, Signals, Windows};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::time::Duration;
@@ -157,6 +157,8 @@ pub struct State {
     signals: RefCell<Signals>,
     /// Windows of halt polling.
     windows: Windows,
+    /// Who delivers VMs' interrupts.
+    apicv: Apicv,
     /// Single events of the kept ticks.
     log: Log,
     /// Slow exits of the kept ticks.
@@ -194,6 +196,7 @@ impl State {
             activity: RefCell::default(),
             signals: RefCell::default(),
             windows: Windows::default(),
+            apicv: Apicv::default(),
             log: Log::default(),
             slow: Slow::default(),
             outlier_limits: OutlierLimits::default(),
@@ -247,6 +250,7 @@ impl State {
         self.slow.push(place, &tick);
         self.log.push(place, &tick);
         self.windows.push(place, oldest, &tick);
+        self.apicv.push(place, oldest, &tick);
         self.moments.push(tick);
         self.slow.forget(self.moments.oldest());
         self.log.forget(self.moments.oldest());
@@ -255,6 +259,7 @@ impl State {
             self.nav.retain(|vm| vms.contains_key(&vm));
             self.log.retain(|vm| vms.contains_key(&vm));
             self.windows.retain(|vm| vms.contains_key(&vm));
+            self.apicv.retain(|vm| vms.contains_key(&vm));
             self.columns.retain(|scope, _| scope.vm().is_none_or(|vm| vms.contains_key(&vm)));
         }
     }

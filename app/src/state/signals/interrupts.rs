@@ -132,7 +132,7 @@ pub(super) fn vectors(
             _ => continue,
         };
         // An end of nothing, and what is no vector, keep their numbers.
-        let vector = id.value.map(|value| if value == u64::MAX { value } else { value & !flags });
+        let vector = id.value.map(|value| keys::vector_of(value, flags));
         let counts = by.entry((exception, vector)).or_default();
         if id.class == KeyClass::Eoi {
             add(&mut counts.eois, sum.count);

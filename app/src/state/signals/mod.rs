@@ -1,12 +1,14 @@
 //! The last seconds of what vCPUs do beside exits: interrupts and their chips, timers, time on CPUs, halt
 //! polling, wake-ups. Read from the kept ticks, each once, and slid along with time.
 
+mod apicv;
 mod interrupts;
 mod list;
 mod scheduling;
 mod sums;
 mod windows;
 
+pub(super) use apicv::Apicv;
 pub use interrupts::{ChipRow, IpiRow, TimerRow, VectorRow, Vectors};
 pub use scheduling::{OnCpuRow, OnCpus, PollingRow, TakerRow, WakeupRow};
 pub use sums::{Brief, MeterSum, Sums, VcpuSum};
@@ -69,6 +71,8 @@ pub enum Gauge {
     Arrived,
     /// Expiries of timers.
     Expired,
+    /// Whether the processor delivers interrupts, and why not; of a VM, in words.
+    Apicv,
     /// Share of wall time loaded on a CPU.
     Loaded,
     /// Intervals on a CPU that ended.
@@ -197,6 +201,10 @@ impl State {
             _ => None,
         };
         match gauge {
+            Gauge::Apicv => {
+                let text = vm.and_then(|vm| self.apicv_of(vm));
+                return text.map_or(Value::None, |text| Value::Text(text.into()));
+            }
             Gauge::Sent => return vm.map_or(Value::None, |vm| rate(sums.sent(vm))),
             Gauge::Arrived => {
                 let vcpu = if let RowId::Vcpu(key) = row { Some(key.vcpu) } else { None };
@@ -222,7 +230,7 @@ impl State {
             Gauge::Migrations => rate(sum.migrations),
             Gauge::Crossings => rate(sum.crossings),
             Gauge::Wakeups => rate(sum.wakeups.iter().copied().fold(0, u64::saturating_add)),
-            Gauge::Sent | Gauge::Arrived => Value::None,
+            Gauge::Sent | Gauge::Arrived | Gauge::Apicv => Value::None,
         }
     }
 

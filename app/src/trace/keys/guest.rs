@@ -10,9 +10,19 @@ use super::vector::exception;
 use kvmscope_shared::detail::{HAS_ERROR, PARAVIRTUAL, REINJECTED, SOFT};
 use std::borrow::Cow;
 
-/// The vector of a key; `None` where it has bits that no such key has.
+/// The vector of a key; `None` where it is more than a vector can be.
 fn vector(value: u64, flags: u64) -> Option<u8> {
-    u8::try_from(value & !flags).ok()
+    u8::try_from(vector_of(value, flags)).ok()
+}
+
+/// The number that KVM told of as a vector, without flags: the low eight bits, and in the high half what is
+/// above them.
+pub fn vector_of(value: u64, flags: u64) -> u64 {
+    if value == u64::MAX {
+        return value;
+    }
+    let rest = value as u32 & !(flags as u32);
+    u64::from(rest) | value >> 32 << 8
 }
 
 /// What a guest's vector is, where that is known.
@@ -32,7 +42,7 @@ pub fn vector_text(vector: u8) -> String {
 pub(super) fn interrupt_number(value: u64) -> String {
     match vector(value, SOFT | REINJECTED) {
         Some(vector) => format!("{vector:#x}"),
-        None => format!("{value:#x}"),
+        None => format!("{:#x}", vector_of(value, SOFT | REINJECTED)),
     }
 }
 
@@ -136,8 +146,9 @@ mod tests {
 
     #[test]
     fn a_vector_that_is_none_keeps_its_number() {
-        assert_eq!(interrupt_number(0x1234_5678), "0x12345678");
-        assert_eq!(interrupt(0x1234_5678).as_deref(), Some("no vector"));
+        let hostile = 0x12_3456 << 32 | REINJECTED | 0x78;
+        assert_eq!(interrupt_number(hostile), "0x12345678");
+        assert_eq!(interrupt(hostile).as_deref(), Some("no vector"));
         assert_eq!(exception_name(0xffff_0000).as_deref(), Some("no exception"));
         assert_eq!(eoi_number(0x1_0000), "0x10000");
     }

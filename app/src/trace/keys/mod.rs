@@ -15,7 +15,7 @@ mod role;
 mod table;
 mod vector;
 
-pub use guest::{vector_name, vector_text};
+pub use guest::{vector_name, vector_of, vector_text};
 pub use role::{Role, role};
 pub(super) use vector::exception;
 

@@ -2,7 +2,7 @@
 
 use super::rows::Shown;
 use crate::{
-    state::{State, signals::Gauge},
+    state::{State, signals::Gauge, value::Value},
     ui::{paint::Look, widgets::table},
 };
 use ratatui::{style::Style, text::Line};
@@ -13,6 +13,7 @@ pub fn title(gauge: Gauge) -> &'static str {
         Gauge::Sent => "chips/s",
         Gauge::Arrived => "delivered/s",
         Gauge::Expired => "timer/s",
+        Gauge::Apicv => "APICv",
         Gauge::Loaded => "on CPU",
         Gauge::Intervals => "loads/s",
         Gauge::MeanInterval => "mean load",
@@ -27,7 +28,7 @@ pub fn title(gauge: Gauge) -> &'static str {
 
 /// Whether any of the rows has some of it: a column of nothing says nothing.
 pub fn any<R: Shown>(rows: &[R], gauge: Gauge, state: &State) -> bool {
-    let some = |row: &R| state.gauge(row.id(), gauge).number().is_some_and(|n| n > 0.0);
+    let some = |row: &R| is_some(&state.gauge(row.id(), gauge));
     rows.iter().any(some)
 }
 
@@ -40,11 +41,15 @@ pub fn line<R: Shown>(
     look: &Look,
 ) -> Line<'static> {
     let value = state.gauge(shown.id(), gauge);
-    let some = value.number().is_some_and(|n| n > 0.0);
+    let some = is_some(&value);
     let style = match gauge {
         _ if !some => look.theme.dim,
         Gauge::Crossings => look.theme.warn,
         _ => style,
     };
-    table::plain(look.value(&value), style)
+    table::plain(look.name(&look.value(&value)), style)
+}
+
+fn is_some(value: &Value) -> bool {
+    matches!(value, Value::Text(_)) || value.number().is_some_and(|n| n > 0.0)
 }

@@ -205,6 +205,7 @@ fn vectors(buf: &mut Buffer, area: Rect, state: &State, view: &mut View) {
         rate("delivered", found.delivered),
         (found.posted > 0.0 && found.posted >= found.injected)
             .then(|| "deliveries are by the hardware".to_owned()),
+        state.apicv(),
     ];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
     let rates = (!parts.is_empty()).then(|| parts.join(", "));

@@ -215,6 +215,9 @@ fn columns<R: Shown>(
                 Column::number(title(count), most, rank)
             }
             What::PerSecond(_) => continue,
+            What::Signal(gauge @ Gauge::Apicv) if gauges::any(rows, gauge, state) => {
+                Column::text(gauges::title(gauge), 9, most, rank)
+            }
             What::Signal(gauge) if gauges::any(rows, gauge, state) => {
                 Column::number(gauges::title(gauge), most, rank)
             }

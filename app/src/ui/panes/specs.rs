@@ -163,7 +163,8 @@ pub const INTERRUPTS_VMS: &[Spec] = &[
     (What::PerSecond(Count::Ipis), 4, 7),
     (What::Signal(Gauge::Expired), 5, 7),
     (What::Signal(Gauge::Sent), 7, 7),
-    (What::PerSecond(Count::Exceptions), 8, 12),
+    (What::PerSecond(Count::Exceptions), 9, 12),
+    (What::Signal(Gauge::Apicv), 8, 24),
     (What::Split, 11, 60),
 ];
 

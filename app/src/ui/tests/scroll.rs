@@ -22,7 +22,7 @@ fn now_ns() -> i64 {
 
 /// A tick with so many events of every list, of forty VMs.
 fn tick(seq: u64, events: u64) -> Tick {
-    const KINDS: [EventKind; 8] = EventKind::ALL;
+    const KINDS: [EventKind; 14] = EventKind::ALL;
     let mut tick = World::new(VMS as usize).tick();
     memory::add(&mut tick);
     tick.seq = seq;
@@ -31,7 +31,7 @@ fn tick(seq: u64, events: u64) -> Tick {
         let vcpu = (n / VMS % 2) as u32;
         Single {
             at_ns: tick.end_ns - events + n,
-            kind: KINDS[(n % 8) as usize],
+            kind: KINDS[n as usize % KINDS.len()],
             vm: VmId(1 + (n % VMS) as u32),
             vcpu: Some(vcpu),
             reason: n.is_multiple_of(3).then_some(Reason::exit(Isa::Vmx, 48)),
@@ -88,6 +88,8 @@ fn no_frame_is_slow_however_many_events_are_kept() {
         for (tab, pane) in [
             (Tab::Memory, Pane::Events),
             (Tab::Calls, Pane::Calls),
+            (Tab::Interrupts, Pane::Injections),
+            (Tab::Scheduling, Pane::Woken),
             (Tab::Calls, Pane::Slots),
             (Tab::Calls, Pane::Told),
         ] {
@@ -98,10 +100,17 @@ fn no_frame_is_slow_however_many_events_are_kept() {
             assert!(took < BUDGET_NS, "{size:?} {pane:?} {key}: {took} ns");
             desk.press("z");
         }
-        let kept: usize = [List::Memory, List::Calls, List::Slots, List::Ioctls]
-            .into_iter()
-            .map(|list| desk.state.event_count(list))
-            .sum();
+        let kept: usize = [
+            List::Memory,
+            List::Calls,
+            List::Slots,
+            List::Ioctls,
+            List::Interrupts,
+            List::Scheduling,
+        ]
+        .into_iter()
+        .map(|list| desk.state.event_count(list))
+        .sum();
         assert_eq!(kept, KEPT, "all of them are in some list");
         // A tick comes while one stands at the end of the list.
         desk.state.act(Action::Focus(Pane::Told));

@@ -199,6 +199,15 @@ fn deliveries_of_the_hardware_are_said_and_counted_once() {
     assert!(found.posted > 0.0 && found.posted <= found.delivered && found.injected < found.posted);
 }
 
+#[test]
+fn who_delivers_is_told_as_it_was() {
+    let mut desk = desk(2, (160, 50), &ALL);
+    assert!(desk.press("3").glyphs().contains("inhibited: IRQWIN"));
+    assert_eq!(desk.state.apicv_of(VmId(2)).as_deref(), Some("on"));
+    desk.press("{ [ [ [");
+    assert_eq!(desk.state.apicv_of(VmId(1)).as_deref(), Some("on"), "in the seventh tick");
+}
+
 /// A vCPU is on no CPU for longer than there was time, open interval included.
 #[test]
 fn nobody_is_on_cpus_longer_than_there_was_time() {

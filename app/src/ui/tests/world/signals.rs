@@ -2,7 +2,7 @@
 
 use super::{SECOND, START};
 use crate::model::{
-    detail::{CulpritTick, Halts, KeyClass, KeyId, KeyTick},
+    detail::{CulpritTick, Halts, KeyClass, KeyId, KeyTick, VmTick},
     event::{Event, EventKind, LeftOut},
     ids::VmId,
     meters::{Chip, MeterKind, MeterTick, RouteTick, Sender, TimerTick, WindowTick},
@@ -77,6 +77,14 @@ pub fn add(tick: &mut Tick) {
         let unknown = (Chip::Msi, None, Sender::Interrupt, 0, "");
         tick.routes.push(route(unknown, (0xfee0_2000, 0x51), 300, 0));
     }
+    // The first VM is inhibited from the eighth tick on, the second is not.
+    for (vm, bits) in [(VmId(1), if seq < 8 { 0 } else { 1 << 8 }), (VmId(2), 0)] {
+        if seq.is_multiple_of(4) && tick.vcpus.iter().any(|vcpu| vcpu.key.vm == vm) {
+            let told =
+                VmTick { id: vm, over_ns: SECOND, apicv_inhibits: Some(bits), ..VmTick::default() };
+            tick.vms.push(told);
+        }
+    }
     tick.routes.sort();
     for (n, event) in (0..).zip(&mut events) {
         event.at_ns = end_ns - SECOND + 2_000_000 * (n + 1);
@@ -113,7 +121,7 @@ fn interrupts(vcpu: &mut VcpuTick, posted: bool) {
         key(vcpu, KeyClass::Eoi, Some(u64::MAX), 1, 0);
         key(vcpu, KeyClass::Ipi, Some(0xc_4400), 1, 0);
         // Of a hostile or broken kernel.
-        key(vcpu, KeyClass::Injected, Some(0x1234_5678), 1, 0);
+        key(vcpu, KeyClass::Injected, Some(0x12_3456 << 32 | 0x78), 1, 0);
     }
     key(vcpu, KeyClass::Eoi, Some(0xec), n / 2, 0);
     key(vcpu, KeyClass::Eoi, Some(0x41 | PARAVIRTUAL), n / 8, 0);
