@@ -49,6 +49,7 @@ fn injected(vector: u32, soft: u32, reinjected: u32) -> u32 {
     let flags = flag(soft, SOFT) | flag(reinjected, REINJECTED);
     // Nobody else is told of this: the thread runs a vCPU, also where it has not left KVM_RUN since.
     slots::current();
+    note_inhibits();
     detail::note_apart(class::INJECTED, known_vector(vector) | flags);
     let args = [u64::from(vector), u64::from(soft), u64::from(reinjected), 0, 0, 0];
     u32::from(event::tell_now(kind::INJECTION, args).is_some())
@@ -97,6 +98,7 @@ hook! {
 fn on_eoi(vector: u32) {
     // As of an injection.
     slots::current();
+    note_inhibits();
     detail::note_apart(class::EOI, ended(vector));
 }
 
@@ -167,8 +169,14 @@ fn deliver(what: u64, posted: u32) -> u32 {
 }
 
 /// Notes why the VM of the current vCPU has no APIC virtualization now, once in an epoch.
+#[inline(never)]
+#[unsafe(no_mangle)]
+fn note_inhibits() -> u32 {
+    u32::from(note_inhibits_here().is_some())
+}
+
 #[inline(always)]
-fn note_inhibits() -> Option<()> {
+fn note_inhibits_here() -> Option<()> {
     let at = facts::kvm_inhibits();
     if at == 0 {
         return None;
