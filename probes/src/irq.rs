@@ -47,6 +47,9 @@ fn on_virq(vector: u32, soft: u8, reinjected: u8) {
 fn injected(vector: u32, soft: u32, reinjected: u32) -> u32 {
     let flag = |on: u32, flag: u64| if on == 0 { 0 } else { flag };
     let flags = flag(soft, SOFT) | flag(reinjected, REINJECTED);
+    // Nobody else is told of this: the thread runs a vCPU, also where it has not left KVM_RUN since.
+    slots::current();
+    note_inhibits();
     let slot = detail::note_mine(class::INJECTED, known_vector(vector) | flags);
     let args = [u64::from(vector), u64::from(soft), u64::from(reinjected), 0, 0, 0];
     u32::from(event::tell_now(slot, kind::INJECTION, args).is_some())
@@ -79,6 +82,7 @@ fn on_exception(vector: u8, has_error: u8, error: u32, reinjected: u8) {
 fn excepted(vector: u32, has_error: u32, error: u32, reinjected: u32) -> u32 {
     let flag = |on: u32, flag: u64| if on == 0 { 0 } else { flag };
     let flags = flag(has_error, HAS_ERROR) | flag(reinjected, REINJECTED);
+    slots::current();
     let slot = detail::note_mine(class::EXCEPTION, u64::from(vector) | flags);
     let (error, reinjected) = (u64::from(error), u64::from(reinjected));
     let args = [u64::from(vector), u64::from(has_error), error, reinjected, 0, 0];
@@ -92,6 +96,9 @@ hook! {
 
 #[inline(always)]
 fn on_eoi(vector: u32) {
+    // As of an injection.
+    slots::current();
+    note_inhibits();
     detail::note_mine(class::EOI, ended(vector));
 }
 
@@ -162,8 +169,14 @@ fn deliver(what: u64, posted: u32) -> u32 {
 }
 
 /// Notes why the VM of the current vCPU has no APIC virtualization now, once in an epoch.
+#[inline(never)]
+#[unsafe(no_mangle)]
+fn note_inhibits() -> u32 {
+    u32::from(note_inhibits_here().is_some())
+}
+
 #[inline(always)]
-fn note_inhibits() -> Option<()> {
+fn note_inhibits_here() -> Option<()> {
     let at = facts::kvm_inhibits();
     if at == 0 {
         return None;

@@ -173,8 +173,9 @@ pub fn gather(vcpus: u32) -> Kernel {
                 offsets.extend(own.offsets(members));
             }
             if module == "kvm" {
-                // Without a module's BTF it is built in.
-                inhibits = own.as_ref().unwrap_or(&btf).enumerators(INHIBITS);
+                // What vmlinux uses too, or has built in, is in its BTF alone.
+                inhibits = btf.enumerators(INHIBITS);
+                inhibits.extend(own.iter().flat_map(|own| own.enumerators(INHIBITS)));
             }
             let ours = FUNCTIONS.into_iter().filter(|(of, _)| *of == module);
             let ours: Vec<&str> = ours.map(|(_, function)| function).collect();
