@@ -226,7 +226,7 @@ fn a_family_is_switched_by_hand_and_stays_so() {
     assert_eq!(asked(&mut desk, "space"), [(Family::Mmu, true)]);
     let said = desk.view.message.clone().expect("a message");
     assert_eq!(said, "attaching mmu");
-    assert!(desk.glyphs().contains("it costs a little for each page fault of a guest"));
+    assert!(desk.glyphs().contains("it costs 670 instructions for each page fault of a guest"));
     desk.state.apply(Msg::Session(Box::new(memory::with(world::session(), &[Family::Mmu]))));
     assert_eq!(asked(&mut desk, "2"), [(Family::Mmio, true)]);
     assert_eq!(asked(&mut desk, "0"), [(Family::Mmio, false)], "mmu was switched by hand");
