@@ -233,7 +233,7 @@ fn a_family_is_switched_by_hand_and_stays_so() {
     assert_eq!(asked(&mut desk, "enter"), [(Family::Mmu, false)]);
     desk.state.apply(Msg::Session(Box::new(memory::with(world::session(), &[]))));
     assert_eq!(asked(&mut desk, "2"), [(Family::Mmio, true)], "off stays off");
-    assert!(desk.glyphs().contains("It costs a little for each page fault"));
+    assert!(desk.glyphs().contains("It costs 670 instructions for each"));
     desk.press("0");
     let at = row(&desk, Family::Base);
     desk.state.act(Action::SelectIn(Pane::Probes, at));
