@@ -15,11 +15,11 @@ const COSTS: [(Family, &[Cost]); 18] = [
     // Beside the exit family, without which it makes little sense.
     (Family::Detail, &[(Some(580), "kernel exit")]),
     (Family::Culprits, &[(Some(190), "context switch of the host")]),
-    (Family::Mmu, &[(None, "page fault of a guest")]),
-    (Family::Mmio, &[(None, "MMIO access and each doorbell")]),
-    (Family::Hypercall, &[(None, "hypercall")]),
-    (Family::Dirty, &[(None, "page that KVM marks as dirty")]),
-    (Family::Roots, &[(None, "MMU root that is loaded and each vCPU that is put on a CPU")]),
+    (Family::Mmu, &[(Some(670), "page fault of a guest")]),
+    (Family::Mmio, &[(Some(430), "MMIO access and each doorbell")]),
+    (Family::Hypercall, &[(Some(610), "hypercall")]),
+    (Family::Dirty, &[(Some(960), "page that KVM marks as dirty")]),
+    (Family::Roots, &[(Some(510), "exit to the VMM, and each MMU root that is loaded")]),
     (
         Family::Ioctl,
         &[(Some(224), "system call of the whole host"), (Some(995), "exit to the VMM")],

@@ -226,14 +226,14 @@ fn a_family_is_switched_by_hand_and_stays_so() {
     assert_eq!(asked(&mut desk, "space"), [(Family::Mmu, true)]);
     let said = desk.view.message.clone().expect("a message");
     assert_eq!(said, "attaching mmu");
-    assert!(desk.glyphs().contains("it costs a little for each page fault of a guest"));
+    assert!(desk.glyphs().contains("it costs 670 instructions for each page fault of a guest"));
     desk.state.apply(Msg::Session(Box::new(memory::with(world::session(), &[Family::Mmu]))));
     assert_eq!(asked(&mut desk, "2"), [(Family::Mmio, true)]);
     assert_eq!(asked(&mut desk, "0"), [(Family::Mmio, false)], "mmu was switched by hand");
     assert_eq!(asked(&mut desk, "enter"), [(Family::Mmu, false)]);
     desk.state.apply(Msg::Session(Box::new(memory::with(world::session(), &[]))));
     assert_eq!(asked(&mut desk, "2"), [(Family::Mmio, true)], "off stays off");
-    assert!(desk.glyphs().contains("It costs a little for each page fault"));
+    assert!(desk.glyphs().contains("It costs 670 instructions for each"));
     desk.press("0");
     let at = row(&desk, Family::Base);
     desk.state.act(Action::SelectIn(Pane::Probes, at));
