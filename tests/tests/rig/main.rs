@@ -11,6 +11,7 @@ use kvmscope_tests::program::{Profile, kvmscope};
 use kvmscope_tests::rig::{Output, Vendor};
 use kvmscope_tests::{hist, rig};
 
+mod interrupts;
 mod memory;
 mod situations;
 
