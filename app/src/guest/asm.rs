@@ -375,9 +375,10 @@ impl Asm {
         self.bytes(&[0x83, 0x04, 0x24, value]);
     }
 
-    /// `iretd`: CF.
-    pub fn iret(&mut self) {
-        self.bytes(&[0xcf]);
+    /// What IRETD does within a ring: `push dword [esp+8]`, `popfd`, `ret 8` (FF /6, 9D, C2 iw). KVM's emulator,
+    /// which runs the guest where there is no hardware for it, has no IRETD in protected mode.
+    pub fn end_handler(&mut self) {
+        self.bytes(&[0xff, 0x74, 0x24, 8, 0x9d, 0xc2, 8, 0]);
     }
 
     /// `mov eax, dword [ebp+d]`: 8B /r.

@@ -145,13 +145,13 @@ pub fn handlers(asm: &mut Asm) -> Vec<(u8, u64)> {
         if ends_at_apic(op) {
             asm.jmp(end);
         } else {
-            asm.iret();
+            asm.end_handler();
         }
     }
     asm.place(end);
     asm.push_eax_ecx_edx();
     write(asm, msr::EOI, Asm::zero_eax);
     asm.pop_edx_ecx_eax();
-    asm.iret();
+    asm.end_handler();
     places
 }
