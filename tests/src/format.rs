@@ -392,6 +392,53 @@ pub struct GuestVm {
     /// KVM ioctls on the VM and its vCPUs, by name.
     #[serde(default)]
     pub ioctls: BTreeMap<String, GuestIoctl>,
+    /// What the VMM sent through the VM's interrupt controllers.
+    #[serde(default)]
+    pub routes: Vec<GuestRoute>,
+}
+
+/// What came through a chip in one way.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct GuestRoute {
+    /// `pic`, `ioapic`, `msi` or `line`.
+    pub chip: String,
+    /// Pin, GSI or address.
+    pub a: u64,
+    /// What else: mode and mask, redirection entry, data, level.
+    pub b: u64,
+    /// `waker`, `vcpu` or `kernel`.
+    pub sender: String,
+    /// How many.
+    pub count: u64,
+    /// Of them, coalesced.
+    pub coalesced: u64,
+}
+
+/// Interrupts or exceptions that a handler of the guest counted.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct GuestInterrupt {
+    /// Vector.
+    pub vector: u8,
+    /// What made them.
+    pub kind: String,
+    /// How many.
+    pub count: u64,
+}
+
+/// What the guest did with its local APIC's timer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct GuestTimers {
+    /// Deadlines other than 0.
+    pub deadlines: u64,
+    /// Deadlines taken back.
+    pub disarmed: u64,
+    /// One-shot counters started.
+    pub one_shot: u64,
+    /// Periodic counters started.
+    pub periodic: u64,
+    /// Interrupts.
+    pub expired: u64,
 }
 
 /// One vCPU of the guest.
@@ -411,6 +458,15 @@ pub struct GuestVcpu {
     /// How often its doorbell rang.
     #[serde(default)]
     pub rang: u64,
+    /// HLTs in which it waited for an interrupt.
+    #[serde(default)]
+    pub waits: u64,
+    /// What its handlers counted.
+    #[serde(default)]
+    pub interrupts: Vec<GuestInterrupt>,
+    /// How often its thread changed to another CPU.
+    #[serde(default)]
+    pub moves: u64,
     /// Which exits that must be.
     pub expect: Expect,
     /// Times that the guest and its VMM measured.
@@ -469,6 +525,9 @@ pub struct Expect {
     /// The least number of MMU roots that were loaded.
     #[serde(default)]
     pub roots_at_least: u64,
+    /// Writes to its timer, and expiries.
+    #[serde(default)]
+    pub timers: GuestTimers,
 }
 
 /// How often a hypercall was made.

@@ -345,6 +345,57 @@ impl Asm {
         self.bytes(&[0x0f, 0x01, 0xd9]);
     }
 
+    /// `ud2`: 0F 0B.
+    pub fn ud2(&mut self) {
+        self.bytes(&[0x0f, 0x0b]);
+    }
+
+    /// `nop`: 90.
+    pub fn nop(&mut self) {
+        self.bytes(&[0x90]);
+    }
+
+    /// `push eax`, `push ecx`, `push edx`: 50, 51, 52.
+    pub fn push_eax_ecx_edx(&mut self) {
+        self.bytes(&[0x50, 0x51, 0x52]);
+    }
+
+    /// `pop edx`, `pop ecx`, `pop eax`: 5A, 59, 58.
+    pub fn pop_edx_ecx_eax(&mut self) {
+        self.bytes(&[0x5a, 0x59, 0x58]);
+    }
+
+    /// `add esp, 4`: 83 /0 ib.
+    pub fn drop_one(&mut self) {
+        self.bytes(&[0x83, 0xc4, 4]);
+    }
+
+    /// `add dword [esp], imm8`: 83 /0 ib.
+    pub fn add_to_top(&mut self, value: u8) {
+        self.bytes(&[0x83, 0x04, 0x24, value]);
+    }
+
+    /// What IRETD does within a ring: `push dword [esp+8]`, `popfd`, `ret 8` (FF /6, 9D, C2 iw). KVM's emulator,
+    /// which runs the guest where there is no hardware for it, has no IRETD in protected mode.
+    pub fn end_handler(&mut self) {
+        self.bytes(&[0xff, 0x74, 0x24, 8, 0x9d, 0xc2, 8, 0]);
+    }
+
+    /// `mov eax, dword [ebp+d]`: 8B /r.
+    pub fn mov_eax_var(&mut self, d: i32) {
+        self.with_var(0x8b, 0, d);
+    }
+
+    /// `add eax, dword [ebp+d]`: 03 /r.
+    pub fn add_eax_var(&mut self, d: i32) {
+        self.with_var(0x03, 0, d);
+    }
+
+    /// `adc edx, imm8`: 83 /2 ib.
+    pub fn adc_edx(&mut self, value: u8) {
+        self.bytes(&[0x83, 0xd2, value]);
+    }
+
     /// `hlt`: F4.
     pub fn hlt(&mut self) {
         self.bytes(&[0xf4]);
@@ -375,6 +426,8 @@ mod tests {
         assert_eq!(assembled(|a| a.mov_esi_var(128)), [0x8b, 0xb5, 128, 0, 0, 0]);
         assert_eq!(assembled(|a| a.dec_var(-129)), [0xff, 0x8d, 0x7f, 0xff, 0xff, 0xff]);
         assert_eq!(assembled(|a| a.mov_ebx(7)), [0xbb, 7, 0, 0, 0]);
+        assert_eq!(assembled(|a| a.add_eax_var(8)), [0x03, 0x45, 8]);
+        assert_eq!(assembled(|a| a.add_to_top(2)), [0x83, 0x04, 0x24, 2]);
         assert_eq!(assembled(|a| a.lea_ebx(-1)), [0x8d, 0x9d, 0xff, 0xff, 0xff, 0xff]);
         assert_eq!(assembled(Asm::forever).len() as u64, Asm::FOREVER);
     }

@@ -68,9 +68,17 @@ pub struct Host {
     /// The processor can intercept idle HLTs under a code of their own (AMD, IDLE_HLT), which
     /// newer kernels do.
     pub idle_hlt: bool,
+    /// The processor delivers interrupts to guests by itself (VMX APICv, SVM AVIC), where nothing keeps it
+    /// from that.
+    pub apicv: bool,
 }
 
 impl Host {
+    /// It does, by SVM's AVIC.
+    pub fn avic(&self) -> bool {
+        self.apicv && self.backend != Backend::Vmx
+    }
+
     /// Finds out from `/sys/module` and `/proc/cpuinfo`.
     pub fn detect() -> Self {
         Self::detect_in(Path::new("/"), has_idle_hlt())
@@ -101,6 +109,10 @@ impl Host {
             std::fs::read_to_string(module(owner).join("parameters").join(parameter))
                 .map_or(true, |value| !matches!(value.trim(), "N" | "0"))
         };
+        let enabled = |owner: &str, parameter: &str| {
+            std::fs::read_to_string(module(owner).join("parameters").join(parameter))
+                .is_ok_and(|value| matches!(value.trim(), "Y" | "1"))
+        };
         Self {
             backend,
             nested_paging: match backend {
@@ -116,8 +128,12 @@ impl Host {
             mmio_caching: on("kvm", "mmio_caching"),
             page_log: backend == Backend::Vmx
                 && ["ept", "eptad", "pml"].iter().all(|&parameter| on("kvm_intel", parameter)),
-            nx_huge_pages: std::fs::read_to_string(module("kvm").join("parameters/nx_huge_pages"))
-                .is_ok_and(|value| value.trim() == "Y"),
+            nx_huge_pages: enabled("kvm", "nx_huge_pages"),
+            apicv: match backend {
+                Backend::Vmx => enabled("kvm_intel", "enable_apicv"),
+                Backend::Svm => enabled("kvm_amd", "avic"),
+                _ => false,
+            },
             next_rip: backend == Backend::Svm && on("kvm_amd", "nrips"),
             idle_hlt,
         }

@@ -1,5 +1,6 @@
 //! The guest's memory map and its variables.
 
+use super::irqs::HANDLERS;
 use super::op::{Counts, KINDS, Op};
 
 /// Each vCPU has a region of its own, so that no page and no page table is first used by
@@ -124,10 +125,26 @@ pub const NEXT_WALK: usize = DONE + 20;
 pub const MMIO_AT: usize = DONE + 21;
 /// See [`Vars::exec`].
 pub const NEXT_EXEC: usize = DONE + 22;
+/// See [`Vars::timer_ns`].
+pub const TIMER_NS: usize = DONE + 23;
+/// See [`Vars::timer_ticks`].
+pub const TIMER_TICKS: usize = DONE + 24;
+/// See [`Vars::next_apic`].
+pub const NEXT_APIC: usize = DONE + 25;
+/// See [`Vars::sends_first`].
+pub const SENDS_FIRST: usize = DONE + 26;
+/// See [`Vars::waits`].
+pub const WAITS: usize = DONE + 27;
+/// See [`Vars::starts`].
+pub const STARTS: usize = DONE + 28;
+/// See [`Vars::came`].
+pub const CAME: usize = DONE + 29;
+/// See [`Vars::handled`].
+pub const HANDLED: usize = CAME + HANDLERS;
 /// Variables, of four bytes each.
-const WORDS: usize = DONE + 23;
+const WORDS: usize = HANDLED + HANDLERS;
 /// Bytes of all variables.
-const VARS: usize = 4 * WORDS;
+pub const VARS: usize = 4 * WORDS;
 
 /// Where the guest keeps how many of a kind it made, from [`DATA`].
 pub fn made_at(op: Op) -> u64 {
@@ -167,7 +184,7 @@ impl Default for Targets {
 
 /// The guest's variables, as the VMM sees them between two KVM_RUNs. Times are in ticks of its
 /// time stamp counter.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Vars {
     /// How many of each kind are left in this round, by [`Op`].
     pub todo: [u32; KINDS],
@@ -203,6 +220,22 @@ pub struct Vars {
     pub mmio: u32,
     /// The next huge page to execute, a guest physical address.
     pub exec: u32,
+    /// How long a timer runs, in nanoseconds, which are the ticks of KVM's APIC.
+    pub timer_ns: u32,
+    /// How long, in ticks of the time stamp counter.
+    pub timer_ticks: u32,
+    /// The APIC of the vCPU that inter-processor interrupts go to.
+    pub next_apic: u32,
+    /// 1 where it sends one before it waits for one.
+    pub sends_first: u32,
+    /// HLT instructions in which it waited for an interrupt.
+    pub waits: u32,
+    /// How often the periodic timer was started.
+    pub starts: u32,
+    /// Interrupts that came and were not waited for yet, by [`super::irqs::HANDLED`].
+    pub came: [u32; HANDLERS],
+    /// Interrupts and exceptions that were handled since the start.
+    pub handled: [u32; HANDLERS],
     /// From before each halt inside KVM to after it.
     pub halted: u64,
     /// From the beginning of each computation to its end.
@@ -211,6 +244,13 @@ pub struct Vars {
     pub guest: u64,
     /// From before the instruction that it stays on to after it.
     pub looped: u64,
+}
+
+impl Default for Vars {
+    /// All 0, as the memory is that nobody has written.
+    fn default() -> Self {
+        Self::from_bytes(&[0; VARS])
+    }
 }
 
 impl Vars {
@@ -245,10 +285,23 @@ impl Vars {
             self.read_only,
             self.stay,
         ];
-        let last = [self.dirty, self.doorbell, self.walk, self.mmio, self.exec];
+        let last = [
+            self.dirty,
+            self.doorbell,
+            self.walk,
+            self.mmio,
+            self.exec,
+            self.timer_ns,
+            self.timer_ticks,
+            self.next_apic,
+            self.sends_first,
+            self.waits,
+            self.starts,
+        ];
         let mut bytes = [0; VARS];
         let halves = halves.as_flattened();
         let words = self.todo.iter().chain(&self.made).chain(&single).chain(halves).chain(&last);
+        let words = words.chain(&self.came).chain(&self.handled);
         for (word, place) in words.zip(bytes.chunks_exact_mut(4)) {
             place.copy_from_slice(&word.to_le_bytes());
         }
@@ -284,6 +337,14 @@ impl Vars {
             walk: next(),
             mmio: next(),
             exec: next(),
+            timer_ns: next(),
+            timer_ticks: next(),
+            next_apic: next(),
+            sends_first: next(),
+            waits: next(),
+            starts: next(),
+            came: std::array::from_fn(|_| next()),
+            handled: std::array::from_fn(|_| next()),
         }
     }
 }
@@ -299,7 +360,7 @@ const _: () = assert!(
 const _: () = assert!(REGION * MAX_VCPUS as u64 <= 3 << 30 && NO_APIC > MAX_VCPUS);
 const _: () = assert!(DIRECTORY > DATA && DIRECTORY + PAGE <= TOUCH);
 const _: () = assert!(WALK_LINEAR + WALK_TABLES * (4 << 20) < IOAPIC_WINDOW);
-const _: () = assert!(VARS as u64 <= PAGE && NEXT_EXEC + 1 == WORDS);
+const _: () = assert!(VARS as u64 <= PAGE && STARTS + 1 == CAME);
 
 #[cfg(test)]
 mod tests {
@@ -329,6 +390,14 @@ mod tests {
             walk: 0xc000_0000,
             mmio: 0x180_0000,
             exec: 0x140_0000,
+            timer_ns: 1_000_000,
+            timer_ticks: 2_000_000,
+            next_apic: 7,
+            sends_first: 1,
+            waits: 6,
+            starts: 3,
+            came: std::array::from_fn(|index| index as u32),
+            handled: std::array::from_fn(|index| 100 + index as u32),
         };
         let bytes = vars.to_bytes();
         assert_eq!(Vars::from_bytes(&bytes), vars);
@@ -336,6 +405,7 @@ mod tests {
         assert_eq!(bytes[4 * DONE], 1);
         assert_eq!(bytes[4 * HALTED], 8, "the low half first");
         assert_eq!(bytes[4 * LOOPED + 5], 1);
+        assert_eq!((bytes[4 * WAITS], bytes[4 * HANDLED]), (6, 100));
         assert_eq!(made_at(Op::Cpuid), 4 * KINDS as u64);
     }
 

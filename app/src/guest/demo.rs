@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 
 use super::backend::Host;
+use super::chips::Chips;
 use super::code::{self, HypercallInsn, Targets};
 use super::conduct::{Switches, conduct};
 use super::error::Error;
@@ -72,6 +73,20 @@ pub(super) const NOTHING: Counts = Counts {
     send_ipi: 0,
     sched_yield: 0,
     clock_pairing: 0,
+    timer_one_shot: 0,
+    timer_periodic: 0,
+    timer_deadline: 0,
+    timer_disarm: 0,
+    ipi: 0,
+    msi: 0,
+    irqfd: 0,
+    irqfd_line: 0,
+    pic_line: 0,
+    ioapic_edge: 0,
+    ioapic_level: 0,
+    line_masked: 0,
+    gp: 0,
+    ud: 0,
 };
 
 const CALM: Habit = Habit {
@@ -188,14 +203,15 @@ pub fn run(options: &DemoOptions) -> Result<(), Error> {
 fn workers(host: &Host, switches: &Switches) -> Result<Vec<Worker>, Error> {
     let machine = Machine::open()?;
     let hypercall = host.backend.hypercall();
-    let can_halt = machine.no_irqchip().is_none();
+    let can_halt = machine.no_irqchip(false).is_none();
     let can_ring = machine.no_doorbell().is_none();
     let crowd = load::last_cpu()?;
     let mut workers = Vec::new();
     for (index, home) in (0..).zip(homes()) {
         let kind = Kind {
             hypercall: hypercall.as_ref().copied().unwrap_or(HypercallInsn::Vmcall),
-            irqchip: home.irqchip && can_halt,
+            chips: Chips { kernel: home.irqchip && can_halt, ..Chips::default() },
+            handlers: false,
             read_only: home.habits.iter().any(|habit| habit.each.same_page > 0),
             dirty: home.habits.iter().any(|habit| habit.each.dirty > 0),
             doorbell: can_ring && home.habits.iter().any(|habit| habit.each.doorbell > 0),
@@ -215,7 +231,7 @@ fn workers(host: &Host, switches: &Switches) -> Result<Vec<Worker>, Error> {
                 vmm_sleep: habit.vmm_sleep,
                 halt: HALT,
                 targets: Targets { in_port: habit.in_port, ..Targets::default() },
-                irqchip: kind.irqchip,
+                chips: kind.chips,
                 pin: habit.crowded.then_some(crowd),
                 at_most_half: habit.each.halt == 0,
                 ..Job::new(Plan::Endless { each: habit.each, period: habit.period })

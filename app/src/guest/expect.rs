@@ -7,9 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use super::backend::{Backend, Host};
 use super::faults::Faults;
+use super::irqs::{HANDLED, HANDLERS, ends_at_apic, msr};
 use super::keys::{KeyCount, Used, keys};
 use super::op::{Counts, Op};
 use super::program::hypercall_of;
+use super::routes::{InterruptCount, Timers};
 
 /// Exits by the running kernel's name of the reason, upper case.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +31,9 @@ pub struct Expect {
     /// that its memory slots changed.
     #[serde(default)]
     pub roots_at_least: u64,
+    /// Writes to the local APIC's timer, and its expiries.
+    #[serde(default)]
+    pub timers: Timers,
 }
 
 /// How often a hypercall was made.
@@ -53,9 +58,49 @@ pub struct Done {
     pub irqchip: bool,
     /// The guest has page tables of its own.
     pub paging: bool,
+    /// HLTs in which it waited for an interrupt.
+    pub waits: u64,
+    /// Starts of the periodic timer.
+    pub starts: u64,
+    /// What its handlers counted, by [`HANDLED`].
+    pub handled: [u64; HANDLERS],
 }
 
 impl Done {
+    /// What its handlers counted, without those that were never called.
+    pub fn interrupts(&self) -> Vec<InterruptCount> {
+        let all = HANDLED.into_iter().zip(self.handled).filter(|&(_, count)| count > 0);
+        all.map(|((op, vector), count)| InterruptCount {
+            vector,
+            kind: op.name().to_owned(),
+            count,
+        })
+        .collect()
+    }
+
+    /// Ends of interrupts that it told its local APIC of.
+    pub fn ends(&self) -> impl Iterator<Item = (u8, u64)> {
+        let all = HANDLED.into_iter().zip(self.handled);
+        all.filter(|((op, _), _)| ends_at_apic(*op)).map(|((_, vector), count)| (vector, count))
+    }
+
+    /// Writes to MSRs of its local APIC and to its deadline, without ends of interrupts.
+    pub fn apic_writes(&self) -> [(u32, u64); 4] {
+        let made = &self.made;
+        let by_deadline = made.timer_deadline + made.timer_disarm;
+        [
+            (msr::LVTT, made.timer_one_shot + by_deadline + self.starts),
+            (msr::TMICT, made.timer_one_shot + 2 * self.starts),
+            (msr::DEADLINE, by_deadline + made.timer_disarm),
+            (msr::ICR, made.ipi),
+        ]
+    }
+
+    /// Whether it used its local APIC.
+    pub fn uses_apic(&self) -> bool {
+        self.made.any(Op::needs_apic)
+    }
+
     /// IN and OUT.
     fn io(&self) -> u64 {
         self.made.out + self.made.input + if self.irqchip { self.control } else { 0 }
@@ -79,6 +124,7 @@ pub fn expect(host: &Host, done: &Done, used: &Used) -> Expect {
             Some(_) => 1 + done.made.slots,
             None => 0,
         },
+        timers: Timers::of(done),
     }
 }
 
@@ -107,14 +153,19 @@ fn kernel(host: &Host, done: &Done, faults: Option<&Faults>) -> BTreeMap<String,
         return BTreeMap::new();
     }
     let made = &done.made;
-    let (io, hlt) = (done.io(), done.hlt() + made.halt);
+    let (io, hlt) = (done.io(), done.hlt() + made.halt + done.waits);
+    let (msr_reads, apic_writes) = (made.rdmsr + made.gp, done.apic_writes());
+    let ends: u64 = done.ends().map(|(_, count)| count).sum();
+    let msr_writes = made.wrmsr
+        + apic_writes.into_iter().map(|(_, count)| count).sum::<u64>()
+        + if host.apicv { 0 } else { ends };
     let hypercalls = hypercalls(made).iter().map(|call| call.count).sum();
     let mut exits = match host.backend {
         Backend::Vmx => named([
             ("IO_INSTRUCTION", io),
             ("CPUID", made.cpuid),
-            ("MSR_READ", made.rdmsr),
-            ("MSR_WRITE", made.wrmsr),
+            ("MSR_READ", msr_reads),
+            ("MSR_WRITE", msr_writes),
             ("VMCALL", hypercalls),
             ("HLT", hlt),
         ]),
@@ -122,8 +173,8 @@ fn kernel(host: &Host, done: &Done, faults: Option<&Faults>) -> BTreeMap<String,
         Backend::Svm => named([
             ("IO", io),
             ("CPUID", made.cpuid),
-            ("MSR_READ", made.rdmsr),
-            ("MSR_WRITE", made.wrmsr),
+            ("MSR_READ", msr_reads),
+            ("MSR_WRITE", msr_writes),
             ("HYPERCALL", hypercalls),
             ("HLT", hlt),
         ]),
@@ -132,6 +183,10 @@ fn kernel(host: &Host, done: &Done, faults: Option<&Faults>) -> BTreeMap<String,
     if host.idle_hlt {
         // Whether the kernel uses it, and so under which code halts come, is not known.
         exits.remove("HLT");
+    }
+    if done.uses_apic() && host.avic() {
+        // Which of its registers the hardware writes depends on the kernel and the processor.
+        exits.remove("MSR_WRITE");
     }
     if let Some(faults) = faults {
         exits.extend(match host.backend {
@@ -171,7 +226,16 @@ mod tests {
         ..NONE
     };
     const NONE: Counts = demo::NOTHING;
-    const DONE: Done = Done { made: MADE, control: 2, irqchip: false, paging: false };
+    const DONE: Done = Done { made: MADE, control: 2, ..NOT_DONE };
+    const NOT_DONE: Done = Done {
+        made: NONE,
+        control: 0,
+        irqchip: false,
+        paging: false,
+        waits: 0,
+        starts: 0,
+        handled: [0; HANDLERS],
+    };
 
     fn host(backend: Backend) -> Host {
         Host {
@@ -183,6 +247,7 @@ mod tests {
             next_rip: false,
             nx_huge_pages: true,
             idle_hlt: false,
+            apicv: false,
         }
     }
 
@@ -293,6 +358,28 @@ mod tests {
             (10, [0b111, 0, 200, 0xf0], 4),
         ];
         assert_eq!(told.collect::<Vec<_>>(), [unknown, kick, ipi]);
+    }
+
+    #[test]
+    fn interrupts_are_exits_of_the_local_apic_and_of_halts() {
+        let made = Counts { timer_one_shot: 4, timer_disarm: 2, ipi: 3, gp: 5, ..NONE };
+        let mut handled = [0; HANDLERS];
+        (handled[0], handled[3], handled[10]) = (4, 3, 5);
+        let done = Done { made, irqchip: true, waits: 6, handled, ..NOT_DONE };
+        let at = |host: &Host| expect(host, &done, &Used::default());
+        let svm = at(&host(Backend::Svm));
+        // LVTT 4 + 2, TMICT 4, deadlines 2 × 2, ICR 3; EOI 4 + 3.
+        assert_eq!((svm.exits["MSR_WRITE"], svm.exits["MSR_READ"]), (17 + 7, 5));
+        assert_eq!(svm.exits["HLT"], 6);
+        let timers =
+            Timers { deadlines: 2, disarmed: 2, one_shot: 4, expired: 4, ..Timers::default() };
+        assert_eq!(svm.timers, timers);
+        let vmx = at(&Host { apicv: true, ..host(Backend::Vmx) });
+        assert_eq!(vmx.exits["MSR_WRITE"], 17, "the processor ends interrupts by itself");
+        let avic = at(&Host { apicv: true, ..host(Backend::Svm) });
+        assert!(!avic.exits.contains_key("MSR_WRITE"));
+        let kinds = done.interrupts().into_iter().map(|handled| (handled.vector, handled.count));
+        assert_eq!(kinds.collect::<Vec<_>>(), [(0x30, 4), (0x33, 3), (13, 5)]);
     }
 
     #[test]

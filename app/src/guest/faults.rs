@@ -104,11 +104,12 @@ mod tests {
             next_rip: false,
             nx_huge_pages: true,
             idle_hlt: false,
+            apicv: false,
         }
     }
 
     fn done(made: Counts) -> Done {
-        Done { made, control: 2, irqchip: false, paging: made.walk > 0 }
+        Done { made, control: 2, paging: made.walk > 0, ..Done::default() }
     }
 
     fn kinds(host: &Host, made: Counts, used: &Used) -> Vec<(u64, u64)> {

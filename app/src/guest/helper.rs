@@ -7,13 +7,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use kvm_bindings::kvm_msi;
 use rustix::thread::Pid;
 
 use super::code;
 use super::error::Error;
 use super::load::thread_cpu_ns;
-use super::op::Op;
+use super::op::{Counts, KINDS, Op};
 use super::sys;
 use super::vm::GuestVm;
 
@@ -27,8 +26,8 @@ const KICK_EVERY: Duration = Duration::from_millis(5);
 /// What it is asked to do.
 #[derive(Clone, Copy, Debug)]
 enum Task {
-    /// Wake it `count` times, each so long after it came to the halt; it had made `from` before.
-    Wake { from: u32, count: u64, after: Duration },
+    /// Wake it from each of `counts`, so long after it came to the halt; it had made `from` before.
+    Wake { from: [u32; KINDS], counts: Counts, after: Duration },
     /// Interrupt that thread from then on.
     Kick { tid: Pid, at: Instant },
     /// End.
@@ -64,9 +63,10 @@ impl Helper {
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// The vCPU will halt `count` times; it has halted `from` times before.
-    pub fn wake(&self, from: u32, count: u64, after: Duration) {
-        self.shared.set(Some(Task::Wake { from, count, after }));
+    /// The vCPU will halt as many times as `counts` says, in the order of its kinds; it has made `from` of
+    /// each before.
+    pub fn wake(&self, from: [u32; KINDS], counts: Counts, after: Duration) {
+        self.shared.set(Some(Task::Wake { from, counts, after }));
     }
 
     /// The vCPU, run by this thread, is to come out of KVM_RUN at `at`.
@@ -133,8 +133,8 @@ impl Shared {
             match now {
                 Some(Task::Quit) => return,
                 Some(Task::Kick { tid, at }) => self.kick(tid, at),
-                Some(Task::Wake { from, count, after }) => {
-                    if let Err(error) = self.wake(vm, id, from, count, after) {
+                Some(Task::Wake { from, counts, after }) => {
+                    if let Err(error) = self.wake(vm, id, from, &counts, after) {
                         // The vCPU stays halted; the deadline ends it and says where.
                         eprintln!("kvmscope: vCPU {id} could not be woken: {error}");
                     }
@@ -158,46 +158,35 @@ impl Shared {
 
     /// One message for each halt. KVM keeps one that comes before the HLT itself, so no halt is
     /// left without one and none gets two.
+    ///
+    /// A plain halt ends by a message with delivery mode 3 (SDM volume 3, 11.11.2: reserved). KVM takes it, as
+    /// it takes KVM_HC_KICK_CPU, for "wake this vCPU" (`__apic_accept_irq`, APIC_DM_REMRD): no interrupt
+    /// comes, and it is kept until the vCPU halts.
     fn wake(
         &self,
         vm: &GuestVm,
         id: u32,
-        from: u32,
-        count: u64,
+        from: [u32; KINDS],
+        counts: &Counts,
         after: Duration,
     ) -> io::Result<()> {
         let mine = |task: &Task| matches!(task, Task::Wake { from: other, .. } if *other == from);
         let look = (after / 10).clamp(LOOK.0, LOOK.1);
-        let made_at = code::DATA + code::made_at(Op::Halt);
-        for number in 1..=count {
-            while u64::from(vm.memory(id).read_live(made_at)?.wrapping_sub(from)) < number {
-                if !self.sleep_until(Instant::now() + look, mine) {
+        for op in Op::ALL.into_iter().filter(|op| op.is_woken()) {
+            let made_at = code::DATA + code::made_at(op);
+            let before = from[op as usize];
+            for number in 1..=counts.get(op) {
+                while u64::from(vm.memory(id).read_live(made_at)?.wrapping_sub(before)) < number {
+                    if !self.sleep_until(Instant::now() + look, mine) {
+                        return Ok(());
+                    }
+                }
+                if !self.sleep_until(Instant::now() + after, mine) {
                     return Ok(());
                 }
+                vm.wake(id, op)?;
             }
-            if !self.sleep_until(Instant::now() + after, mine) {
-                return Ok(());
-            }
-            vm.signal(wake_up(id))?;
         }
         Ok(())
-    }
-}
-
-/// A message with delivery mode 3 (SDM volume 3, 11.11.2: reserved), to the APIC with that id. KVM
-/// takes it, as it takes KVM_HC_KICK_CPU, for "wake this vCPU" (`__apic_accept_irq`,
-/// APIC_DM_REMRD): no interrupt comes, and it is kept until the vCPU halts.
-fn wake_up(apic_id: u32) -> kvm_msi {
-    kvm_msi { address_lo: 0xfee0_0000 | apic_id << 12, data: 0x300, ..kvm_msi::default() }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_message_names_the_vcpu() {
-        let msi = wake_up(3);
-        assert_eq!((msi.address_lo, msi.address_hi, msi.data), (0xfee0_3000, 0, 0x300));
     }
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use kvm_bindings::{
-    kvm_dirty_log, kvm_ioeventfd, kvm_lapic_state, kvm_mp_state, kvm_msi, kvm_regs, kvm_sregs,
+    kvm_cpuid2, kvm_dirty_log, kvm_enable_cap, kvm_ioeventfd, kvm_irq_level, kvm_irq_routing,
+    kvm_irqchip, kvm_irqfd, kvm_lapic_state, kvm_mp_state, kvm_msi, kvm_regs, kvm_sregs,
     kvm_userspace_memory_region,
 };
 use serde::{Deserialize, Serialize};
@@ -65,6 +66,10 @@ commands! {
     GetDirtyLog "KVM_GET_DIRTY_LOG" iow::<kvm_dirty_log>(0x42);
     SetUserMemoryRegion "KVM_SET_USER_MEMORY_REGION" iow::<kvm_userspace_memory_region>(0x46);
     CreateIrqchip "KVM_CREATE_IRQCHIP" io(0x60);
+    IrqLine "KVM_IRQ_LINE" iow::<kvm_irq_level>(0x61);
+    SetIrqchip "KVM_SET_IRQCHIP" ior::<kvm_irqchip>(0x63);
+    SetGsiRouting "KVM_SET_GSI_ROUTING" iow::<kvm_irq_routing>(0x6a);
+    Irqfd "KVM_IRQFD" iow::<kvm_irqfd>(0x76);
     Ioeventfd "KVM_IOEVENTFD" iow::<kvm_ioeventfd>(0x79);
     Run "KVM_RUN" io(0x80);
     GetRegs "KVM_GET_REGS" ior::<kvm_regs>(0x81);
@@ -73,7 +78,9 @@ commands! {
     SetSregs "KVM_SET_SREGS" iow::<kvm_sregs>(0x84);
     GetLapic "KVM_GET_LAPIC" ior::<kvm_lapic_state>(0x8e);
     SetLapic "KVM_SET_LAPIC" iow::<kvm_lapic_state>(0x8f);
+    SetCpuid2 "KVM_SET_CPUID2" iow::<kvm_cpuid2>(0x90);
     SetMpState "KVM_SET_MP_STATE" iow::<kvm_mp_state>(0x99);
+    EnableCap "KVM_ENABLE_CAP" iow::<kvm_enable_cap>(0xa3);
     GetTscKhz "KVM_GET_TSC_KHZ" io(0xa3);
     SignalMsi "KVM_SIGNAL_MSI" iow::<kvm_msi>(0xa5);
 }
@@ -135,6 +142,12 @@ mod tests {
             ("KVM_RUN", 0xae80),
             ("KVM_GET_DIRTY_LOG", 0x4010_ae42),
             ("KVM_SET_USER_MEMORY_REGION", 0x4020_ae46),
+            ("KVM_IRQ_LINE", 0x4008_ae61),
+            ("KVM_SET_IRQCHIP", 0x8208_ae63),
+            ("KVM_SET_GSI_ROUTING", 0x4008_ae6a),
+            ("KVM_IRQFD", 0x4020_ae76),
+            ("KVM_SET_CPUID2", 0x4008_ae90),
+            ("KVM_ENABLE_CAP", 0x4068_aea3),
             ("KVM_IOEVENTFD", 0x4040_ae79),
             ("KVM_GET_REGS", 0x8090_ae81),
             ("KVM_GET_SREGS", 0x8138_ae83),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::chips::Chips;
 use super::code::Targets;
 use super::plan::{Pages, Plan};
 
@@ -26,8 +27,14 @@ pub struct Job {
     pub targets: Targets,
     /// OUT goes round so many ports.
     pub spread: Option<u16>,
-    /// There is an interrupt controller in the kernel.
-    pub irqchip: bool,
+    /// Interrupt controllers in the kernel.
+    pub chips: Chips,
+    /// How long the timers of its local APIC run.
+    pub timer: Duration,
+    /// So many vCPUs its VM has, for what goes from one to the next.
+    pub vcpus: u32,
+    /// The CPUs that its thread goes round, and how often it changes.
+    pub moves: (Vec<usize>, u64),
     /// The guest has page tables of its own.
     pub paging: bool,
     /// How many pages are used before they are used again.
@@ -54,7 +61,10 @@ impl Job {
             halt: Duration::ZERO,
             targets: Targets::default(),
             spread: None,
-            irqchip: false,
+            chips: Chips::default(),
+            timer: Duration::ZERO,
+            vcpus: 1,
+            moves: (Vec::new(), 0),
             paging: false,
             pages: Pages::default(),
             pin: None,

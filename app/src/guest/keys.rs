@@ -3,12 +3,14 @@
 
 use std::collections::BTreeMap;
 
+use kvmscope_shared::detail::{HAS_ERROR, REFUSED};
 use serde::{Deserialize, Serialize};
 
 use super::backend::{Backend, Host};
 use super::code::{self, Targets};
 use super::expect::Done;
 use super::faults::Faults;
+use super::irqs::{handler, msr, vector};
 use super::op::Op;
 use super::program::hypercall_of;
 use super::space::Space;
@@ -17,7 +19,8 @@ use super::space::Space;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct KeyCount {
     /// What the key is: `port_out`, `port_in`, `mmio_read`, `mmio_write`, `msr_read`, `msr_write`,
-    /// `cpuid`, `hypercall`, `page`, `mmio_fast`, `fault`, `dirty_slot`, `dirty_page`.
+    /// `cpuid`, `hypercall`, `page`, `mmio_fast`, `fault`, `dirty_slot`, `dirty_page`, `injected`,
+    /// `exception`, `eoi`, `ipi`.
     pub class: String,
     /// The port, guest physical address, MSR, leaf (sub-leaf in the high half), number, page (as
     /// its address), kind of fault (`kvmscope_shared::detail::fault`) or slot.
@@ -45,6 +48,8 @@ pub struct Used {
     pub dirtied: Vec<u64>,
     /// First walks by page table.
     pub walked: Vec<u64>,
+    /// The APIC of the vCPU that its inter-processor interrupts go to.
+    pub next_apic: u32,
     /// It ended in the middle of a userspace exit. KVM tells of what was read only when the vCPU
     /// comes back with it, so what a last IN or MMIO read was about is never said.
     pub died: bool,
@@ -84,6 +89,7 @@ pub fn keys(host: &Host, done: &Done, used: &Used, faults: Option<&Faults>) -> V
     }
     all.add("msr_read", u64::from(targets.msr_read), made.rdmsr);
     all.add("msr_write", u64::from(targets.msr_written), made.wrmsr);
+    interrupts(host, done, used, &mut all);
     all.add("cpuid", 0, made.cpuid);
     for op in Op::ALL.into_iter().filter(|op| op.is_hypercall()) {
         all.add("hypercall", u64::from(hypercall_of(op).0), made.get(op));
@@ -101,6 +107,34 @@ pub fn keys(host: &Host, done: &Done, used: &Used, faults: Option<&Faults>) -> V
         .into_iter()
         .map(|((class, value), count)| KeyCount { class: class.to_owned(), value, count })
         .collect()
+}
+
+/// What interrupts and exceptions were about. Where the processor delivers interrupts itself (APICv, AVIC) it
+/// says nothing about what is put into the guest and its ends.
+fn interrupts(host: &Host, done: &Done, used: &Used, all: &mut Tally) {
+    let made = &done.made;
+    all.add("msr_read", u64::from(msr::NONE) | REFUSED, made.gp);
+    for (register, count) in done.apic_writes() {
+        all.add("msr_write", u64::from(register), count);
+    }
+    let ipi = u64::from(vector(Op::Ipi)) | u64::from(used.next_apic) << 32;
+    all.add("ipi", ipi, made.ipi);
+    all.add("exception", u64::from(vector(Op::Gp)) | HAS_ERROR, made.gp);
+    all.add("exception", u64::from(vector(Op::Ud)), made.ud);
+    if host.avic() && done.uses_apic() {
+        all.leave_out("msr_write");
+        all.leave_out("ipi");
+    }
+    if host.apicv {
+        return;
+    }
+    for (vector, count) in done.ends() {
+        all.add("msr_write", u64::from(msr::EOI), count);
+        all.add("eoi", u64::from(vector), count);
+        all.add("injected", u64::from(vector), count);
+    }
+    let pic = handler(Op::PicLine).map_or(0, |index| done.handled[index]);
+    all.add("injected", u64::from(vector(Op::PicLine)), pic);
 }
 
 /// Of `rings` of a doorbell those that KVM answers fast, and those that it emulates; `None` where that
@@ -198,6 +232,7 @@ mod tests {
             next_rip: false,
             nx_huge_pages: true,
             idle_hlt: false,
+            apicv: false,
         }
     }
 
@@ -206,7 +241,7 @@ mod tests {
     }
 
     fn keys_of(host: &Host, made: Counts, irqchip: bool, used: &Used) -> Vec<(String, u64, u64)> {
-        let done = Done { made, control: 2, irqchip, paging: false };
+        let done = Done { made, control: 2, irqchip, ..Done::default() };
         let faults = Faults::of(host, &done, used);
         let keys = keys(host, &done, used, faults.as_ref());
         keys.into_iter().map(|key| (key.class, key.value, key.count)).collect()

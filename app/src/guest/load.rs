@@ -54,6 +54,15 @@ pub fn last_cpu() -> Result<usize, Error> {
     Ok((0..CpuSet::MAX_CPU).rev().find(|&cpu| set.is_set(cpu)).unwrap_or(0))
 }
 
+/// All of them.
+///
+/// # Errors
+/// When the kernel does not say.
+pub fn cpus() -> Result<Vec<usize>, Error> {
+    let set = allowed()?;
+    Ok((0..CpuSet::MAX_CPU).filter(|&cpu| set.is_set(cpu)).collect())
+}
+
 fn allowed() -> Result<CpuSet, Error> {
     sched_getaffinity(None)
         .map_err(|error| Error::Failed(format!("the usable CPUs are not known: {error}")))

@@ -6,14 +6,17 @@
 
 mod asm;
 mod backend;
+mod chips;
 mod code;
 mod conduct;
 pub mod demo;
 mod error;
 mod expect;
 mod faults;
+mod handlers;
 mod helper;
 mod ioctls;
+mod irqs;
 mod job;
 mod keys;
 mod load;
@@ -24,9 +27,11 @@ mod outcome;
 mod paging;
 mod plan;
 mod program;
+mod routes;
 mod space;
 mod stop;
 mod sys;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod vcpu;
@@ -49,8 +54,10 @@ pub use measure::Measured;
 pub use op::{Counts, Op};
 pub use options::{Format, Options};
 pub use outcome::{Beside, Outcome, Skipped, VcpuOutcome, VmOutcome};
+pub use routes::{InterruptCount, RouteCount, Timers};
 pub use vcpu::DirtyLog;
 
+use chips::Chips;
 use code::HypercallInsn;
 use conduct::{End, Finale, Switches, conduct};
 use ioctls::Ioctls;
@@ -58,6 +65,7 @@ use job::Job;
 use load::Neighbour;
 use measure::nanos;
 use plan::Plan;
+use routes::routes;
 use vcpu::{Ended, Worker};
 use vm::{Kind, Machine};
 
@@ -104,15 +112,26 @@ pub fn make(options: &Options) -> Result<Outcome, Error> {
         load::check_cpu(cpu)?;
     }
     let machine = Machine::open()?;
-    let (counts, skipped) =
-        possible(options.counts(), &host, || machine.no_irqchip(), || machine.no_doorbell());
-    let job = job(options, counts);
+    let split = options.irq.split_irqchip;
+    let no_irqchip = || machine.no_irqchip(split);
+    let (counts, mut skipped) =
+        possible(options.counts(), &host, split, no_irqchip, || machine.no_doorbell());
+    let mut job = job(options, counts);
+    if let (Some(times), cpus) = (options.irq.move_cpus, load::cpus()?) {
+        if cpus.len() > 1 {
+            job.moves = (cpus, times);
+        } else {
+            let why = "this process has one CPU to use".to_owned();
+            skipped.push(Skipped { kind: "move_cpus".to_owned(), why });
+        }
+    }
 
     let switches = Switches::default();
     let kind = Kind {
         // Where hypercalls are left out, the instruction is there and never reached.
         hypercall: host.backend.hypercall().unwrap_or(HypercallInsn::Vmcall),
-        irqchip: job.irqchip,
+        chips: job.chips,
+        handlers: counts.any(Op::needs_handlers),
         read_only: counts.same_page > 0,
         dirty: counts.dirty > 0,
         doorbell: counts.doorbell > 0,
@@ -162,6 +181,7 @@ const LOOK: Duration = Duration::from_millis(2);
 fn possible(
     mut counts: Counts,
     host: &Host,
+    split: bool,
     no_irqchip: impl FnOnce() -> Option<String>,
     no_doorbell: impl FnOnce() -> Option<String>,
 ) -> (Counts, Vec<Skipped>) {
@@ -178,7 +198,11 @@ fn possible(
     if let Err(why) = host.backend.hypercall() {
         leave_out(&mut counts, &Op::is_hypercall, why);
     }
-    if counts.any(Op::needs_irqchip) {
+    if split {
+        let why = "without the 8259 and the I/O APIC in the kernel there are no lines";
+        leave_out(&mut counts, &Op::needs_lines, why.to_owned());
+    }
+    if split || counts.any(Op::needs_irqchip) {
         match no_irqchip() {
             Some(why) => leave_out(&mut counts, &Op::needs_irqchip, why),
             None => {
@@ -206,7 +230,10 @@ fn possible(
 
 /// Every vCPU's job.
 fn job(options: &Options, counts: Counts) -> Job {
-    let rounds = if options.move_thread { 2 } else { 1 };
+    let rounds = match options.irq.move_cpus {
+        Some(times) => times + 1,
+        None => 1 + u64::from(options.move_thread),
+    };
     Job {
         spin: Duration::from_micros(options.spin_us),
         vmm_sleep: options.vmm_sleep(),
@@ -216,12 +243,26 @@ fn job(options: &Options, counts: Counts) -> Job {
         halt: Duration::from_micros(options.halt_us),
         targets: options.targets(),
         spread: options.spread_ports,
-        irqchip: counts.any(Op::needs_irqchip),
+        chips: chips(&counts, options.irq.split_irqchip),
+        timer: Duration::from_micros(options.irq.timer_us),
+        vcpus: options.vcpus,
         paging: counts.walk > 0,
         pages: options.pages(),
         pin: options.pin,
         die_after: options.die.then_some(counts.reaching_vmm().div_ceil(2)),
         ..Job::new(Plan::exact(counts, &options.pages(), options.rate, rounds))
+    }
+}
+
+/// The interrupt controllers that `counts` need.
+fn chips(counts: &Counts, split: bool) -> Chips {
+    Chips {
+        kernel: split || counts.any(Op::needs_irqchip),
+        split,
+        apic: counts.any(Op::needs_apic),
+        lines: counts.any(|op| op.needs_lines() && op != Op::MmioKernel),
+        irqfd: counts.irqfd > 0,
+        irqfd_line: counts.irqfd_line > 0,
     }
 }
 
@@ -251,9 +292,13 @@ fn outcome(
             Some(last) if last.vm == vm => last.vcpus.push(vcpu),
             _ => {
                 let ioctls = of_vm.get(&vm).map(|ioctls| ioctls.counts()).unwrap_or_default();
-                vms.push(VmOutcome { vm, vcpus: vec![vcpu], ioctls });
+                let routes = Vec::new();
+                vms.push(VmOutcome { vm, vcpus: vec![vcpu], ioctls, routes });
             }
         }
+    }
+    for vm in &mut vms {
+        vm.routes = routes(&vm.vcpus);
     }
     let pid = std::process::id();
     Ok(Outcome { schema: 1, pid, backend: host.backend, vms, skipped, beside, ioctls })
@@ -278,6 +323,9 @@ fn vcpu_outcome(host: &Host, end: End) -> Result<VcpuOutcome, Error> {
         elapsed_ns: nanos(worker.took()),
         dirty_log: tally.dirty_log,
         rang: tally.rang,
+        waits: done.waits,
+        interrupts: done.interrupts(),
+        moves: tally.moves,
         expect: expect(host, &done, &used),
         measured: worker.measured()?,
     })

@@ -52,10 +52,38 @@ pub enum Op {
     SchedYield,
     /// KVM_HC_CLOCK_PAIRING of a type that KVM does not have.
     ClockPairing,
+    /// Expiry of the local APIC's timer in one-shot mode.
+    TimerOneShot,
+    /// Expiry of it in periodic mode.
+    TimerPeriodic,
+    /// Expiry of it at a deadline of the time stamp counter.
+    TimerDeadline,
+    /// A deadline that is far away, and then taken back.
+    TimerDisarm,
+    /// An inter-processor interrupt to the next vCPU, round a ring.
+    Ipi,
+    /// A message of the VMM (KVM_SIGNAL_MSI) that is waited for.
+    Msi,
+    /// A message by an eventfd (KVM_IRQFD) that is waited for.
+    Irqfd,
+    /// An edge on a line of the I/O APIC by an eventfd that is waited for.
+    IrqfdLine,
+    /// An edge on a line of the 8259 that is waited for.
+    PicLine,
+    /// An edge on a line of the I/O APIC that is waited for.
+    IoapicEdge,
+    /// A level on a line of the I/O APIC that is waited for.
+    IoapicLevel,
+    /// Nothing by the guest: before it the VMM raised a masked line twice and lowered it.
+    LineMasked,
+    /// RDMSR of an MSR that KVM refuses; the guest goes on after #GP.
+    Gp,
+    /// UD2; the guest goes on after #UD.
+    Ud,
 }
 
 /// How many kinds there are.
-pub const KINDS: usize = 23;
+pub const KINDS: usize = 37;
 
 impl Op {
     /// All of them, in the order in which the guest makes them.
@@ -83,6 +111,20 @@ impl Op {
         Self::SendIpi,
         Self::SchedYield,
         Self::ClockPairing,
+        Self::TimerOneShot,
+        Self::TimerPeriodic,
+        Self::TimerDeadline,
+        Self::TimerDisarm,
+        Self::Ipi,
+        Self::Msi,
+        Self::Irqfd,
+        Self::IrqfdLine,
+        Self::PicLine,
+        Self::IoapicEdge,
+        Self::IoapicLevel,
+        Self::LineMasked,
+        Self::Gp,
+        Self::Ud,
     ];
 
     /// The name in options and output.
@@ -111,6 +153,20 @@ impl Op {
             Self::SendIpi => "send_ipi",
             Self::SchedYield => "sched_yield",
             Self::ClockPairing => "clock_pairing",
+            Self::TimerOneShot => "timer_one_shot",
+            Self::TimerPeriodic => "timer_periodic",
+            Self::TimerDeadline => "timer_deadline",
+            Self::TimerDisarm => "timer_disarm",
+            Self::Ipi => "ipi",
+            Self::Msi => "msi",
+            Self::Irqfd => "irqfd",
+            Self::IrqfdLine => "irqfd_line",
+            Self::PicLine => "pic_line",
+            Self::IoapicEdge => "ioapic_edge",
+            Self::IoapicLevel => "ioapic_level",
+            Self::LineMasked => "line_masked",
+            Self::Gp => "gp",
+            Self::Ud => "ud",
         }
     }
 
@@ -137,7 +193,34 @@ impl Op {
 
     /// Whether it needs an interrupt controller in the kernel.
     pub fn needs_irqchip(self) -> bool {
-        matches!(self, Self::Halt | Self::MmioKernel)
+        matches!(self, Self::Halt | Self::MmioKernel) || self.needs_apic() || self.needs_lines()
+    }
+
+    /// Whether the guest uses its local APIC for it.
+    pub fn needs_apic(self) -> bool {
+        (Self::TimerOneShot as usize..=Self::IoapicLevel as usize).contains(&(self as usize))
+    }
+
+    /// Whether it needs the 8259 or the I/O APIC in the kernel, of which there is one for each VM.
+    pub fn needs_lines(self) -> bool {
+        use Op::{IoapicEdge, IoapicLevel, IrqfdLine, LineMasked, MmioKernel, PicLine};
+        matches!(self, MmioKernel | IrqfdLine | PicLine | IoapicEdge | IoapicLevel | LineMasked)
+    }
+
+    /// Whether another thread of the VMM wakes the vCPU from it.
+    pub fn is_woken(self) -> bool {
+        use Op::{Halt, IoapicEdge, IoapicLevel, Irqfd, IrqfdLine, Msi, PicLine};
+        matches!(self, Halt | Msi | Irqfd | IrqfdLine | PicLine | IoapicEdge | IoapicLevel)
+    }
+
+    /// Whether it is a timer of the local APIC.
+    pub fn is_timer(self) -> bool {
+        (Self::TimerOneShot as usize..=Self::TimerDisarm as usize).contains(&(self as usize))
+    }
+
+    /// Whether the guest has a handler for what comes of it.
+    pub fn needs_handlers(self) -> bool {
+        self.needs_apic() || matches!(self, Self::Gp | Self::Ud)
     }
 
     /// Whether it makes KVM map memory, which must not happen while other memory is unmapped.
@@ -209,6 +292,48 @@ pub struct Counts {
     /// KVM_HC_CLOCK_PAIRING hypercalls.
     #[serde(default)]
     pub clock_pairing: u64,
+    /// Expiries of the local APIC's timer in one-shot mode.
+    #[serde(default)]
+    pub timer_one_shot: u64,
+    /// Expiries of it in periodic mode that were asked for.
+    #[serde(default)]
+    pub timer_periodic: u64,
+    /// Expiries of it at a deadline of the time stamp counter.
+    #[serde(default)]
+    pub timer_deadline: u64,
+    /// Deadlines written and taken back.
+    #[serde(default)]
+    pub timer_disarm: u64,
+    /// Inter-processor interrupts sent to the next vCPU.
+    #[serde(default)]
+    pub ipi: u64,
+    /// Messages of the VMM by ioctl.
+    #[serde(default)]
+    pub msi: u64,
+    /// Messages by an eventfd.
+    #[serde(default)]
+    pub irqfd: u64,
+    /// Edges on a line by an eventfd.
+    #[serde(default)]
+    pub irqfd_line: u64,
+    /// Edges on a line of the 8259.
+    #[serde(default)]
+    pub pic_line: u64,
+    /// Edges on a line of the I/O APIC.
+    #[serde(default)]
+    pub ioapic_edge: u64,
+    /// Levels on a line of the I/O APIC.
+    #[serde(default)]
+    pub ioapic_level: u64,
+    /// Masked lines that the VMM raised twice and lowered.
+    #[serde(default)]
+    pub line_masked: u64,
+    /// RDMSRs that KVM refused.
+    #[serde(default)]
+    pub gp: u64,
+    /// UD2 instructions.
+    #[serde(default)]
+    pub ud: u64,
 }
 
 impl Counts {
@@ -238,6 +363,20 @@ impl Counts {
             Op::SendIpi => self.send_ipi,
             Op::SchedYield => self.sched_yield,
             Op::ClockPairing => self.clock_pairing,
+            Op::TimerOneShot => self.timer_one_shot,
+            Op::TimerPeriodic => self.timer_periodic,
+            Op::TimerDeadline => self.timer_deadline,
+            Op::TimerDisarm => self.timer_disarm,
+            Op::Ipi => self.ipi,
+            Op::Msi => self.msi,
+            Op::Irqfd => self.irqfd,
+            Op::IrqfdLine => self.irqfd_line,
+            Op::PicLine => self.pic_line,
+            Op::IoapicEdge => self.ioapic_edge,
+            Op::IoapicLevel => self.ioapic_level,
+            Op::LineMasked => self.line_masked,
+            Op::Gp => self.gp,
+            Op::Ud => self.ud,
         }
     }
 
@@ -267,6 +406,20 @@ impl Counts {
             Op::SendIpi => &mut self.send_ipi,
             Op::SchedYield => &mut self.sched_yield,
             Op::ClockPairing => &mut self.clock_pairing,
+            Op::TimerOneShot => &mut self.timer_one_shot,
+            Op::TimerPeriodic => &mut self.timer_periodic,
+            Op::TimerDeadline => &mut self.timer_deadline,
+            Op::TimerDisarm => &mut self.timer_disarm,
+            Op::Ipi => &mut self.ipi,
+            Op::Msi => &mut self.msi,
+            Op::Irqfd => &mut self.irqfd,
+            Op::IrqfdLine => &mut self.irqfd_line,
+            Op::PicLine => &mut self.pic_line,
+            Op::IoapicEdge => &mut self.ioapic_edge,
+            Op::IoapicLevel => &mut self.ioapic_level,
+            Op::LineMasked => &mut self.line_masked,
+            Op::Gp => &mut self.gp,
+            Op::Ud => &mut self.ud,
         };
         *field = count;
     }

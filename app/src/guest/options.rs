@@ -13,6 +13,13 @@ use super::op::{Counts, Op};
 use super::plan::Pages;
 use super::space;
 
+mod irq;
+
+pub use irq::IrqOptions;
+
+/// How long after it came to a halt a vCPU is woken, unless something else is asked for, µs.
+const HALT_US: u64 = 1000;
+
 /// How the result is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Format {
@@ -73,8 +80,8 @@ pub struct Options {
     /// HLT with an interrupt controller in the kernel: the vCPU halts inside KVM until woken
     #[arg(long, value_name = "N", value_parser = count(), conflicts_with = "hlt")]
     pub halt: Option<u64>,
-    /// How long after it came to a halt a vCPU is woken
-    #[arg(long, value_name = "US", default_value_t = 1000, requires = "halt",
+    /// How long after it came to a halt the VMM wakes a vCPU or interrupts it
+    #[arg(long, value_name = "US", default_value_t = HALT_US,
           value_parser = clap::value_parser!(u64).range(..=10_000_000))]
     pub halt_us: u64,
     /// PAUSE, which exits only where KVM looks for too many of them
@@ -110,6 +117,9 @@ pub struct Options {
     /// Hypercalls CLOCK_PAIRING
     #[arg(long, value_name = "N", value_parser = count())]
     pub clock_pairing: Option<u64>,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "a comment here would become that of the whole command")]
+    pub irq: IrqOptions,
     /// So many different pages are touched, then given back and touched again
     #[arg(long, value_name = "P", default_value_t = TOUCH_PAGES,
           value_parser = clap::value_parser!(u64).range(1..=TOUCH_PAGES))]
@@ -275,6 +285,13 @@ impl Options {
             );
         }
         self.check_memory(counts).or_else(refuse)?;
+        self.irq.check(counts, self.vcpus).or_else(refuse)?;
+        if self.halt_us != HALT_US && !counts.any(Op::is_woken) {
+            return refuse(
+                "--halt-us is about halts that the VMM ends, but none is asked for; add --halt"
+                    .to_owned(),
+            );
+        }
         let deadline = Duration::from_secs(self.deadline);
         for (name, time) in [("--stuck", self.stuck), ("--loop", self.stay)] {
             if time.is_some_and(|time| time >= deadline) {
@@ -289,9 +306,10 @@ impl Options {
         let taken = [(counts.out, targets.out_port), (counts.input, targets.in_port)]
             .into_iter()
             .find(|&(count, port)| count > 0 && PIC_PORTS.contains(&port));
-        if let (true, Some((_, port))) = (counts.any(Op::needs_irqchip), taken) {
+        let whole = counts.any(Op::needs_irqchip) && !self.irq.split_irqchip;
+        if let (true, Some((_, port))) = (whole, taken) {
             return refuse(format!(
-                "with --halt and --mmio-kernel port {port:#x} is a device of KVM's own and never comes to the VMM; \
+                "with --halt and others that need KVM's interrupt controllers port {port:#x} is a device of KVM's own and never comes to the VMM; \
                  take another port"
             ));
         }
@@ -371,9 +389,11 @@ impl Options {
             Op::SendIpi => self.send_ipi,
             Op::SchedYield => self.sched_yield,
             Op::ClockPairing => self.clock_pairing,
+            op => self.irq.count(op),
         };
         let none_given = self.all.is_none()
             && self.stay.is_none()
+            && self.irq.move_cpus.is_none()
             && Op::ALL.iter().all(|&op| own(op).is_none());
         let rest = if none_given { 1000 } else { self.all.unwrap_or(0) };
         Counts::from_fn(|op| own(op).unwrap_or(if op.is_plain() { rest } else { 0 }))
@@ -434,7 +454,11 @@ mod tests {
             "--spin-us 500001",
             "--die --move-thread",
             "--halt 1 --hlt 1",
-            "--out 1 --halt-us 5",
+            "--timer-us 499",
+            "--hlt 1 --ipi 1",
+            "--die --ipi 1 --out 1",
+            "--move-cpus 3 --pin 0",
+            "--split-irqchip --hlt 3",
             "--in 1 --in-port 0x510",
             "--in 1 --in-port 65536",
             "--out 1 --out-port 1 --spread-ports 2",
@@ -475,6 +499,10 @@ mod tests {
         assert!(refused("--loop 60").contains("--loop"));
         assert!(refused("--in 1 --in-port 0x20 --halt 1").contains("0x20"));
         assert!(refused("--out 1 --touch-pages 5").contains("add --touch"));
+        assert!(refused("--out 1 --halt-us 5").contains("add --halt"));
+        assert!(refused("--pic-line 1 --vcpus 2").contains("--vms"));
+        assert!(refused("--line-masked 1 --vcpus 2").contains("--line-masked"));
+        assert!(refused("--slots 1 --gp 1").contains("two runs"));
         assert!(refused("--slots 1 --vcpus 2").contains("--vcpus 1"));
         assert!(refused("--slots 1 --all 1").contains("--mmio-read and --slots"));
         assert!(refused("--mmio-kernel 1 --vcpus 2").contains("--vcpus 1"));

@@ -12,6 +12,7 @@ use super::keys::KeyCount;
 use super::load::OtherThread;
 use super::measure::Measured;
 use super::op::{Counts, Op};
+use super::routes::{InterruptCount, RouteCount};
 use super::vcpu::DirtyLog;
 
 /// The result of a run.
@@ -56,6 +57,9 @@ pub struct VmOutcome {
     /// KVM ioctls on the VM and its vCPUs, by name.
     #[serde(default)]
     pub ioctls: IoctlCounts,
+    /// What the VMM sent through the VM's interrupt controllers.
+    #[serde(default)]
+    pub routes: Vec<RouteCount>,
 }
 
 /// One vCPU's part.
@@ -88,6 +92,15 @@ pub struct VcpuOutcome {
     /// How often the doorbell's eventfd was signalled; as often as `made.doorbell`.
     #[serde(default)]
     pub rang: u64,
+    /// HLTs in which it waited for an interrupt; they come on top of `made.halt`.
+    #[serde(default)]
+    pub waits: u64,
+    /// Interrupts and exceptions that the guest's handlers counted.
+    #[serde(default)]
+    pub interrupts: Vec<InterruptCount>,
+    /// How often its thread changed to another CPU.
+    #[serde(default)]
+    pub moves: u64,
     /// Exits that this must have made.
     pub expect: Expect,
     /// Times that were measured meanwhile.
@@ -114,8 +127,15 @@ impl fmt::Display for Outcome {
                 writeln!(f, ": {} after {} KVM_RUNs, {millis:.1} ms", vcpu.ended, vcpu.runs)?;
                 let made = Op::ALL.map(|op| (op.name(), vcpu.made.get(op)));
                 writeln!(f, "  made       {}", list(made))?;
-                let on_top = [("ends of rounds", vcpu.control), ("own pages", vcpu.own_pages)];
+                let on_top = [
+                    ("ends of rounds", vcpu.control),
+                    ("own pages", vcpu.own_pages),
+                    ("waits for an interrupt", vcpu.waits),
+                    ("changes of the CPU", vcpu.moves),
+                ];
                 writeln!(f, "  on top     {}", list(on_top))?;
+                let handled = vcpu.interrupts.iter().map(|handled| (&*handled.kind, handled.count));
+                writeln!(f, "  handled    {}", list(handled))?;
                 writeln!(f, "  exits      {}", list(pairs(&vcpu.expect.exits)))?;
                 writeln!(f, "  userspace  {}", list(pairs(&vcpu.expect.userspace_exits)))?;
                 writeln!(f, "  keys       {}", top_keys(&vcpu.expect.keys))?;

@@ -1,11 +1,11 @@
 //! The guest's program.
 //!
-//! One flat 32-bit program without stack, descriptor tables or interrupts: nothing in it can exit by
-//! accident. The VMM writes how many of each kind a *round* makes; the guest makes them, counting each
+//! One flat 32-bit program: nothing in it can exit by accident. Where it is to take interrupts or exceptions
+//! it has descriptor tables and a stack (`tables`, `handlers`), else it has neither. The VMM writes how many of each kind a *round* makes; the guest makes them, counting each
 //! in memory just before it happens, and ends the round with HLT, or in a VM whose kernel has an
 //! interrupt controller with OUT to a port of its own.
 //!
-//! Nothing ever brings an interrupt: there is no interrupt controller, or one that nobody has
+//! Elsewhere nothing ever brings an interrupt: there is no interrupt controller, or one that nobody has
 //! programmed. Still they are enabled where the guest computes without an exit, because some
 //! emulated processors (Bochs) keep the host's interrupts masked while a guest runs with IF=0.
 
@@ -16,6 +16,7 @@ use super::code::{
     NEXT_WALK, NO_APIC, OUT_PORT, PAGE, PORT_CONTROL, READ_MSR, READ_ONLY_PAGE, SPIN, SPUN, STRIDE,
     TODO, WRITTEN_MSR, var,
 };
+use super::handlers::{self, handlers};
 use super::op::Op;
 
 /// The program, and where in it the guest stays on one instruction.
@@ -25,6 +26,8 @@ pub struct Program {
     pub code: Vec<u8>,
     /// Offset of the instruction that jumps to itself; the next one is [`Asm::FOREVER`] on.
     pub stays_at: u64,
+    /// Vectors and the offsets of their handlers.
+    pub handlers: Vec<(u8, u64)>,
 }
 
 /// The program. EBP is [`super::code::BASE`] bytes into the variables, ESI the address without memory; both
@@ -38,7 +41,10 @@ pub fn program(hypercall: HypercallInsn, irqchip: bool) -> Result<Program, Unpla
     asm.place(round);
     let stays_at = stay(&mut asm);
     for op in Op::ALL {
-        repeat(&mut asm, op, hypercall);
+        match op {
+            Op::TimerPeriodic => handlers::periodic(&mut asm),
+            _ => repeat(&mut asm, op, hypercall),
+        }
     }
     spin(&mut asm);
     asm.mov_var(var(DONE), 1);
@@ -49,7 +55,8 @@ pub fn program(hypercall: HypercallInsn, irqchip: bool) -> Result<Program, Unpla
         asm.hlt();
     }
     asm.jmp(round);
-    Ok(Program { code: asm.finish()?, stays_at })
+    let handlers = handlers(&mut asm);
+    Ok(Program { code: asm.finish()?, stays_at, handlers })
 }
 
 /// `while todo != 0 { made += 1; the instruction; todo -= 1 }`
@@ -116,7 +123,7 @@ fn one(asm: &mut Asm, op: Op, hypercall: HypercallInsn) {
             asm.jmp_edi();
         }),
         // The VMM has done it before the guest began.
-        Op::Slots => {}
+        Op::Slots | Op::LineMasked => {}
         Op::Out => {
             asm.mov_edx_var(var(OUT_PORT));
             asm.mov_eax(u32::from(b'k'));
@@ -135,6 +142,7 @@ fn one(asm: &mut Asm, op: Op, hypercall: HypercallInsn) {
         }
         Op::Halt => timed(asm, HALTED, Asm::hlt),
         Op::Pause => asm.pause(),
+        _ => handlers::one(asm, op),
     }
 }
 

@@ -102,14 +102,15 @@ fn a_death_needs_a_userspace_exit_to_happen_in() {
 fn what_cannot_be_made_is_left_out_with_a_reason() {
     let on = |backend| Host { backend, ..Host::detect() };
     let asked = Counts { hypercall: 5, out: 1, ..Counts::default() };
-    let (counts, skipped) = possible(asked, &on(Backend::Pvm), || None, || None);
+    let (counts, skipped) = possible(asked, &on(Backend::Pvm), false, || None, || None);
     assert_eq!((counts.hypercall, counts.out), (0, 1));
     assert_eq!((skipped.len(), skipped[0].kind.as_str()), (1, "hypercall"));
-    assert_eq!(possible(asked, &on(Backend::Svm), || None, || None), (asked, Vec::new()));
+    assert_eq!(possible(asked, &on(Backend::Svm), false, || None, || None), (asked, Vec::new()));
     let halting = Counts { halt: 3, hlt: 2, ..asked };
-    let (counts, skipped) = possible(halting, &on(Backend::Svm), || None, || None);
+    let (counts, skipped) = possible(halting, &on(Backend::Svm), false, || None, || None);
     assert_eq!((counts.halt, counts.hlt, skipped[0].kind.as_str()), (3, 0, "hlt"));
-    let (counts, skipped) = possible(halting, &on(Backend::Svm), || Some("no".to_owned()), || None);
+    let (counts, skipped) =
+        possible(halting, &on(Backend::Svm), false, || Some("no".to_owned()), || None);
     assert_eq!((counts.halt, counts.hlt, skipped[0].kind.as_str()), (0, 2, "halt"));
 }
 
@@ -275,4 +276,60 @@ fn tables_are_walked_where_the_processor_walks_them() {
     let walked = if outcome.backend == Backend::Pvm { 0 } else { 12 };
     assert_eq!(outcome.vms[0].vcpus[0].made.walk, walked);
     assert_eq!(outcome.skipped.is_empty(), walked > 0);
+}
+
+#[test]
+fn interrupts_come_as_often_as_they_are_asked_for() {
+    for line in [
+        "--timer-one-shot 5",
+        "--timer-periodic 4 --timer-us 20000",
+        "--timer-deadline 6 --timer-disarm 3",
+        "--vcpus 3 --ipi 5",
+        "--vcpus 2 --msi 4 --irqfd 5",
+        "--pic-line 3",
+        "--ioapic-edge 3 --ioapic-level 4 --irqfd-line 5 --line-masked 2",
+        "--split-irqchip --msi 3 --irqfd 2 --ipi 4",
+    ] {
+        let Some(outcome) = outcome_of(line) else { return };
+        let outcome = outcome.expect("the guest ends well");
+        assert!(outcome.skipped.is_empty(), "{:?}", outcome.skipped);
+        for vcpu in &outcome.vms[0].vcpus {
+            assert_eq!(vcpu.made, options(line).counts());
+            for handled in &vcpu.interrupts {
+                let op = Op::ALL.into_iter().find(|op| op.name() == handled.kind);
+                let made = vcpu.made.get(op.expect("a kind"));
+                // A periodic timer may expire once more before it is stopped.
+                let more = u64::from(handled.kind == "timer_periodic");
+                assert!((made..=made + more).contains(&handled.count), "{line}: {handled:?}");
+            }
+            assert!(!vcpu.interrupts.is_empty() && vcpu.waits > 0, "{line}");
+        }
+    }
+}
+
+#[test]
+fn exceptions_are_handled_and_the_guest_goes_on() {
+    let Some(vcpus) = vcpus_of("--gp 4 --ud 5 --out 3") else { return };
+    let counts = vcpus[0].interrupts.iter().map(|handled| (handled.vector, handled.count));
+    assert_eq!(counts.collect::<Vec<_>>(), [(13, 4), (6, 5)]);
+    assert_eq!(vcpus[0].userspace["IO"], 3);
+}
+
+#[test]
+fn a_vcpu_changes_cpus_where_there_are_some() {
+    let Some(outcome) = outcome_of("--move-cpus 5 --out 12") else { return };
+    let outcome = outcome.expect("the guest ends well");
+    let moves = if load::cpus().expect("there are some").len() > 1 { 5 } else { 0 };
+    let vcpu = &outcome.vms[0].vcpus[0];
+    assert_eq!((vcpu.moves, vcpu.made.out, vcpu.control), (moves, 12, 1 + 6));
+}
+
+#[test]
+fn there_are_no_lines_in_a_split_controller() {
+    let asked = Counts { pic_line: 1, mmio_kernel: 2, msi: 3, ..demo::NOTHING };
+    let host = Host { backend: Backend::Svm, ..Host::detect() };
+    let (counts, skipped) = possible(asked, &host, true, || None, || None);
+    assert_eq!(counts, Counts { msi: 3, ..demo::NOTHING });
+    let kinds: Vec<&str> = skipped.iter().map(|skipped| &*skipped.kind).collect();
+    assert_eq!(kinds, ["mmio_kernel", "pic_line"]);
 }

@@ -45,6 +45,8 @@ pub struct Tally {
     pub dirty_log: DirtyLog,
     /// Rings of the doorbell.
     pub rang: u64,
+    /// Changes of the CPU between two rounds.
+    pub moves: u64,
 }
 
 /// What KVM's log of dirty pages said.
@@ -131,13 +133,13 @@ impl Worker {
     /// # Errors
     /// When the guest's clock is needed and KVM does not say how fast it is.
     pub fn new(vcpu: GuestVcpu, job: Job, stop: Arc<Switch>) -> Result<Self, Error> {
-        let khz = if job.spin.is_zero() && job.stay.is_zero() && !job.irqchip {
+        let khz = if job.spin.is_zero() && job.stay.is_zero() && !job.chips.kernel {
             0
         } else {
             vcpu.told(Command::GetTscKhz, vcpu.fd.get_tsc_khz())
                 .map_err(|error| Error::setup("tell the guest's clock rate", error.errno()))?
         };
-        let helper = if job.irqchip || !job.stay.is_zero() {
+        let helper = if job.chips.kernel || !job.stay.is_zero() {
             Some(Helper::start(Arc::clone(&vcpu.vm), vcpu.id)?)
         } else {
             None
@@ -170,6 +172,11 @@ impl Worker {
         vars.in_port = u32::from(targets.in_port);
         (vars.msr_read, vars.msr_written) = (targets.msr_read, targets.msr_written);
         vars.gap = ticks(GAP, khz);
+        let id = worker.vcpu.id;
+        vars.timer_ns = u32::try_from(worker.job.timer.as_nanos()).unwrap_or(u32::MAX);
+        vars.timer_ticks = ticks(worker.job.timer, khz);
+        vars.next_apic = (id + 1) % worker.job.vcpus.max(1);
+        vars.sends_first = u32::from(id == 0);
         worker.set_vars(&vars)?;
         Ok(worker)
     }
@@ -196,8 +203,10 @@ impl Worker {
     pub fn done(&self) -> Result<Done, Error> {
         let vars = self.vars()?;
         let made = Counts::from_fn(|op| u64::from(vars.made[op as usize]));
-        let (irqchip, paging) = (self.job.irqchip, self.job.paging);
-        Ok(Done { made, control: self.tally.control, irqchip, paging })
+        let (irqchip, paging) = (self.job.chips.kernel, self.job.paging);
+        let (waits, starts) = (u64::from(vars.waits), u64::from(vars.starts));
+        let handled = vars.handled.map(u64::from);
+        Ok(Done { made, control: self.tally.control, irqchip, paging, waits, starts, handled })
     }
 
     /// What it made that with.
@@ -215,6 +224,7 @@ impl Worker {
             touched: self.touch.laps(vars.touch),
             dirtied: self.dirty.laps(vars.dirty),
             walked: self.walk.laps(vars.walk),
+            next_apic: vars.next_apic,
             died: self.died,
         })
     }
@@ -248,7 +258,7 @@ impl Worker {
     /// # Errors
     /// When it cannot be kept on the CPU that was asked for.
     pub fn settle(&mut self) -> Result<(), Error> {
-        if let Some(cpu) = self.job.pin {
+        if let Some(cpu) = self.job.pin.or(self.job.moves.0.first().copied()) {
             load::pin(cpu)?;
         }
         self.watch.on_thread();
@@ -298,6 +308,7 @@ impl Worker {
                 return Ok(Ended::Stopped);
             }
             let start = Instant::now();
+            self.change_cpu()?;
             let ended = self.round(&round)?;
             if ended != Ended::Done {
                 return Ok(ended);
@@ -307,6 +318,17 @@ impl Worker {
             rest = if self.job.at_most_half { end + (end - start) } else { end };
         }
         Ok(Ended::Done)
+    }
+
+    /// Goes on to the next CPU, where it is to change after each round.
+    fn change_cpu(&mut self) -> Result<(), Error> {
+        let (cpus, times) = &self.job.moves;
+        if self.next_round == 0 || self.next_round > *times || cpus.len() < 2 {
+            return Ok(());
+        }
+        load::pin(cpus[(self.next_round % cpus.len() as u64) as usize])?;
+        self.tally.moves += 1;
+        Ok(())
     }
 
     /// Sleeps until `when`, or until everyone is to stop, which it answers.
@@ -325,8 +347,8 @@ impl Worker {
         let mut vars = self.vars()?;
         vars.begin(counts, spin, stay);
         self.set_vars(&vars)?;
-        if let (true, Some(helper)) = (counts.halt > 0, &self.helper) {
-            helper.wake(vars.made[Op::Halt as usize], counts.halt, self.job.halt);
+        if let (true, Some(helper)) = (counts.any(Op::is_woken), &self.helper) {
+            helper.wake(vars.made, *counts, self.job.halt);
         }
         if let (true, Some(helper)) = (stay, &self.helper) {
             let until = Instant::now() + self.job.stay;
@@ -388,7 +410,7 @@ impl Worker {
 
     /// Exits to the device that ends rounds.
     fn control_io(&self) -> u64 {
-        if self.job.irqchip { self.tally.control } else { 0 }
+        if self.job.chips.kernel { self.tally.control } else { 0 }
     }
 
     fn dies(&self) -> bool {
@@ -424,7 +446,7 @@ impl Worker {
         let region = self.vcpu.memory().gpa();
         let (mmio, read_only) = (region + self.vcpu.vm.space.mmio, region + code::READ_ONLY);
         let (out_port, in_port) = (self.out_port(), self.job.targets.in_port);
-        let irqchip = self.job.irqchip;
+        let irqchip = self.job.chips.kernel;
         match self.vcpu.fd.run() {
             Ok(VcpuExit::IoOut(code::PORT_CONTROL, _)) if irqchip => Seen::Control,
             Ok(VcpuExit::IoOut(port, _)) if port == out_port => match self.spread_on(out_port) {

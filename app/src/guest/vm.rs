@@ -11,13 +11,17 @@ use kvm_ioctls::{Cap, IoEventAddress, Kvm, NoDatamatch, VcpuFd, VmFd};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
 use super::asm::Asm;
+use super::chips::{self, Chips, Eventfds};
 use super::code::{self, HypercallInsn};
 use super::error::{Error, reason};
 use super::ioctls::{Command, Ioctls};
+use super::irqs;
+use super::op::Op;
 use super::paging;
-use super::program::program;
+use super::program::{Program, program};
 use super::space::Space;
 use super::sys::{Memory, Slot};
+use super::tables;
 
 /// `/dev/kvm`, and what was asked of it.
 #[derive(Debug)]
@@ -51,7 +55,13 @@ impl Machine {
 
     /// Why a VM cannot have an interrupt controller in this host's kernel, on which its vCPUs halt;
     /// `None` when it can.
-    pub fn no_irqchip(&self) -> Option<String> {
+    pub fn no_irqchip(&self, split: bool) -> Option<String> {
+        if split && !self.has(Cap::SplitIrqchip) {
+            return Some(
+                "this kernel's KVM cannot leave part of its interrupt controller to the VMM"
+                    .to_owned(),
+            );
+        }
         for (cap, what) in [
             (Cap::Irqchip, "an interrupt controller of its own"),
             (Cap::SignalMsi, "messages to its interrupt controller"),
@@ -117,6 +127,7 @@ pub struct GuestVm {
     pub ioctls: Arc<Ioctls>,
     /// By vCPU, where it is asked for.
     doorbells: Vec<EventFd>,
+    eventfds: Eventfds,
     // After `fd`.
     _read_only: Vec<Memory>,
     _dirty: Vec<Memory>,
@@ -138,12 +149,44 @@ impl GuestVm {
     ///
     /// # Errors
     /// When KVM does not take it, or it reaches no vCPU.
-    pub fn signal(&self, message: kvm_msi) -> io::Result<()> {
+    fn signal(&self, message: kvm_msi) -> io::Result<()> {
         match self.ioctls.told(Command::SignalMsi, self.fd.signal_msi(message)) {
             Ok(1..) => Ok(()),
             Ok(_) => Err(io::Error::other("the message reached no vCPU")),
             Err(error) => Err(io::Error::from_raw_os_error(error.errno())),
         }
+    }
+
+    /// Sends vCPU `id` what it waits for in `op`.
+    ///
+    /// # Errors
+    /// When KVM does not take it, or it reaches no vCPU.
+    pub fn wake(&self, id: u32, op: Op) -> io::Result<()> {
+        let pulse = |gsi| self.line(gsi, true).and_then(|()| self.line(gsi, false));
+        match op {
+            Op::Irqfd => self.eventfds.send(id),
+            Op::IrqfdLine => self.eventfds.pulse(),
+            Op::PicLine => pulse(irqs::PIC_PIN),
+            Op::IoapicEdge => pulse(irqs::EDGE_PIN),
+            Op::IoapicLevel => pulse(irqs::LEVEL_PIN),
+            _ => {
+                let (address_lo, data) = irqs::message(id, op);
+                self.signal(kvm_msi { address_lo, data, ..kvm_msi::default() })
+            }
+        }
+    }
+
+    /// Raises a masked line twice, so that the second time changes nothing, and lowers it.
+    ///
+    /// # Errors
+    /// When KVM refuses.
+    pub fn pulse_masked(&self) -> io::Result<()> {
+        [true, true, false].into_iter().try_for_each(|level| self.line(irqs::MASKED_PIN, level))
+    }
+
+    fn line(&self, gsi: u32, level: bool) -> io::Result<()> {
+        let told = self.ioctls.told(Command::IrqLine, self.fd.set_irq_line(gsi, level));
+        told.map_err(|error| io::Error::from_raw_os_error(error.errno()))
     }
 
     /// Sets a memory slot of one page, moves it and deletes it.
@@ -200,8 +243,10 @@ pub fn dirty_slot(id: u32) -> u32 {
 pub struct Kind {
     /// The hypercall instruction.
     pub hypercall: HypercallInsn,
-    /// An interrupt controller in the kernel, so that HLT stays inside KVM.
-    pub irqchip: bool,
+    /// Interrupt controllers in the kernel.
+    pub chips: Chips,
+    /// The guest has handlers of interrupts and exceptions.
+    pub handlers: bool,
     /// A page for each vCPU that the guest may only read.
     pub read_only: bool,
     /// A slot for each vCPU whose dirty pages KVM logs.
@@ -260,19 +305,15 @@ pub fn create(
 ) -> Result<Vec<GuestVcpu>, Error> {
     let fd = machine.create_vm()?;
     let ioctls = Arc::new(Ioctls::default());
-    if kind.irqchip {
-        ioctls
-            .told(Command::CreateIrqchip, fd.create_irq_chip())
-            .map_err(|error| Error::setup("create an interrupt controller", error.errno()))?;
-    }
-    let program =
-        program(kind.hypercall, kind.irqchip).map_err(|error| Error::Failed(error.to_string()))?;
+    kind.chips.create(&fd, &ioctls)?;
+    let program = program(kind.hypercall, kind.chips.kernel)
+        .map_err(|error| Error::Failed(error.to_string()))?;
     let failed = |error: io::Error| {
         Error::Failed(format!("the guest's memory could not be set up: {error}"))
     };
     let space = Space::of(vcpus);
     let memory = (0..vcpus)
-        .map(|id| give_memory(&fd, &ioctls, (id, space), &program.code, kind.paging))
+        .map(|id| give_memory(&fd, &ioctls, (id, space), &program, kind))
         .collect::<Result<Vec<_>, _>>()
         .map_err(failed)?;
     let more = |wanted: bool, slot: &dyn Fn(u32) -> Slot| {
@@ -300,21 +341,27 @@ pub fn create(
     let doorbells = (0..if kind.doorbell { vcpus } else { 0 })
         .map(|id| doorbell(&fd, &ioctls, region(id) + code::DOORBELL))
         .collect::<Result<Vec<_>, _>>()?;
+    let vcpu_count = vcpus;
     let vcpus = (0..vcpus)
         .map(|id| {
             let vcpu = ioctls
                 .told(Command::CreateVcpu, fd.create_vcpu(u64::from(id)))
                 .map_err(|error| Error::setup(&format!("add vCPU {id}"), error.errno()))?;
-            if kind.irqchip {
-                start_apic(&vcpu, &ioctls)?;
+            if kind.chips.apic {
+                chips::set_cpuid(&vcpu, &ioctls)?;
             }
-            set_start(&vcpu, &ioctls, (region(id), space), kind.paging)?;
+            set_start(&vcpu, &ioctls, (region(id), space), kind)?;
+            if kind.chips.kernel {
+                start_apic(&vcpu, &ioctls, kind.chips.apic)?;
+            }
             Ok(vcpu)
         })
         .collect::<Result<Vec<_>, Error>>()?;
+    let eventfds = kind.chips.eventfds(&fd, &ioctls, vcpu_count)?;
     let vm = Arc::new(GuestVm {
         space,
         fd,
+        eventfds,
         memory,
         booting: Mutex::default(),
         refill: RwLock::default(),
@@ -366,7 +413,7 @@ fn doorbell(fd: &VmFd, ioctls: &Ioctls, gpa: u64) -> Result<EventFd, Error> {
 }
 
 /// Makes a vCPU with an interrupt controller in the kernel run, and known to the others.
-fn start_apic(vcpu: &VcpuFd, ioctls: &Ioctls) -> Result<(), Error> {
+fn start_apic(vcpu: &VcpuFd, ioctls: &Ioctls, on: bool) -> Result<(), Error> {
     // All but the first would wait for a message to start.
     let runnable = kvm_mp_state { mp_state: KVM_MP_STATE_RUNNABLE };
     ioctls
@@ -376,7 +423,12 @@ fn start_apic(vcpu: &VcpuFd, ioctls: &Ioctls) -> Result<(), Error> {
     // created.
     ioctls
         .told(Command::GetLapic, vcpu.get_lapic())
-        .and_then(|state| ioctls.told(Command::SetLapic, vcpu.set_lapic(&state)))
+        .and_then(|mut state| {
+            if on {
+                chips::switch_on(&mut state);
+            }
+            ioctls.told(Command::SetLapic, vcpu.set_lapic(&state))
+        })
         .map_err(|error| Error::setup("reach an interrupt controller", error.errno()))
 }
 
@@ -386,12 +438,17 @@ fn give_memory(
     vm: &VmFd,
     ioctls: &Ioctls,
     (id, space): (u32, Space),
-    program: &[u8],
-    paging: bool,
+    program: &Program,
+    kind: Kind,
 ) -> io::Result<Memory> {
     let gpa = space.start(id);
     let memory = Memory::give(vm, ioctls, Slot { number: id, gpa, len: space.memory, flags: 0 })?;
-    memory.write(code::CODE, program)?;
+    memory.write(code::CODE, &program.code)?;
+    if kind.handlers {
+        let at = |&(vector, offset)| (vector, gpa + code::CODE + offset);
+        memory.write(tables::GDT, &tables::segments())?;
+        memory.write(tables::IDT, &tables::gates(program.handlers.iter().map(at)))?;
+    }
     let vars = code::Vars {
         touch: (gpa + code::TOUCH) as u32,
         read_only: (gpa + code::READ_ONLY) as u32,
@@ -403,7 +460,7 @@ fn give_memory(
         ..code::Vars::default()
     };
     memory.write(code::DATA, &vars.to_bytes())?;
-    if paging {
+    if kind.paging {
         memory.write(code::DIRECTORY, &paging::directory(gpa))?;
         write_tables(&memory)?;
     }
@@ -420,12 +477,12 @@ pub fn write_tables(memory: &Memory) -> io::Result<()> {
         .try_for_each(|index| memory.write(code::WALK + index * code::STRIDE, &table))
 }
 
-/// Flat 32-bit protected mode without interrupts, at the program's start.
+/// Flat 32-bit protected mode with interrupts off, at the program's start.
 fn set_start(
     vcpu: &VcpuFd,
     ioctls: &Ioctls,
     (region, space): (u64, Space),
-    paging: bool,
+    kind: Kind,
 ) -> Result<(), Error> {
     let refused = |error: kvm_ioctls::Error| {
         Error::setup("set the registers a vCPU starts with", error.errno())
@@ -435,7 +492,14 @@ fn set_start(
     let data = flat_segment(16, 0x3); // data, writable, accessed
     (sregs.ds, sregs.es, sregs.fs, sregs.gs, sregs.ss) = (data, data, data, data, data);
     sregs.cr0 |= 1; // PE
-    if paging {
+    if kind.chips.apic {
+        sregs.apic_base |= chips::X2APIC;
+    }
+    if kind.handlers {
+        (sregs.gdt.base, sregs.gdt.limit) = (region + tables::GDT, tables::GDT_LIMIT);
+        (sregs.idt.base, sregs.idt.limit) = (region + tables::IDT, tables::IDT_LIMIT);
+    }
+    if kind.paging {
         sregs.cr3 = region + code::DIRECTORY;
         sregs.cr4 |= paging::CR4_LARGE_PAGES;
         sregs.cr0 |= paging::CR0_PAGING;
@@ -445,6 +509,7 @@ fn set_start(
     regs.rip = region + code::CODE;
     regs.rbp = region + code::DATA + code::BASE;
     regs.rsi = region + space.mmio;
+    regs.rsp = region + tables::STACK;
     regs.rflags = 0x2; // no interrupts; the bit that is always set
     ioctls.told(Command::SetRegs, vcpu.set_regs(&regs)).map_err(refused)
 }

@@ -12,6 +12,7 @@ use kvmscope_tests::rig::{Output, Vendor};
 use kvmscope_tests::{hist, rig};
 
 mod floods;
+mod interrupts;
 mod memory;
 mod situations;
 

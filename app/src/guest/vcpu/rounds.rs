@@ -20,6 +20,12 @@ impl Worker {
                 Error::Failed(format!("a memory slot could not be changed: {error}"))
             })?;
         }
+        for _ in 0..counts.line_masked {
+            self.vcpu
+                .vm
+                .pulse_masked()
+                .map_err(|error| Error::Failed(format!("a line could not be set: {error}")))?;
+        }
         let ended = if counts.any(Op::maps_memory) {
             let vm = Arc::clone(&self.vcpu.vm);
             if !(self.touch.has(counts.touch) && self.walk.has(counts.walk)) {

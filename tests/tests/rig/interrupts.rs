@@ -1,0 +1,224 @@
+//! Interrupts, timers, halts and CPUs in one boot of each kernel (`tests/rigs/interrupts.sh`): the guest's account
+//! is the kernel's, and the report's is the guest's.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Result, ensure};
+use kvmscope_tests::check::Problems;
+use kvmscope_tests::format::{Guest, GuestVcpu};
+use kvmscope_tests::hist::{self, Hist};
+use kvmscope_tests::program::{Profile, kvmscope};
+use kvmscope_tests::rig::{self, Output, Vendor};
+
+mod reported;
+
+macro_rules! rigs {
+    ($($name:ident: $vendor:ident $kernel:literal $few:literal;)*) => { $(
+        #[test]
+        #[ignore = "rig: needs QEMU or Bochs and kernels, downloads them; see docs/rigs.md"]
+        fn $name() {
+            all_cases(Vendor::$vendor, $kernel, $few);
+        }
+    )* };
+}
+
+rigs! {
+    interrupts_svm_6_1: Svm "6.1" 30;
+    interrupts_svm_6_12: Svm "6.12" 30;
+    interrupts_svm_newest: Svm "newest" 30;
+    interrupts_vmx_6_1: Vmx "6.1" 10;
+    interrupts_vmx_6_12: Vmx "6.12" 10;
+}
+
+const CASES: [&str; 15] = [
+    "one-shot",
+    "periodic",
+    "deadline",
+    "ipi",
+    "self-ipi",
+    "message",
+    "pic",
+    "ioapic",
+    "exceptions",
+    "split",
+    "none",
+    "moves",
+    "together",
+    "sleep",
+    "poll",
+];
+
+/// What a case left.
+pub(crate) struct Run<'a> {
+    output: &'a Output,
+    pub(crate) case: &'static str,
+    pub(crate) guest: Guest,
+}
+
+impl Run<'_> {
+    /// A histogram; one of an event that this kernel does not have is empty.
+    fn hist(&self, event: &str) -> Result<Hist> {
+        match self.output.text(&format!("{}.{event}.hist", self.case)) {
+            Ok(text) => hist::parse(&text),
+            Err(_) => Ok(Hist::new()),
+        }
+    }
+
+    pub(crate) fn vcpus(&self) -> impl Iterator<Item = &GuestVcpu> {
+        self.guest.vms.iter().flat_map(|vm| &vm.vcpus)
+    }
+
+    /// What the guest says of a class of keys, over all vCPUs; `None` where it says nothing.
+    fn keys(&self, class: &str) -> BTreeMap<u64, u64> {
+        let mut all = BTreeMap::new();
+        for key in self.vcpus().flat_map(|vcpu| &vcpu.expect.keys) {
+            if key.class == class {
+                *all.entry(key.value).or_default() += key.count;
+            }
+        }
+        all
+    }
+
+    /// Interrupts by vector that its local APICs took.
+    fn taken(&self) -> BTreeMap<u64, u64> {
+        let mut all = BTreeMap::new();
+        for handled in self.vcpus().flat_map(|vcpu| &vcpu.interrupts) {
+            if !matches!(handled.kind.as_str(), "gp" | "ud" | "pic_line") {
+                *all.entry(u64::from(handled.vector)).or_default() += handled.count;
+            }
+        }
+        all
+    }
+}
+
+fn all_cases(vendor: Vendor, kernel: &'static str, few: u32) {
+    let script = format!("few={few}\n{}", include_str!("../../rigs/interrupts.sh"));
+    let program = kvmscope(Profile::Release).expect("it is built");
+    let output = rig::run(vendor, kernel, "interrupts", &program, &script).expect("the rig runs");
+    let mut problems = Problems::new();
+    for case in CASES {
+        match agrees(&output, case) {
+            Ok(found) => problems.extend(found.into_iter().map(|what| format!("{case}: {what}"))),
+            Err(error) => problems.push(format!("{case}: {error:#}")),
+        }
+    }
+    assert!(problems.is_empty(), "{} {kernel}:\n{}", vendor.name(), problems.join("\n"));
+}
+
+fn agrees(output: &Output, case: &'static str) -> Result<Problems> {
+    let status = output.text(&format!("{case}.status"))?;
+    let log = output.text(&format!("{case}.log"))?;
+    ensure!(status.trim() == "0", "status {}: {log}", status.trim());
+    let guest: Guest = output.json(&format!("{case}.guest.json"))?;
+    let run = Run { output, case, guest };
+    let left_out: Vec<&str> = run.guest.skipped.iter().map(|skipped| &*skipped.kind).collect();
+    // The VMX rig has one CPU; with a controller in the kernel no HLT comes to the VMM.
+    ensure!(left_out.iter().all(|kind| ["move_cpus", "hlt"].contains(kind)), "{left_out:?}");
+    let mut problems = kernel_agrees(&run)?;
+    let (wakeups, report) =
+        (run.hist("kvm_vcpu_wakeup")?, output.json(&format!("{case}.report.json"))?);
+    problems.extend(reported::agrees(&run, &wakeups, &report));
+    Ok(problems)
+}
+
+/// The guest's own account is the kernel's.
+fn kernel_agrees(run: &Run) -> Result<Problems> {
+    let mut problems = Problems::new();
+    let mut same = |what: &str, guest: &BTreeMap<u64, u64>, kernel: BTreeMap<u64, u64>| {
+        if *guest != kernel {
+            problems.push(format!("{what}: {guest:x?} by the guest, {kernel:x?} by the kernel"));
+        }
+    };
+    let by = |hist: Hist, of: &dyn Fn(&[i64]) -> Option<u64>| {
+        let mut counts = BTreeMap::new();
+        for (keys, count) in hist {
+            if let Some(key) = of(&keys) {
+                *counts.entry(key).or_default() += count;
+            }
+        }
+        counts
+    };
+    let repeated = |keys: &[i64], at: usize| keys.get(at).is_some_and(|&again| again != 0);
+    // What the processor delivers by itself is in neither.
+    let injected = run.keys("injected");
+    if !injected.is_empty() {
+        let kernel =
+            by(run.hist("kvm_inj_virq")?, &|keys| (!repeated(keys, 1)).then_some(keys[0] as u64));
+        same("injected", &injected, kernel);
+        same("eoi", &run.keys("eoi"), by(run.hist("kvm_eoi")?, &|keys| Some(keys[0] as u64)));
+    }
+    let kernel = by(run.hist("kvm_inj_exception")?, &|keys| {
+        (!repeated(keys, 2)).then_some(keys[0] as u64 | u64::from(keys[1] != 0) << 8)
+    });
+    same("exception", &run.keys("exception"), kernel);
+    let kernel =
+        by(run.hist("kvm_apic_ipi")?, &|keys| Some((keys[0] as u64) << 32 | keys[1] as u64));
+    same("ipi", &run.keys("ipi"), kernel);
+    // A message that only wakes has vector 0.
+    let kernel =
+        by(run.hist("kvm_apic_accept_irq")?, &|keys| (keys[1] != 0).then_some(keys[1] as u64));
+    same("delivered", &run.taken(), kernel);
+    problems.extend(routes(run)?);
+    problems.extend(timers(run)?);
+    Ok(problems)
+}
+
+/// What came through the chips: rows by (pin and entry, or address and data, or GSI and level).
+fn routes(run: &Run) -> Result<Problems> {
+    const CHANGING: u64 = 1 << 12 | 1 << 14;
+    type Rows = BTreeMap<(&'static str, u64, u64, bool), u64>;
+    let mut kernel = Rows::new();
+    let mut add = |chip, a: i64, b: u64, coalesced: bool, count: u64| {
+        *kernel.entry((chip, a as u64, b, coalesced)).or_default() += count;
+    };
+    for (keys, count) in run.hist("kvm_pic_set_irq")? {
+        let [chip, pin, elcr, imr, coalesced] = keys[..] else { continue };
+        let bit = |mask: i64| (mask >> pin & 1) as u64;
+        add("pic", 8 * chip + pin, bit(elcr) | bit(imr) << 1, coalesced != 0, count);
+    }
+    for (keys, count) in run.hist("kvm_ioapic_set_irq")? {
+        let [pin, entry, coalesced] = keys[..] else { continue };
+        add("ioapic", pin, entry as u64 & !CHANGING, coalesced != 0, count);
+    }
+    for (keys, count) in run.hist("kvm_msi_set_irq")? {
+        add("msi", keys[0], keys[1] as u64, false, count);
+    }
+    for (keys, count) in run.hist("kvm_set_irq")? {
+        add("line", keys[0], keys[1] as u64, false, count);
+    }
+    let mut guest = Rows::new();
+    for row in run.guest.vms.iter().flat_map(|vm| &vm.routes) {
+        let chip = ["pic", "ioapic", "msi", "line"].into_iter().find(|&chip| chip == row.chip);
+        let chip = chip.unwrap_or("?");
+        for (coalesced, count) in [(false, row.count - row.coalesced), (true, row.coalesced)] {
+            if count > 0 {
+                *guest.entry((chip, row.a, row.b, coalesced)).or_default() += count;
+            }
+        }
+    }
+    Ok(if guest == kernel {
+        Problems::new()
+    } else {
+        vec![format!("routes: {guest:x?} by the guest, {kernel:x?} by the kernel")]
+    })
+}
+
+/// What was written to timers.
+fn timers(run: &Run) -> Result<Problems> {
+    let sum = |of: &dyn Fn(&GuestVcpu) -> u64| run.vcpus().map(of).sum::<u64>();
+    let apic = run.hist("kvm_apic")?;
+    let written = |register: i64| apic.get(&vec![1, register]).copied().unwrap_or(0);
+    let msr = run.hist("kvm_msr")?;
+    let deadlines = msr.get(&vec![1, 0x6e0, 0]).copied().unwrap_or(0);
+    let told = |timers: fn(&GuestVcpu) -> u64| sum(&timers);
+    let expected = [
+        ("TMICT", told(|vcpu| vcpu.expect.timers.one_shot + 2 * vcpu.expect.timers.periodic)),
+        ("deadlines", told(|vcpu| vcpu.expect.timers.deadlines + vcpu.expect.timers.disarmed)),
+    ];
+    let kernel = [written(0x380), deadlines];
+    let pairs = expected.into_iter().zip(kernel);
+    Ok(pairs
+        .filter(|((_, guest), kernel)| guest != kernel)
+        .map(|((what, guest), kernel)| format!("{what}: {guest} by the guest, {kernel}"))
+        .collect())
+}

@@ -1,0 +1,172 @@
+//! The report's account of a case beside the guest's, field by field as `docs/json.md` has them.
+
+use std::collections::BTreeMap;
+
+use kvmscope_tests::check::Problems;
+use kvmscope_tests::hist::Hist;
+use serde_json::Value;
+
+use super::Run;
+
+type Counts = BTreeMap<u64, u64>;
+
+/// What differs.
+pub(super) fn agrees(run: &Run, wakeups: &Hist, report: &Value) -> Problems {
+    let mut problems = Problems::new();
+    let mut same = |what: &str, guest: &Counts, report: Counts| {
+        if *guest != report {
+            problems.push(format!("{what}: {guest:x?} by the guest, {report:x?} in the report"));
+        }
+    };
+    let vms = array(&report["vms"]);
+    let rows = |field: &str| -> Vec<&Value> {
+        vms.iter().flat_map(|vm| array(&vm["interrupts"][field])).collect()
+    };
+    let sum = |rows: &[&Value], key: &dyn Fn(&Value) -> Option<u64>| {
+        let mut counts = Counts::new();
+        for row in rows {
+            if let Some(key) = key(row) {
+                *counts.entry(key).or_default() += number(&row["count"]);
+            }
+        }
+        counts
+    };
+    let first = |row: &Value| row["reinjected"] != true;
+    // What the guest says nothing about (APICv) is in neither.
+    let injected = run.keys("injected");
+    if !injected.is_empty() {
+        let told = sum(&rows("injected"), &|row| first(row).then(|| number(&row["vector"])));
+        same("injected", &injected, told);
+        same("eois", &run.keys("eoi"), sum(&rows("eois"), &|row| row["vector"].as_u64()));
+    }
+    let told = sum(&rows("exceptions"), &|row| {
+        first(row).then(|| number(&row["vector"]) | u64::from(row["error_code"] == true) << 8)
+    });
+    same("exceptions", &run.keys("exception"), told);
+    let told =
+        sum(&rows("ipis"), &|row| Some(number(&row["icr"]) | number(&row["destination"]) << 32));
+    same("ipis", &run.keys("ipi"), told);
+    let told = sum(&rows("received"), &|row| {
+        (row["posted"] != true && row["mode"] == "fixed").then(|| number(&row["vector"]))
+    });
+    same("received", &run.taken(), told);
+    same("wake-ups", &kernels_wakeups(wakeups), told_wakeups(vms));
+    let sources = rows("routes");
+    problems.extend(routes(run, &sources));
+    problems.extend(timers(run, vms));
+    problems.extend(load(run, vms));
+    problems
+}
+
+fn array(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+fn number(value: &Value) -> u64 {
+    value.as_u64().unwrap_or(0)
+}
+
+fn vcpus(vms: &[Value]) -> impl Iterator<Item = &Value> {
+    vms.iter().flat_map(|vm| array(&vm["vcpus"]))
+}
+
+/// Wake-ups by kind, as the kernel counted them: bit 0 after sleep, bit 1 valid.
+fn kernels_wakeups(hist: &Hist) -> Counts {
+    let mut counts = Counts::new();
+    for (keys, count) in hist {
+        *counts.entry(u64::from(keys[0] != 0) | u64::from(keys[1] != 0) << 1).or_default() += count;
+    }
+    counts
+}
+
+fn told_wakeups(vms: &[Value]) -> Counts {
+    let mut counts = Counts::new();
+    for row in vcpus(vms).flat_map(|vcpu| array(&vcpu["scheduling"]["wakeups"])) {
+        let kind = match row["kind"].as_str() {
+            Some("polled_idle") => 0,
+            Some("slept_idle") => 1,
+            Some("polled") => 2,
+            Some("slept") => 3,
+            _ => continue,
+        };
+        *counts.entry(kind).or_default() += number(&row["count"]);
+    }
+    counts
+}
+
+/// What came through the chips, and by whom.
+fn routes(run: &Run, told: &[&Value]) -> Problems {
+    const CHANGING: u64 = 1 << 12 | 1 << 14;
+    type Rows = BTreeMap<(String, u64, u64, &'static str), (u64, u64)>;
+    let (mut guest, mut report) = (Rows::new(), Rows::new());
+    let mut add = |rows: &mut Rows, key, count: u64, coalesced: u64| {
+        let entry = rows.entry(key).or_default();
+        *entry = (entry.0 + count, entry.1 + coalesced);
+    };
+    for row in run.guest.vms.iter().flat_map(|vm| &vm.routes) {
+        let sender = ["waker", "vcpu", "kernel"].into_iter().find(|&name| name == row.sender);
+        let key = (row.chip.clone(), row.a, row.b, sender.unwrap_or("?"));
+        add(&mut guest, key, row.count, row.coalesced);
+    }
+    for row in told {
+        let chip = row["chip"].as_str().unwrap_or("?");
+        let b = number(&row["b"]);
+        let b = match chip {
+            "lapic" => continue,
+            "ioapic" => b & !CHANGING,
+            _ => b,
+        };
+        let comm = row["comm"].as_str().unwrap_or("");
+        let sender = match row["sender"].as_str() {
+            Some("vcpu") => "vcpu",
+            Some("kernel") => "kernel",
+            Some("thread") if comm.starts_with("waker") => "waker",
+            _ => "?",
+        };
+        let key = (chip.to_owned(), number(&row["a"]), b, sender);
+        add(&mut report, key, number(&row["count"]), number(&row["coalesced"]));
+    }
+    if guest == report {
+        return Problems::new();
+    }
+    vec![format!("routes: {guest:x?} by the guest, {report:x?} in the report")]
+}
+
+fn timers(run: &Run, vms: &[Value]) -> Problems {
+    let told = |field: &str| vms.iter().map(|vm| number(&vm["interrupts"]["timers"][field])).sum();
+    let made = run.vcpus().map(|vcpu| vcpu.expect.timers);
+    let (mut guest, mut report) = (BTreeMap::new(), BTreeMap::<&str, u64>::new());
+    for timers in made {
+        for (field, count) in [
+            ("deadlines", timers.deadlines),
+            ("disarmed", timers.disarmed),
+            ("one_shot", timers.one_shot),
+            ("periodic", timers.periodic),
+            ("expired", timers.expired),
+        ] {
+            *guest.entry(field).or_insert(0) += count;
+            report.insert(field, told(field));
+        }
+    }
+    if guest == report {
+        return Problems::new();
+    }
+    vec![format!("timers: {guest:?} by the guest, {report:?} in the report")]
+}
+
+/// Each vCPU was loaded, and moved as often as its thread was.
+fn load(run: &Run, vms: &[Value]) -> Problems {
+    let mut problems = Problems::new();
+    for (made, told) in run.vcpus().zip(vcpus(vms)) {
+        let load = &told["scheduling"]["load"];
+        let migrations = number(&load["migrations"]);
+        // Elsewhere the scheduler may move it too.
+        if run.case == "moves" && migrations != made.moves {
+            problems.push(format!("{migrations} migrations, {} moves", made.moves));
+        }
+        if number(&load["loaded_ns"]) == 0 {
+            problems.push(format!("vCPU {} was never loaded on a CPU", made.vcpu));
+        }
+    }
+    problems
+}
