@@ -14,7 +14,7 @@ kvm_eoi vector
 kvm_apic_ipi dest_id,icr_low
 kvm_apic_accept_irq apicid,vec
 kvm_apicv_accept_irq apicid,vec
-kvm_pic_set_irq chip,pin,elcr,imr,coalesced
+kvm_pic_set_irq pin,imr,coalesced
 kvm_ioapic_set_irq pin,e,coalesced
 kvm_msi_set_irq address,data
 kvm_set_irq gsi,level

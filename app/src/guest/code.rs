@@ -60,6 +60,8 @@ pub const PORT_OUT: u16 = 0x3f8;
 pub const PORT_IN: u16 = 0x3fd;
 /// The port that ends a round where HLT stays inside KVM.
 pub const PORT_CONTROL: u16 = 0x510;
+/// The port by which the handler of a level tells its device that it has seen it.
+pub const PORT_SEEN: u16 = 0x511;
 /// The first port of many, where OUT is to go to many.
 pub const PORT_SPREAD: u16 = 0x1000;
 /// IA32_APIC_BASE: intercepted by both vendors' default bitmaps; reading changes nothing.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::backend::{Backend, Host};
 use super::faults::Faults;
-use super::irqs::{HANDLED, HANDLERS, ends_at_apic, msr};
+use super::irqs::{HANDLED, HANDLERS, ends_at_apic, handler, msr};
 use super::keys::{KeyCount, Used, keys};
 use super::op::{Counts, Op};
 use super::program::hypercall_of;
@@ -96,6 +96,11 @@ impl Done {
         ]
     }
 
+    /// What the handler of `op` counted.
+    pub fn count_of(&self, op: Op) -> u64 {
+        handler(op).map_or(0, |index| self.handled[index])
+    }
+
     /// Whether it used its local APIC.
     pub fn uses_apic(&self) -> bool {
         self.made.any(Op::needs_apic)
@@ -103,7 +108,8 @@ impl Done {
 
     /// IN and OUT.
     fn io(&self) -> u64 {
-        self.made.out + self.made.input + if self.irqchip { self.control } else { 0 }
+        let seen = self.count_of(Op::IoapicLevel);
+        self.made.out + self.made.input + seen + if self.irqchip { self.control } else { 0 }
     }
 
     /// HLT that the VMM sees.

@@ -6,7 +6,8 @@
 
 use super::asm::Asm;
 use super::code::{
-    CAME, HANDLED, MADE, NEXT_APIC, SENDS_FIRST, STARTS, TIMER_NS, TIMER_TICKS, TODO, WAITS, var,
+    CAME, HANDLED, MADE, NEXT_APIC, PORT_SEEN, SENDS_FIRST, STARTS, TIMER_NS, TIMER_TICKS, TODO,
+    WAITS, var,
 };
 use super::irqs::{self, BY_DEADLINE, PERIODIC, ends_at_apic, handler, msr, vector};
 use super::op::Op;
@@ -141,6 +142,13 @@ pub fn handlers(asm: &mut Asm) -> Vec<(u8, u64)> {
             }
             Op::Ud => asm.add_to_top(2),
             _ => asm.inc_var(var(CAME + index)),
+        }
+        if op == Op::IoapicLevel {
+            // While the line is up the end of one interrupt is the beginning of the next.
+            asm.push_eax_ecx_edx();
+            asm.mov_edx(u32::from(PORT_SEEN));
+            asm.out_dx_al();
+            asm.pop_edx_ecx_eax();
         }
         if ends_at_apic(op) {
             asm.jmp(end);

@@ -10,7 +10,7 @@ use super::backend::{Backend, Host};
 use super::code::{self, Targets};
 use super::expect::Done;
 use super::faults::Faults;
-use super::irqs::{handler, msr, vector};
+use super::irqs::{msr, vector};
 use super::op::Op;
 use super::program::hypercall_of;
 use super::space::Space;
@@ -73,6 +73,7 @@ pub fn keys(host: &Host, done: &Done, used: &Used, faults: Option<&Faults>) -> V
     if done.irqchip {
         all.add("port_out", u64::from(code::PORT_CONTROL), done.control);
     }
+    all.add("port_out", u64::from(code::PORT_SEEN), done.count_of(Op::IoapicLevel));
     if !used.died {
         all.add("port_in", u64::from(targets.in_port), made.input);
         all.add("mmio_read", mmio, made.mmio_read);
@@ -128,13 +129,17 @@ fn interrupts(host: &Host, done: &Done, used: &Used, all: &mut Tally) {
     if host.apicv {
         return;
     }
+    let ends = done.ends().map(|(_, count)| count).sum();
+    all.add("msr_write", u64::from(msr::EOI), ends);
+    if !matches!(host.backend, Backend::Vmx | Backend::Svm) {
+        // The paravirtual backend puts interrupts into the guest without a word, and ends each once more.
+        return;
+    }
     for (vector, count) in done.ends() {
-        all.add("msr_write", u64::from(msr::EOI), count);
         all.add("eoi", u64::from(vector), count);
         all.add("injected", u64::from(vector), count);
     }
-    let pic = handler(Op::PicLine).map_or(0, |index| done.handled[index]);
-    all.add("injected", u64::from(vector(Op::PicLine)), pic);
+    all.add("injected", u64::from(vector(Op::PicLine)), done.count_of(Op::PicLine));
 }
 
 /// Of `rings` of a doorbell those that KVM answers fast, and those that it emulates; `None` where that

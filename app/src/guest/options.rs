@@ -5,8 +5,8 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::code::{
-    DIRTY_PAGES, DIRTY_USUALLY, EXEC_PAGES, MANY_VCPUS, PORT_CONTROL, TOUCH_PAGES, Targets,
-    WALK_TABLES,
+    DIRTY_PAGES, DIRTY_USUALLY, EXEC_PAGES, MANY_VCPUS, PORT_CONTROL, PORT_SEEN, TOUCH_PAGES,
+    Targets, WALK_TABLES,
 };
 use super::error::Error;
 use super::op::{Counts, Op};
@@ -224,7 +224,9 @@ fn number(text: &str) -> Result<u32, String> {
 
 fn port(text: &str) -> Result<u16, String> {
     match number(text).map(u16::try_from) {
-        Ok(Ok(PORT_CONTROL)) => Err(format!("{PORT_CONTROL:#x} is the guest's own port")),
+        Ok(Ok(own @ (PORT_CONTROL | PORT_SEEN))) => {
+            Err(format!("{own:#x} is the guest's own port"))
+        }
         Ok(Ok(port)) => Ok(port),
         _ => Err("a port is a number from 0 to 0xffff, such as 0x608".to_owned()),
     }

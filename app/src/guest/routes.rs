@@ -76,8 +76,17 @@ pub fn routes(vcpus: &[VcpuOutcome]) -> Vec<RouteCount> {
     for vcpu in vcpus {
         of_vcpu(vcpu, &mut rows);
     }
-    rows.retain(|row| row.count > 0);
-    rows
+    let mut sums: Vec<RouteCount> = Vec::new();
+    for row in rows.into_iter().filter(|row| row.count > 0) {
+        let same = |sum: &&mut RouteCount| {
+            (&sum.chip, sum.a, sum.b, &sum.sender) == (&row.chip, row.a, row.b, &row.sender)
+        };
+        match sums.iter_mut().find(same) {
+            Some(sum) => sum.count += row.count,
+            None => sums.push(row),
+        }
+    }
+    sums
 }
 
 fn of_vcpu(vcpu: &VcpuOutcome, rows: &mut Vec<RouteCount>) {
@@ -98,15 +107,17 @@ fn of_vcpu(vcpu: &VcpuOutcome, rows: &mut Vec<RouteCount>) {
     }
     // Each is raised and lowered. Lines below 16 go to both chips.
     add(chip::PIC, PIC_PIN.into(), 0, "waker", 2 * made.pic_line, 0);
-    for (pin, sender, count) in [
-        (PIC_PIN, "waker", made.pic_line),
-        (EDGE_PIN, "waker", made.ioapic_edge),
-        (LEVEL_PIN, "waker", made.ioapic_level),
-        (IRQFD_PIN, "kernel", made.irqfd_line),
+    for (pin, raises, lowers, count) in [
+        (PIC_PIN, "waker", "waker", made.pic_line),
+        (EDGE_PIN, "waker", "waker", made.ioapic_edge),
+        // The guest's handler asks for it to be lowered.
+        (LEVEL_PIN, "waker", "vcpu", made.ioapic_level),
+        (IRQFD_PIN, "kernel", "kernel", made.irqfd_line),
     ] {
-        add(chip::IOAPIC, pin.into(), redirection(pin), sender, 2 * count, 0);
-        add(chip::LINE, pin.into(), 1, sender, count, 0);
-        add(chip::LINE, pin.into(), 0, sender, count, 0);
+        for (level, sender) in [(1, raises), (0, lowers)] {
+            add(chip::IOAPIC, pin.into(), redirection(pin), sender, count, 0);
+            add(chip::LINE, pin.into(), level, sender, count, 0);
+        }
     }
     let masked = made.line_masked;
     add(chip::IOAPIC, MASKED_PIN.into(), redirection(MASKED_PIN), "vcpu", 3 * masked, masked);

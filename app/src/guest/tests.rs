@@ -302,6 +302,7 @@ fn interrupts_come_as_often_as_they_are_asked_for() {
                 let more = u64::from(handled.kind == "timer_periodic");
                 assert!((made..=made + more).contains(&handled.count), "{line}: {handled:?}");
             }
+            assert_eq!(vcpu.userspace, vcpu.expect.userspace_exits, "{line}");
             assert!(!vcpu.interrupts.is_empty() && vcpu.waits > 0, "{line}");
         }
     }

@@ -449,6 +449,12 @@ impl Worker {
         let irqchip = self.job.chips.kernel;
         match self.vcpu.fd.run() {
             Ok(VcpuExit::IoOut(code::PORT_CONTROL, _)) if irqchip => Seen::Control,
+            Ok(VcpuExit::IoOut(code::PORT_SEEN, _)) if self.job.chips.lines => {
+                match self.vcpu.vm.lower_level() {
+                    Ok(()) => Seen::Io,
+                    Err(error) => Seen::Wrong(format!("a line could not be lowered: {error}")),
+                }
+            }
             Ok(VcpuExit::IoOut(port, _)) if port == out_port => match self.spread_on(out_port) {
                 Ok(()) => Seen::Io,
                 Err(error) => Seen::Wrong(format!("its memory could not be used: {error}")),

@@ -168,12 +168,20 @@ impl GuestVm {
             Op::IrqfdLine => self.eventfds.pulse(),
             Op::PicLine => pulse(irqs::PIC_PIN),
             Op::IoapicEdge => pulse(irqs::EDGE_PIN),
-            Op::IoapicLevel => pulse(irqs::LEVEL_PIN),
+            Op::IoapicLevel => self.line(irqs::LEVEL_PIN, true),
             _ => {
                 let (address_lo, data) = irqs::message(id, op);
                 self.signal(kvm_msi { address_lo, data, ..kvm_msi::default() })
             }
         }
+    }
+
+    /// The guest has seen the level that it was woken by.
+    ///
+    /// # Errors
+    /// When KVM refuses.
+    pub fn lower_level(&self) -> io::Result<()> {
+        self.line(irqs::LEVEL_PIN, false)
     }
 
     /// Raises a masked line twice, so that the second time changes nothing, and lowers it.

@@ -171,10 +171,10 @@ fn routes(run: &Run) -> Result<Problems> {
     let mut add = |chip, a: i64, b: u64, coalesced: bool, count: u64| {
         *kernel.entry((chip, a as u64, b, coalesced)).or_default() += count;
     };
+    // A histogram has three keys at most; all lines here are by edge, and of the first chip.
     for (keys, count) in run.hist("kvm_pic_set_irq")? {
-        let [chip, pin, elcr, imr, coalesced] = keys[..] else { continue };
-        let bit = |mask: i64| (mask >> pin & 1) as u64;
-        add("pic", 8 * chip + pin, bit(elcr) | bit(imr) << 1, coalesced != 0, count);
+        let [pin, imr, coalesced] = keys[..] else { continue };
+        add("pic", pin, ((imr >> pin & 1) as u64) << 1, coalesced != 0, count);
     }
     for (keys, count) in run.hist("kvm_ioapic_set_irq")? {
         let [pin, entry, coalesced] = keys[..] else { continue };

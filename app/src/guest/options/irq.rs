@@ -42,8 +42,8 @@ pub struct IrqOptions {
     /// Interrupts on a line of the I/O APIC by edge (KVM_IRQ_LINE), to a halted vCPU
     #[arg(long, value_name = "N", value_parser = count(), conflicts_with = "hlt")]
     pub ioapic_edge: Option<u64>,
-    /// The same by level
-    #[arg(long, value_name = "N", value_parser = count(), conflicts_with = "hlt")]
+    /// The same by level, until the guest's handler says by OUT that it has seen it
+    #[arg(long, value_name = "N", value_parser = count(), conflicts_with_all = ["hlt", "die"])]
     pub ioapic_level: Option<u64>,
     /// A masked line of the I/O APIC is raised twice and lowered before the round: the second is coalesced
     #[arg(long, value_name = "N", value_parser = count(), conflicts_with_all = ["hlt", "die"])]
