@@ -1,6 +1,5 @@
 //! Interrupts, timers and scheduling in the report.
 
-use super::{Report, Vcpu};
 use serde::Deserialize;
 
 /// Interrupts of a VM or a vCPU; nothing where the family is off.
@@ -361,6 +360,7 @@ impl Load {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Report, Vcpu};
     use super::*;
 
     /// The example of the documentation, as it stands there.
