@@ -68,7 +68,7 @@ pub fn run(
 
     let turn = vendor.turn().lock().unwrap_or_else(PoisonError::into_inner);
     let status = Command::new(workspace().join("tests/rigs/run"))
-        .args([vendor.name(), kernel, "--timeout", "900", "--bin"])
+        .args([vendor.name(), kernel, "--timeout", "1800", "--bin"])
         .arg(program)
         .arg("--script")
         .arg(&script_file)
