@@ -205,7 +205,8 @@ impl Live {
         let keeps = |probes: &Probes| probes.loaded.on().any(Family::keeps_keys);
         let detail = self.probes.as_ref().is_some_and(keeps);
         let stacks = self.probes.as_ref().and_then(|probes| probes.loaded.stacks());
-        let moment = Moment { now_ns: now_ns(), missed_runs, host, last, detail, stacks };
+        let ioctls = self.probes.as_ref().is_some_and(|probes| probes.loaded.has(Family::Ioctl));
+        let moment = Moment { now_ns: now_ns(), missed_runs, host, last, detail, stacks, ioctls };
         let Some(probes) = &mut self.probes else {
             return self.reader.empty_tick(moment, &mut self.names);
         };

@@ -136,6 +136,9 @@ pub struct Moment {
     pub detail: bool,
     /// The function whose callers are counted, if any are.
     pub stacks: Option<StackOf>,
+    /// Whether KVM's ioctls are counted (family `ioctl`). What was counted before it was turned off is
+    /// still read.
+    pub ioctls: bool,
 }
 
 /// Threads whose wait for a CPU is read in a tick; with more vCPUs each has its turn.
@@ -300,7 +303,9 @@ impl Reader {
         for index in self.untold_of(&changes) {
             self.read_slot(memory, names, index, epoch, &moment, &mut tick, &mut changes);
         }
-        tick.vms = self.ioctls.advance(memory, &self.who, names, moment.last, &mut freed);
+        if moment.ioctls || self.ioctls.has_some() {
+            tick.vms = self.ioctls.advance(memory, &self.who, names, moment.last, &mut freed);
+        }
         self.who.sweep(now, moment.last, names, &mut tick.life);
         let (outliers, nobodys) = self.slow.tell(memory, &self.seen, &self.gone, moment.last);
         tick.outliers = outliers;

@@ -54,7 +54,8 @@ impl World {
     fn read(&mut self, now_ns: u64, last: bool) -> (Tick, Vec<Freed>) {
         let missed_runs = self.missed_runs;
         let detail = self.detail;
-        let moment = Moment { now_ns, missed_runs, last, detail, ..Moment::default() };
+        let ioctls = true;
+        let moment = Moment { now_ns, missed_runs, last, detail, ioctls, ..Moment::default() };
         let (tick, freed) = self.reader.tick(&mut self.memory, &mut self.names, moment);
         self.totals.apply(&tick);
         (tick, freed)
