@@ -30,13 +30,18 @@ const MMIO_WRITE: u32 = 2;
 /// Whether a kind of events is told of.
 #[inline(always)]
 pub fn wanted(kind: u32) -> bool {
-    slots::control().is_some_and(|control| control.events >> kind & 1 != 0)
+    slots::control().is_some_and(|control| is_wanted(control, kind))
+}
+
+#[inline(always)]
+fn is_wanted(control: &Control, kind: u32) -> bool {
+    control.events >> kind & 1 != 0
 }
 
 /// Whether an event of a kind may be told of now: it is wanted, and its turn has come. A refusal is counted.
 #[inline(always)]
 fn may(control: &mut Control, kind: u32, now: u64) -> bool {
-    if control.events >> kind & 1 == 0 {
+    if !is_wanted(control, kind) {
         return false;
     }
     let Some(bucket) = EVENT_TOKENS.get_ptr_mut(kind) else { return false };
@@ -130,7 +135,7 @@ pub fn page_fault(
     error: u64,
 ) -> Option<()> {
     let control = slots::control()?;
-    if control.events >> kind::FAULT & 1 == 0 {
+    if !is_wanted(control, kind::FAULT) {
         return None;
     }
     let open = slot.open_cell != 0;

@@ -34,12 +34,26 @@ pub struct Key<'a> {
     value: Option<u64>,
     key: Option<String>,
     name: Option<Cow<'static, str>>,
+    #[serde(flatten)]
+    times: Times,
+}
+
+/// How often something was met, and times of exits about it.
+#[derive(Debug, Serialize)]
+pub struct Times {
     count: u64,
     timed: u64,
     total_ns: u64,
     off_cpu_ns: u64,
     vmm_ns: u64,
     max_ns: u64,
+}
+
+impl Times {
+    pub fn new(sum: &KeySum) -> Self {
+        let KeySum { count, timed, total_ns, off_ns, vmm_ns, max_ns } = *sum;
+        Self { count, timed, total_ns, off_cpu_ns: off_ns, vmm_ns, max_ns }
+    }
 }
 
 impl<'a> Key<'a> {
@@ -51,12 +65,7 @@ impl<'a> Key<'a> {
             value: id.value,
             key: id.value.map(|value| keys::number(id.class, value)),
             name: id.value.and_then(|value| name(content, vm, id.class, value)),
-            count: sum.count,
-            timed: sum.timed,
-            total_ns: sum.total_ns,
-            off_cpu_ns: sum.off_ns,
-            vmm_ns: sum.vmm_ns,
-            max_ns: sum.max_ns,
+            times: Times::new(sum),
         }
     }
 }

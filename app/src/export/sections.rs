@@ -1,10 +1,11 @@
 //! Memory, calls and single events, as JSON. A part whose family is off is `null`; `families[]` says why.
 
+use super::Content;
+use super::details::{Times, vm_called};
 use super::sums::{
     self, DIRTY_LOG, DIRTY_PAGES, DIRTY_SLOTS, DirtyLog, FAULTS, HYPERCALLS, LOADS, MMIO, PAGES,
     ROOTS, ranked,
 };
-use super::{Content, details::vm_called};
 use crate::model::detail::{IoctlTick, KeyClass};
 use crate::model::event::{Event, LeftOut};
 use crate::model::ids::Isa;
@@ -43,36 +44,19 @@ impl<'a> Family<'a> {
 pub fn families(session: &Session) -> Vec<Family<'_>> {
     let mut families: Vec<Family<'_>> = Vec::new();
     for probe in &session.probes {
-        for name in sums::families_of(&probe.family) {
-            let why = probe.why.as_deref();
-            match families.iter_mut().find(|family| family.name == name) {
-                Some(family) => family.on |= probe.attached,
-                None => families.push(Family { name, on: probe.attached, why }),
-            }
+        match families.iter_mut().find(|family| family.name == probe.family) {
+            Some(family) => family.on |= probe.attached,
+            None => families.push(Family {
+                name: &probe.family,
+                on: probe.attached,
+                why: probe.why.as_deref(),
+            }),
         }
     }
     for family in families.iter_mut().filter(|family| family.on) {
         family.why = None;
     }
     families
-}
-
-/// Times of exits about something.
-#[derive(Debug, Serialize)]
-struct Times {
-    count: u64,
-    timed: u64,
-    total_ns: u64,
-    off_cpu_ns: u64,
-    vmm_ns: u64,
-    max_ns: u64,
-}
-
-impl Times {
-    fn new(sum: &KeySum) -> Self {
-        let KeySum { count, timed, total_ns, off_ns, vmm_ns, max_ns } = *sum;
-        Self { count, timed, total_ns, off_cpu_ns: off_ns, vmm_ns, max_ns }
-    }
 }
 
 /// What a VM or a vCPU did with memory.
@@ -158,7 +142,7 @@ struct Load {
 
 /// The part where there is something, or could have been.
 pub(super) fn part<T>(is_there: bool, session: &Session, families: &[&str], part: T) -> Option<T> {
-    (is_there || sums::is_on(session, families)).then_some(part)
+    (is_there || families.iter().any(|family| session.has(family))).then_some(part)
 }
 
 /// The same of what a single probe tells.

@@ -152,17 +152,6 @@ pub fn is_attached(session: &Session, hook: &str) -> bool {
     session.probes.iter().any(|probe| probe.attached && probe.name == hook)
 }
 
-/// Whether a probe of one of these families is attached. A probe of several families names them all.
-pub fn is_on(session: &Session, families: &[&str]) -> bool {
-    let of = |family: &str| families_of(family).any(|family| families.contains(&family));
-    session.probes.iter().any(|probe| probe.attached && of(&probe.family))
-}
-
-/// The families that a probe's `family` names.
-pub fn families_of(family: &str) -> impl Iterator<Item = &str> {
-    family.split([',', ' ', '+', '/']).filter(|family| !family.is_empty())
-}
-
 /// Whose error codes page faults have, for events that happened in no exit.
 pub fn isa(session: &Session) -> Isa {
     match session.host.backend.as_str() {
@@ -176,7 +165,6 @@ pub fn isa(session: &Session) -> Isa {
 mod tests {
     use super::*;
     use crate::model::detail::KeyId;
-    use crate::model::session::ProbeStatus;
     use crate::model::stats::Sum;
 
     fn vcpu(keys: &[(u32, KeyClass, Option<u64>, u64)]) -> VcpuTotals {
@@ -246,18 +234,5 @@ mod tests {
         for hook in [MARKS, ROOT_LOADS, VCPU_LOADS] {
             assert!(probes.contains(&format!("`{hook}`")), "{hook}");
         }
-    }
-
-    #[test]
-    fn a_family_is_on_where_one_of_its_probes_is_attached() {
-        let probe = |family: &str, attached| ProbeStatus {
-            family: family.to_owned(),
-            attached,
-            ..ProbeStatus::default()
-        };
-        let probes = vec![probe("exit", true), probe("detail, mmu", true), probe("roots", false)];
-        let session = Session { probes, ..Session::default() };
-        assert!(is_on(&session, &["mmu"]) && is_on(&session, &["detail"]));
-        assert!(!is_on(&session, &["roots"]) && !is_on(&session, &["dirty"]));
     }
 }

@@ -296,3 +296,13 @@ pub struct IoctlTick {
     /// The longest since the VM was first seen, ns.
     pub max_ns: u64,
 }
+
+impl IoctlTick {
+    /// Adds another's calls, of whatever command.
+    pub fn add(&mut self, other: &Self) {
+        self.count = self.count.saturating_add(other.count);
+        self.failed = self.failed.saturating_add(other.failed);
+        self.total_ns = self.total_ns.saturating_add(other.total_ns);
+        self.max_ns = self.max_ns.max(other.max_ns);
+    }
+}

@@ -50,6 +50,11 @@ impl Session {
     pub fn unix_ns(&self, mono_ns: u64) -> u64 {
         self.started_unix_ns.saturating_add(mono_ns).saturating_sub(self.started_ns)
     }
+
+    /// Whether some probe of a family is attached. A probe of several families is in the list once for each.
+    pub fn has(&self, family: &str) -> bool {
+        self.probes.iter().any(|probe| probe.attached && probe.family == family)
+    }
 }
 
 /// The host.
@@ -115,5 +120,28 @@ impl ReasonNames {
             None if reason.kind == Kind::Userspace => Cow::Owned(reason.code.to_string()),
             None => Cow::Owned(format!("{:#x}", reason.code)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_family_is_on_where_one_of_its_probes_is_attached() {
+        let probe = |family: &str, attached| ProbeStatus {
+            family: family.to_owned(),
+            attached,
+            ..ProbeStatus::default()
+        };
+        let probes = vec![
+            probe("exit", true),
+            probe("detail", true),
+            probe("mmu", true),
+            probe("roots", false),
+        ];
+        let session = Session { probes, ..Session::default() };
+        assert!(session.has("mmu") && session.has("detail"));
+        assert!(!session.has("roots") && !session.has("dirty"));
     }
 }

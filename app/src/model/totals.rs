@@ -235,12 +235,8 @@ impl VmTotals {
     fn ioctl(&mut self, tick: &IoctlTick) {
         let has_place = self.ioctls.len() < MAX_IOCTLS || self.ioctls.contains_key(&tick.command);
         let command = if has_place { tick.command } else { 0 };
-        let sum =
-            self.ioctls.entry(command).or_insert(IoctlTick { command, ..IoctlTick::default() });
-        sum.count = sum.count.saturating_add(tick.count);
-        sum.failed = sum.failed.saturating_add(tick.failed);
-        sum.total_ns = sum.total_ns.saturating_add(tick.total_ns);
-        sum.max_ns = sum.max_ns.max(tick.max_ns);
+        let none = IoctlTick { command, ..IoctlTick::default() };
+        self.ioctls.entry(command).or_insert(none).add(tick);
     }
 }
 

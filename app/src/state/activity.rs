@@ -78,33 +78,6 @@ pub struct HotId {
     pub value: Option<u64>,
 }
 
-/// Ioctls of one command added up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct IoctlSum {
-    /// Calls that ended.
-    pub count: u64,
-    /// Of them, those that failed.
-    pub failed: u64,
-    /// Their time, ns.
-    pub total_ns: u64,
-    /// The longest since the VM was first seen, ns.
-    pub max_ns: u64,
-}
-
-impl IoctlSum {
-    fn add(&mut self, other: &Self) {
-        self.count = self.count.saturating_add(other.count);
-        self.failed = self.failed.saturating_add(other.failed);
-        self.total_ns = self.total_ns.saturating_add(other.total_ns);
-        self.max_ns = self.max_ns.max(other.max_ns);
-    }
-
-    fn of(tick: &IoctlTick) -> Self {
-        let IoctlTick { count, failed, total_ns, max_ns, .. } = *tick;
-        Self { count, failed, total_ns, max_ns }
-    }
-}
-
 /// What became of the pages that KVM marked as dirty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct DirtyLog {
@@ -126,7 +99,7 @@ struct Slice {
     dur_ns: u64,
     keys: HashMap<HotId, KeySum>,
     counts: BTreeMap<VcpuKey, Counts>,
-    ioctls: BTreeMap<(VmId, u32), IoctlSum>,
+    ioctls: BTreeMap<(VmId, u32), IoctlTick>,
     stacks: Vec<(Arc<StackId>, u64)>,
     stacks_left_out: u64,
     dirty_elsewhere: u64,
@@ -138,7 +111,7 @@ pub(super) struct Sums {
     pub over_ns: u64,
     pub keys: HashMap<HotId, KeySum>,
     counts: BTreeMap<VcpuKey, Counts>,
-    pub ioctls: BTreeMap<(VmId, u32), IoctlSum>,
+    pub ioctls: BTreeMap<(VmId, u32), IoctlTick>,
     pub stacks: BTreeMap<Arc<StackId>, u64>,
     pub stacks_left_out: u64,
     /// The function whose callers were taken last.
@@ -220,7 +193,7 @@ impl Sums {
             }
             (RowId::Vm(vm) | RowId::All(vm), Count::Ioctls | Count::Failed) => {
                 let of =
-                    |sum: &IoctlSum| if count == Count::Failed { sum.failed } else { sum.count };
+                    |sum: &IoctlTick| if count == Count::Failed { sum.failed } else { sum.count };
                 let mine = self.ioctls.range((vm, 0)..=(vm, u32::MAX));
                 mine.map(|(_, sum)| of(sum)).fold(0, u64::saturating_add)
             }
@@ -306,7 +279,7 @@ fn made(scope: Scope, tab: Tab, tick: &Tick) -> Slice {
         let vms = tick.vms.iter().filter(|vm| scope.vm().is_none_or(|only| vm.id == only));
         for vm in vms {
             for ioctl in &vm.ioctls {
-                slice.ioctls.entry((vm.id, ioctl.command)).or_default().add(&IoctlSum::of(ioctl));
+                slice.ioctls.entry((vm.id, ioctl.command)).or_default().add(ioctl);
             }
         }
     }

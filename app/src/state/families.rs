@@ -118,7 +118,7 @@ impl Asked {
 
 /// Whether some probe of a family is attached.
 pub(super) fn is_on(session: &Session, family: Family) -> bool {
-    session.probes.iter().any(|probe| probe.family == family.name() && probe.attached)
+    session.has(family.name())
 }
 
 /// The probe that counts a function's callers.

@@ -137,25 +137,8 @@ impl Tab {
             (Self::Time, Scope::Reasons(_) | Scope::Reason(..)) => {
                 &[Pane::Parts, Pane::Findings, Pane::Outliers]
             }
-            (Self::Memory, Scope::Host | Scope::Vm(_)) => &[
-                Pane::Table,
-                Pane::Faults,
-                Pane::Mmio,
-                Pane::Pages,
-                Pane::Dirty,
-                Pane::Roots,
-                Pane::Stacks,
-                Pane::Events,
-            ],
-            (Self::Memory, Scope::Reasons(_)) => &[
-                Pane::Faults,
-                Pane::Mmio,
-                Pane::Pages,
-                Pane::Dirty,
-                Pane::Roots,
-                Pane::Stacks,
-                Pane::Events,
-            ],
+            (Self::Memory, Scope::Host | Scope::Vm(_)) => &MEMORY,
+            (Self::Memory, Scope::Reasons(_)) => &MEMORY[1..],
             // Which exit a root or a stack belongs to is not known.
             (Self::Memory, Scope::Reason(..)) => {
                 &[Pane::Faults, Pane::Mmio, Pane::Pages, Pane::Dirty, Pane::Roots, Pane::Events]
@@ -184,16 +167,27 @@ impl Tab {
             (Self::Scheduling, Scope::Reasons(_) | Scope::Reason(..)) => {
                 &[Pane::OnCpus, Pane::Takers, Pane::Polling, Pane::Wakeups, Pane::Woken]
             }
-            (Self::Calls, Scope::Host | Scope::Vm(_)) => {
-                &[Pane::Table, Pane::Hypercalls, Pane::Ioctls, Pane::Slots, Pane::Calls, Pane::Told]
-            }
-            (Self::Calls, Scope::Reasons(_) | Scope::Reason(..)) => {
-                &[Pane::Hypercalls, Pane::Ioctls, Pane::Slots, Pane::Calls, Pane::Told]
-            }
+            (Self::Calls, Scope::Host | Scope::Vm(_)) => &CALLS,
+            (Self::Calls, Scope::Reasons(_) | Scope::Reason(..)) => &CALLS[1..],
             (Self::Probes, _) => &[Pane::Probes],
         }
     }
 }
+
+/// The panes of the Memory tab; a vCPU has no table.
+const MEMORY: [Pane; 8] = [
+    Pane::Table,
+    Pane::Faults,
+    Pane::Mmio,
+    Pane::Pages,
+    Pane::Dirty,
+    Pane::Roots,
+    Pane::Stacks,
+    Pane::Events,
+];
+/// The panes of the Calls tab, likewise.
+const CALLS: [Pane; 6] =
+    [Pane::Table, Pane::Hypercalls, Pane::Ioctls, Pane::Slots, Pane::Calls, Pane::Told];
 
 /// A part of the screen that can have the cursor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

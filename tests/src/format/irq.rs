@@ -361,7 +361,6 @@ impl Load {
 #[cfg(test)]
 mod tests {
     use super::super::{Report, Vcpu};
-    use super::*;
 
     /// The example of the documentation, as it stands there.
     fn example() -> Report {

@@ -10,17 +10,9 @@ use kvmscope_tests::hist::{self, Hist};
 use kvmscope_tests::program::{Profile, kvmscope};
 use kvmscope_tests::rig::{self, Output, Vendor};
 
-mod reported;
+use crate::nothing_is_wrong;
 
-macro_rules! rigs {
-    ($($name:ident: $vendor:ident $kernel:literal $few:literal;)*) => { $(
-        #[test]
-        #[ignore = "rig: needs QEMU or Bochs and kernels, downloads them; see docs/rigs.md"]
-        fn $name() {
-            all_cases(Vendor::$vendor, $kernel, $few);
-        }
-    )* };
-}
+mod reported;
 
 rigs! {
     interrupts_svm_6_1: Svm "6.1" 30;
@@ -95,14 +87,8 @@ fn all_cases(vendor: Vendor, kernel: &'static str, few: u32) {
     let script = format!("few={few}\n{}", include_str!("../../rigs/interrupts.sh"));
     let program = kvmscope(Profile::Release).expect("it is built");
     let output = rig::run(vendor, kernel, "interrupts", &program, &script).expect("the rig runs");
-    let mut problems = Problems::new();
-    for case in CASES {
-        match agrees(&output, case) {
-            Ok(found) => problems.extend(found.into_iter().map(|what| format!("{case}: {what}"))),
-            Err(error) => problems.push(format!("{case}: {error:#}")),
-        }
-    }
-    assert!(problems.is_empty(), "{} {kernel}:\n{}", vendor.name(), problems.join("\n"));
+    let found = CASES.into_iter().map(|case| (case, agrees(&output, case)));
+    nothing_is_wrong(vendor, kernel, found);
 }
 
 fn agrees(output: &Output, case: &'static str) -> Result<Problems> {

@@ -11,11 +11,7 @@ use kvmscope_tests::program::{Profile, kvmscope};
 use kvmscope_tests::rig::{Output, Vendor};
 use kvmscope_tests::{hist, rig};
 
-mod floods;
-mod interrupts;
-mod memory;
-mod situations;
-
+/// A test for each rig: `all_cases` with what stands after its name.
 macro_rules! rigs {
     ($($name:ident: $vendor:ident $kernel:literal $few:expr;)*) => { $(
         #[test]
@@ -25,6 +21,11 @@ macro_rules! rigs {
         }
     )* };
 }
+
+mod floods;
+mod interrupts;
+mod memory;
+mod situations;
 
 rigs! {
     svm_5_10: Svm "5.10" None;
@@ -62,10 +63,20 @@ pub(crate) struct Rig {
 /// `few` is how many of the slow things the situations make, where they are run on this kernel.
 fn all_cases(vendor: Vendor, kernel: &'static str, few: Option<u32>) {
     let rig = boot(vendor, kernel, few).expect("the rig runs");
-    let mut problems = Problems::new();
     let situations = few.map_or(&[][..], |_| &situations::CASES);
-    for (name, check) in CASES.iter().chain(situations) {
-        match check(&rig) {
+    let found = CASES.iter().chain(situations).map(|(name, check)| (*name, check(&rig)));
+    nothing_is_wrong(vendor, kernel, found);
+}
+
+/// Fails unless every case was found without a problem; says all that there are.
+pub(crate) fn nothing_is_wrong(
+    vendor: Vendor,
+    kernel: &str,
+    cases: impl Iterator<Item = (&'static str, Result<Problems>)>,
+) {
+    let mut problems = Problems::new();
+    for (name, found) in cases {
+        match found {
             Ok(found) => problems.extend(found.into_iter().map(|what| format!("{name}: {what}"))),
             Err(error) => problems.push(format!("{name}: {error:#}")),
         }

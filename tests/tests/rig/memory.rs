@@ -10,17 +10,7 @@ use kvmscope_tests::hist::{self, Hist};
 use kvmscope_tests::program::{Profile, kvmscope};
 use kvmscope_tests::rig::{self, Output, Vendor};
 
-use crate::floods;
-
-macro_rules! rigs {
-    ($($name:ident: $vendor:ident $kernel:literal $few:literal;)*) => { $(
-        #[test]
-        #[ignore = "rig: needs QEMU or Bochs and kernels, downloads them; see docs/rigs.md"]
-        fn $name() {
-            all_cases(Vendor::$vendor, $kernel, $few);
-        }
-    )* };
-}
+use crate::{floods, nothing_is_wrong};
 
 rigs! {
     guest_svm_6_1: Svm "6.1" 50;
@@ -53,27 +43,13 @@ fn all_cases(vendor: Vendor, kernel: &'static str, few: u32) {
     let script = format!("few={few}\n{}", include_str!("../../rigs/memory.sh"));
     let program = kvmscope(Profile::Release).expect("it is built");
     let output = rig::run(vendor, kernel, "guest", &program, &script).expect("the rig runs");
-    let mut problems = Problems::new();
     // The last case is made where the processor can do without its log of pages.
     let more = (vendor == Vendor::Vmx).then_some(NO_PAGE_LOG);
-    for case in CASES.into_iter().chain(more) {
-        match agrees(&output, vendor, case) {
-            Ok(found) => problems.extend(found.into_iter().map(|what| format!("{case}: {what}"))),
-            Err(error) => problems.push(format!("{case}: {error:#}")),
-        }
-    }
+    let made = CASES.into_iter().chain(more).map(|case| (case, agrees(&output, vendor, case)));
     // Where the emulator is fast enough.
-    if vendor == Vendor::Svm {
-        for (case, check) in floods::CASES {
-            match check(&output) {
-                Ok(found) => {
-                    problems.extend(found.into_iter().map(|what| format!("{case}: {what}")))
-                }
-                Err(error) => problems.push(format!("{case}: {error:#}")),
-            }
-        }
-    }
-    assert!(problems.is_empty(), "{} {kernel}:\n{}", vendor.name(), problems.join("\n"));
+    let floods: &[_] = if vendor == Vendor::Svm { &floods::CASES } else { &[] };
+    let flooded = floods.iter().map(|(case, check)| (*case, check(&output)));
+    nothing_is_wrong(vendor, kernel, made.chain(flooded));
 }
 
 fn agrees(output: &Output, vendor: Vendor, case: &str) -> Result<Problems> {

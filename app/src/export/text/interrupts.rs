@@ -3,7 +3,6 @@
 use super::{indented, line};
 use crate::export::Content;
 use crate::export::irqs::{self, Counted, Deliveries, Delivery};
-use crate::export::sums::is_on;
 use crate::model::detail::KeyClass;
 use crate::model::meters::{MeterKind, RouteTick, Sender};
 use crate::model::stats::Sum;
@@ -49,7 +48,7 @@ pub fn interrupts(out: &mut String, content: &Content<'_>, vm: &VmTotals) {
     let is_silent = injected.is_empty() && !lines.lines.is_empty();
     let is_empty = lines.lines.is_empty();
     lines.print(out, &HEADS, &NUMERIC);
-    if is_on(content.session, &["irq"]) {
+    if content.session.has("irq") {
         if is_silent {
             line!(
                 out,

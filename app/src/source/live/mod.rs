@@ -229,10 +229,12 @@ impl Live {
         let meters = |probes: &Probes| probes.loaded.on().any(Family::keeps_meters);
         let meters = self.probes.as_ref().is_some_and(meters);
         let stacks = self.probes.as_ref().and_then(|probes| probes.loaded.stacks());
+        let ioctls = self.probes.as_ref().is_some_and(|probes| probes.loaded.has(Family::Ioctl));
         let sends = |probes: &Probes| probes.loaded.on().any(Family::keeps_routes);
         let routes = self.probes.as_ref().is_some_and(sends);
+        let now_ns = now_ns();
         let moment =
-            Moment { now_ns: now_ns(), missed_runs, host, last, detail, meters, routes, stacks };
+            Moment { now_ns, missed_runs, host, last, detail, meters, routes, stacks, ioctls };
         let Some(probes) = &mut self.probes else {
             return self.reader.empty_tick(moment, &mut self.names);
         };

@@ -158,6 +158,9 @@ pub struct Moment {
     pub meters: bool,
     /// The function whose callers are counted, if any are.
     pub stacks: Option<StackOf>,
+    /// Whether KVM's ioctls are counted (family `ioctl`). What was counted before it was turned off is
+    /// still read.
+    pub ioctls: bool,
 }
 
 /// Threads whose wait for a CPU is read in a tick; with more vCPUs each has its turn.
@@ -335,7 +338,9 @@ impl Reader {
         for index in self.untold_of(&changes) {
             self.read_slot(memory, names, index, epoch, &moment, &mut tick, &mut changes);
         }
-        tick.vms = self.ioctls.advance(memory, &self.who, names, moment.last, &mut freed);
+        if moment.ioctls || self.ioctls.has_some() {
+            tick.vms = self.ioctls.advance(memory, &self.who, names, moment.last, &mut freed);
+        }
         for (id, bits) in std::mem::take(&mut self.inhibits) {
             let found = tick.vms.iter_mut().position(|vm| vm.id == id);
             let at = found.unwrap_or_else(|| {

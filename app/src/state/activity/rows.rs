@@ -1,7 +1,7 @@
 //! The rows made of the last seconds: keys by pane, ioctls.
 
-use super::{HotId, IoctlSum, Sums, is_unknown};
-use crate::model::detail::{KeyClass, KeyId};
+use super::{HotId, Sums, is_unknown};
+use crate::model::detail::{IoctlTick, KeyClass, KeyId};
 use crate::model::ids::VmId;
 use crate::state::Pane;
 use crate::state::fields::{Field, Row};
@@ -254,7 +254,7 @@ pub struct IoctlRow {
     /// Share (0 to 1) that failed.
     pub failed: f64,
     /// The last seconds.
-    pub sum: IoctlSum,
+    pub sum: IoctlTick,
     /// The VM with most of it, and its share; where it is of several.
     pub most: Option<(String, f64)>,
 }
@@ -286,7 +286,7 @@ impl Row for IoctlRow {
 
 /// The ioctls of all VMs that were looked at, by command.
 pub(super) fn ioctls(host: bool, sums: &Sums, name: &dyn Fn(VmId) -> String) -> Ioctls {
-    let mut found: BTreeMap<u32, (IoctlSum, Option<(u64, VmId)>)> = BTreeMap::new();
+    let mut found: BTreeMap<u32, (IoctlTick, Option<(u64, VmId)>)> = BTreeMap::new();
     for (&(vm, command), sum) in &sums.ioctls {
         let (whole, most) = found.entry(command).or_default();
         whole.add(sum);
@@ -305,7 +305,7 @@ pub(super) fn ioctls(host: bool, sums: &Sums, name: &dyn Fn(VmId) -> String) -> 
         })
         .collect();
     rows.sort_by_key(|row| Reverse(row.sum.count));
-    let all = |of: fn(&IoctlSum) -> u64| {
+    let all = |of: fn(&IoctlTick) -> u64| {
         let sum = rows.iter().map(|row| of(&row.sum)).fold(0, u64::saturating_add);
         per_second(sum, sums.over_ns)
     };

@@ -36,6 +36,11 @@ impl Ioctls {
         *self = Self::default();
     }
 
+    /// Whether rows were ever looked at: there may be something in them.
+    pub fn has_some(&self) -> bool {
+        !self.told.is_empty()
+    }
+
     /// Calls that found no row, since the probes were loaded.
     pub fn unplaced(&self) -> u64 {
         self.unplaced

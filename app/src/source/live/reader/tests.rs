@@ -58,9 +58,17 @@ impl World {
     fn read(&mut self, now_ns: u64, last: bool) -> (Tick, Vec<Freed>) {
         let missed_runs = self.missed_runs;
         let (detail, meters) = (self.detail, self.meters);
-        let routes = true;
-        let moment =
-            Moment { now_ns, missed_runs, last, detail, meters, routes, ..Moment::default() };
+        let (routes, ioctls) = (true, true);
+        let moment = Moment {
+            now_ns,
+            missed_runs,
+            last,
+            detail,
+            meters,
+            routes,
+            ioctls,
+            ..Moment::default()
+        };
         let (tick, freed) = self.reader.tick(&mut self.memory, &mut self.names, moment);
         self.totals.apply(&tick);
         (tick, freed)
