@@ -44,7 +44,7 @@ struct Habit {
 struct Home {
     /// Its vCPUs.
     habits: Vec<Habit>,
-    /// It has an interrupt controller in the kernel, so that its vCPUs halt inside KVM.
+    /// It has interrupt controllers in the kernel, so that its vCPUs halt inside KVM and are interrupted.
     irqchip: bool,
 }
 
@@ -102,11 +102,13 @@ const CALM: Habit = Habit {
 const PM_TIMER: u16 = 0x608;
 /// How long a halt inside KVM is.
 const HALT: Duration = Duration::from_millis(3);
+/// How long a timer of its local APIC runs.
+const TIMER: Duration = Duration::from_millis(1);
 /// What the I/O thread computes, and how often.
 const IO_WORK: (Duration, Duration) = (Duration::from_micros(300), Duration::from_millis(10));
 
 /// Two VMs: one whose four vCPUs trouble their VMM, each in another way, and one with a vCPU that
-/// halts inside KVM and two that share a CPU.
+/// halts inside KVM and is interrupted in every way, and two that share a CPU.
 fn homes() -> [Home; 2] {
     let noisy = Habit {
         each: Counts {
@@ -145,9 +147,29 @@ fn homes() -> [Home; 2] {
         vmm_sleep: Duration::from_millis(2),
         ..CALM
     };
-    let halting = Habit { each: Counts { rdmsr: 1, halt: 2, ..NOTHING }, ..CALM };
+    let halting = Habit {
+        each: Counts {
+            rdmsr: 1,
+            halt: 2,
+            timer_one_shot: 1,
+            timer_deadline: 2,
+            timer_disarm: 1,
+            ipi: 2,
+            msi: 1,
+            irqfd: 2,
+            irqfd_line: 1,
+            pic_line: 1,
+            ioapic_edge: 1,
+            ioapic_level: 1,
+            line_masked: 1,
+            gp: 1,
+            ..NOTHING
+        },
+        period: Duration::from_millis(40),
+        ..CALM
+    };
     let crowded = |cpuid| Habit {
-        each: Counts { cpuid, ..NOTHING },
+        each: Counts { cpuid, timer_periodic: 1, ipi: 1, ud: 1, ..NOTHING },
         period: Duration::from_millis(20),
         spin: Duration::from_micros(1500),
         crowded: true,
@@ -208,20 +230,30 @@ fn workers(host: &Host, switches: &Switches) -> Result<Vec<Worker>, Error> {
     let crowd = load::last_cpu()?;
     let mut workers = Vec::new();
     for (index, home) in (0..).zip(homes()) {
+        let chips = home.irqchip && can_halt;
         let kind = Kind {
             hypercall: hypercall.as_ref().copied().unwrap_or(HypercallInsn::Vmcall),
-            chips: Chips { kernel: home.irqchip && can_halt, ..Chips::default() },
-            handlers: false,
+            chips: Chips {
+                kernel: chips,
+                split: false,
+                apic: chips,
+                lines: chips,
+                irqfd: chips,
+                irqfd_line: chips,
+            },
+            handlers: home.irqchip,
             read_only: home.habits.iter().any(|habit| habit.each.same_page > 0),
             dirty: home.habits.iter().any(|habit| habit.each.dirty > 0),
             doorbell: can_ring && home.habits.iter().any(|habit| habit.each.doorbell > 0),
             paging: false,
             exec: false,
         };
-        let vcpus = vm::create(&machine, index, home.habits.len() as u32, kind)?;
-        for (vcpu, mut habit) in vcpus.into_iter().zip(home.habits) {
+        let vcpus = home.habits.len() as u32;
+        for (vcpu, mut habit) in
+            vm::create(&machine, index, vcpus, kind)?.into_iter().zip(home.habits)
+        {
             let impossible = |op: Op| match op {
-                Op::Halt => !can_halt,
+                op if op.needs_irqchip() => !can_halt,
                 Op::Doorbell => !can_ring,
                 _ => op.is_hypercall() && hypercall.is_err(),
             };
@@ -232,6 +264,8 @@ fn workers(host: &Host, switches: &Switches) -> Result<Vec<Worker>, Error> {
                 halt: HALT,
                 targets: Targets { in_port: habit.in_port, ..Targets::default() },
                 chips: kind.chips,
+                timer: TIMER,
+                vcpus,
                 pin: habit.crowded.then_some(crowd),
                 at_most_half: habit.each.halt == 0,
                 ..Job::new(Plan::Endless { each: habit.each, period: habit.period })

@@ -262,10 +262,11 @@ fn a_probe_that_only_a_family_wants_that_is_off_is_a_note() {
         found.into_iter().find(|finding| finding.id == "probe:kvm:kvm_fpu").expect("said")
     };
     for family in Family::ASKABLE.into_iter().chain([Family::Base]) {
-        use Family::{Culprits, Dirty, Ioctl, Roots};
+        use Family::{Culprits, Dirty, Ioctl, Irq, Irqchip, Roots, Timer, VcpuLoad, Wakeup};
         let finding = of(family.name());
         assert!(finding.what.ends_with("without function probes."), "{}", finding.what);
-        if matches!(family, Culprits | Dirty | Roots | Ioctl) {
+        let extra = [Culprits, Dirty, Roots, Ioctl, Irq, Irqchip, Timer, Wakeup, VcpuLoad];
+        if extra.contains(&family) {
             let costs = format!("Only --probes {} would use it.", family.name());
             assert_eq!((finding.severity, finding.costs), (Severity::Note, Some(costs)));
         } else {
