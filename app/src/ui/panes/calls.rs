@@ -178,6 +178,7 @@ fn ioctls(buf: &mut Buffer, area: Rect, state: &State, view: &mut View) {
         len: found.rows.len(),
         row: &|at| found.rows.get(at).cloned(),
         style: &ioctl_style,
+        picture: None,
         empty: empty_text(Pane::Ioctls, state),
     };
     list::draw(buf, area, &list, state, view);

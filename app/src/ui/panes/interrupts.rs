@@ -190,6 +190,7 @@ fn rows_of<R: Row + Clone>(
         len: rows.len(),
         row: &|at| rows.get(at).cloned(),
         style: &style,
+        picture: None,
         empty: if rows.is_empty() { empty_text(pane, state) } else { String::new() },
     };
     list::draw(buf, area, &list, state, view);
@@ -204,7 +205,7 @@ fn vectors(buf: &mut Buffer, area: Rect, state: &State, view: &mut View) {
         rate("injected", found.injected),
         rate("delivered", found.delivered),
         (found.posted > 0.0 && found.posted >= found.injected)
-            .then(|| "deliveries are by the hardware".to_owned()),
+            .then(|| "by the hardware".to_owned()),
         state.apicv(),
     ];
     let parts: Vec<String> = parts.into_iter().flatten().collect();

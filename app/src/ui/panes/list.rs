@@ -34,9 +34,15 @@ pub struct List<'a, R> {
     pub row: &'a dyn Fn(usize) -> Option<R>,
     /// The style of a row, or of one of its fields.
     pub style: &'a dyn Fn(&R, &str, &Look) -> Style,
+    /// A row's picture in the field with this key, so many columns wide, where the field is one: pictures
+    /// are drawn for their width, not cut.
+    pub picture: Option<Picture<'a, R>>,
     /// What to say where there is none.
     pub empty: String,
 }
+
+/// See [`List::picture`].
+pub type Picture<'a, R> = &'a dyn Fn(&R, &str, u16) -> Option<String>;
 
 /// Rows up to which columns are as wide as what is in them; in longer lists they would move while one
 /// scrolls.
@@ -79,10 +85,13 @@ pub fn draw<R: Row>(
         table::line(buf, line, &columns, &places, selected, &look, |i, width| {
             let field = fields[i];
             let value = (field.value)(shown);
-            let mut text = look.value(&value);
-            if columns[i].align == Align::Left {
-                text = look.truncate(&look.name(&text), width);
-            }
+            let text = match list.picture.and_then(|draw| draw(shown, field.key, width)) {
+                Some(picture) => picture,
+                None if columns[i].align == Align::Left => {
+                    look.truncate(&look.name(&look.value(&value)), width)
+                }
+                None => look.value(&value),
+            };
             let nothing = matches!(text.as_str(), "0" | "0%" | "0ns")
                 || value == crate::state::value::Value::None;
             let style = (list.style)(shown, field.key, &look);

@@ -352,6 +352,7 @@ pub fn hot(
         len: found.len(),
         row: &|at| found.get(at).cloned(),
         style: &hot_style,
+        picture: None,
         empty,
     };
     list::draw(buf, area, &list, state, view);
@@ -397,6 +398,7 @@ pub fn events(
         len,
         row: &|at| state.event_row(list, at),
         style: &event_style,
+        picture: None,
         empty,
     };
     list::draw(buf, area, &list, state, view);

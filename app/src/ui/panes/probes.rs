@@ -40,6 +40,7 @@ pub fn draw(buf: &mut Buffer, area: Rect, state: &State, view: &mut View) {
         len: found.len(),
         row: &|at| found.get(at).cloned(),
         style: &style,
+        picture: None,
         empty: "there are no probes: the numbers come from elsewhere".to_owned(),
     };
     let height = list::height(found.len(), &list.empty, area.width)

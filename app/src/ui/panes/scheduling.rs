@@ -176,13 +176,14 @@ fn takers(buf: &mut Buffer, area: Rect, state: &State, view: &mut View) {
             "cgroup" => look.theme.dim,
             _ => look.theme.text,
         },
+        picture: None,
         empty: empty_text(Pane::Takers, state, view),
     };
     list::draw(buf, area, &list, state, view);
 }
 
 /// Columns of the picture of a window over time.
-const TREND: usize = 30;
+const TREND: u16 = 30;
 
 fn polling(buf: &mut Buffer, area: Rect, state: &State, view: &mut View) {
     let look = view.look.clone();
@@ -194,10 +195,13 @@ fn polling(buf: &mut Buffer, area: Rect, state: &State, view: &mut View) {
         title.spans.push(Span::styled(text, look.theme.text));
     }
     let seq = state.header().position.seq;
+    let draw = |row: &PollingRow, width: u16| {
+        spark::text(&row.trend, usize::from(width), Scale::Linear, seq, &look)
+    };
     let row = |at: usize| {
         let row: &PollingRow = found.get(at)?;
-        let picture = spark::text(&row.trend, TREND, Scale::Linear, seq, &look);
-        Some(PollingRow { picture: picture.trim_start().to_owned(), ..row.clone() })
+        let picture = draw(row, TREND).trim_start().to_owned();
+        Some(PollingRow { picture, ..row.clone() })
     };
     let list = List {
         pane: Pane::Polling,
@@ -207,6 +211,7 @@ fn polling(buf: &mut Buffer, area: Rect, state: &State, view: &mut View) {
         len: found.len(),
         row: &row,
         style: &polling_style,
+        picture: Some(&|row, key, width| (key == "trend").then(|| draw(row, width))),
         empty: empty_text(Pane::Polling, state, view),
     };
     list::draw(buf, area, &list, state, view);
@@ -243,13 +248,17 @@ fn wakeups(buf: &mut Buffer, area: Rect, state: &State, view: &mut View) {
     let ends: Vec<(usize, usize)> = found.iter().filter_map(buckets).collect();
     let first = ends.iter().map(|ends| ends.0).min().unwrap_or(0);
     let last = ends.iter().map(|ends| ends.1).max().unwrap_or(0);
-    let row = |at: usize| {
-        let row: &WakeupRow = found.get(at)?;
+    let draw = |row: &WakeupRow, width: u16| {
         let counts = row.sum.hist.counts().get(first..=last).unwrap_or_default();
         let values: Vec<Option<f64>> =
             counts.iter().map(|&n| (n > 0).then_some(n as f64)).collect();
-        let picture = spark::text(&values, values.len().min(TREND), Scale::Linear, 0, &look);
-        Some(WakeupRow { picture, ..row.clone() })
+        let width = values.len().min(usize::from(width));
+        // The buckets that share a column are the same in all rows.
+        spark::text(&values, width, Scale::Linear, values.len().saturating_sub(1) as u64, &look)
+    };
+    let row = |at: usize| {
+        let row: &WakeupRow = found.get(at)?;
+        Some(WakeupRow { picture: draw(row, TREND), ..row.clone() })
     };
     let style = |row: &WakeupRow, key: &str, look: &Look| match key {
         "times" => look.theme.spark.1,
@@ -264,6 +273,7 @@ fn wakeups(buf: &mut Buffer, area: Rect, state: &State, view: &mut View) {
         len: found.len(),
         row: &row,
         style: &style,
+        picture: Some(&|row, key, width| (key == "times").then(|| draw(row, width))),
         empty: empty_text(Pane::Wakeups, state, view),
     };
     list::draw(buf, area, &list, state, view);

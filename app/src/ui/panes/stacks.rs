@@ -40,6 +40,7 @@ pub fn draw(buf: &mut Buffer, area: Rect, state: &State, view: &mut View) {
         len: found.rows.len(),
         row: &|at| found.rows.get(at).cloned(),
         style: &style,
+        picture: None,
         empty: empty(state, view),
     };
     let height =
