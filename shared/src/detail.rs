@@ -3,8 +3,9 @@
 //! One [`Detail`] for each slot, written by the slot's thread alone, in a map of its own so that the
 //! families that use it cost nothing where they are off.
 //!
-//! **Keys.** A table of [`WAYS`]-way sets, things (ports, MSRs, …) apart from what has many values
-//! (pages, instruction pointers), so that a flood of pages cannot wash a hot MSR out. Where a set is
+//! **Keys.** A table of [`WAYS`]-way sets, in groups: things (ports, MSRs, …), what has many values
+//! (pages, instruction pointers), interrupts, and CPUs, so that a flood of pages cannot wash a hot MSR
+//! out, nor a host of many CPUs a vector. Where a set is
 //! full, each newcomer takes one point of the score of the entry that has least; an entry without
 //! points left gives its place, and what it had counted is added to its class's [`Other`]. So a key
 //! that comes often stays or soon gets in, memory is bounded, and keys and others always add up to
@@ -139,12 +140,12 @@ pub const REFUSED: u64 = 1 << 32;
 
 /// Entries of a set.
 pub const WAYS: usize = 4;
-/// Sets of things.
-pub const THING_SETS: usize = 16;
-/// Sets of pages and instruction pointers; they follow the things.
-pub const FINE_SETS: usize = 16;
+/// Sets of a group of classes.
+pub const GROUP_SETS: usize = 16;
+/// Groups, one after the other: things; pages and instruction pointers; interrupts; CPUs.
+pub const GROUPS: usize = 4;
 /// Entries of a slot.
-pub const KEYS: usize = WAYS * (THING_SETS + FINE_SETS);
+pub const KEYS: usize = WAYS * GROUP_SETS * GROUPS;
 
 /// One key and what it did since it got its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -341,4 +342,4 @@ const _: () = assert!(
         == 72 * (KEYS + fault::COUNT) + 24 * class::COUNT + 48 + 8 * dirty::COUNT + 24
 );
 const _: () = assert!(size_of::<Outlier>() == 112);
-const _: () = assert!(THING_SETS.is_power_of_two() && FINE_SETS.is_power_of_two());
+const _: () = assert!(KEYS.is_power_of_two());

@@ -3,7 +3,7 @@
 //! See [`crate::detail`] for what it promises. The probes are compiled for a verifier that wants
 //! each index masked by an instruction, so elements are reached through [`Table`].
 
-use crate::detail::{FINE_SETS, KEYS, Key, Other, THING_SETS, WAYS, class};
+use crate::detail::{GROUP_SETS, KEYS, Key, Other, WAYS, class};
 
 /// The entry that an exit is about, in `Slot::open_key`: its number plus one. Above [`KEYS`] it is
 /// a key without a place: [`KEYS`] plus its class. 0 is none.
@@ -41,16 +41,30 @@ impl Times {
 
 /// Classes of many values, by bit: see [`crate::detail`].
 const FINE: u32 = 1 << class::PAGE | 1 << class::RIP | 1 << class::DIRTY_PAGE;
+/// Classes of interrupts, by bit.
+const INTERRUPTS: u32 = 1 << class::INJECTED
+    | 1 << class::EXCEPTION
+    | 1 << class::EOI
+    | 1 << class::IPI
+    | 1 << class::DELIVERED;
+/// Classes of CPUs, by bit.
+const CPUS: u32 = 1 << class::VCPU_LOAD | 1 << class::ON_CPU;
+
+/// The group of a class: see [`crate::detail`].
+#[inline(always)]
+fn group_of(class: u32) -> u32 {
+    let is = |classes: u32| classes >> class & 1;
+    is(FINE) + is(INTERRUPTS) * 2 + is(CPUS) * 3
+}
 
 /// First entry of the set that a key belongs to.
 #[inline(always)]
 pub fn set_of(class: u32, cell: u32, value: u64) -> u32 {
-    const { assert!(THING_SETS == 16 && FINE_SETS == 16, "four bits of the hash are taken") };
+    const { assert!(GROUP_SETS == 16, "four bits of the hash are taken") };
     let mixed = value ^ u64::from(cell) << 32 ^ u64::from(class) << 56;
     // Fibonacci hashing: the upper bits depend on all below.
     let set = (mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 60) as u32;
-    let fine = FINE >> class & 1 != 0;
-    (if fine { set + THING_SETS as u32 } else { set }) * WAYS as u32
+    (set + group_of(class) * GROUP_SETS as u32) * WAYS as u32
 }
 
 /// Notes a key and counts it `times` (0 or 1) times; `kept` are two entries that the exit being
@@ -248,6 +262,23 @@ mod tests {
         }
         assert_eq!(table.of(0x6e0).map(|key| key.count), Some(1));
         assert_eq!(table.sums(class::PAGE), (100_000, 100_000, 100_000));
+    }
+
+    #[test]
+    fn groups_take_no_place_from_each_other() {
+        let mut table = Plain(Detail::default());
+        let one_each = [class::MSR_WRITE, class::PAGE, class::INJECTED, class::ON_CPU];
+        for class in one_each {
+            exit(&mut table, class, 0xffff_0000, 1);
+            for other in one_each.into_iter().filter(|&other| other != class) {
+                (0..10_000).for_each(|value| _ = exit(&mut table, other, value << 12, 1));
+            }
+            let of = |key: &&Key| key.class == class && key.value == 0xffff_0000;
+            assert_eq!(table.0.keys.iter().filter(of).map(|key| key.count).sum::<u64>(), 1);
+            table = Plain(Detail::default());
+        }
+        let last = (1..class::COUNT as u32).map(|class| set_of(class, 3, 0x1234)).max();
+        assert!(last.is_some_and(|first| first as usize + WAYS <= KEYS));
     }
 
     #[test]

@@ -22,7 +22,11 @@ pub fn parse(text: &str) -> Result<Hist> {
             .split(',')
             .map(|pair| {
                 let (_, value) = pair.split_once(':').with_context(bad)?;
-                value.trim().parse::<i64>().with_context(bad)
+                // A signed field may be printed as what it is in 64 bits.
+                let signed = value.trim().parse::<i64>();
+                signed
+                    .or_else(|_| value.trim().parse::<u64>().map(u64::cast_signed))
+                    .with_context(bad)
             })
             .collect::<Result<Vec<i64>>>()?;
         let (_, hits) = hits.split_once(':').with_context(bad)?;
@@ -72,6 +76,14 @@ pub fn parse_trace(text: &str) -> Result<(Traced, Hist)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_signed_field_may_be_printed_without_its_sign() {
+        let hist =
+            parse("{ vector: 18446744073709551615 } hitcount:          2\n").expect("is one");
+        assert_eq!(hist, Hist::from([(vec![-1], 2)]));
+        assert!(parse("{ vector: 18446744073709551616 } hitcount: 2\n").is_err());
+    }
 
     const TEXT: &str = "\
 # event histogram

@@ -25,6 +25,10 @@ const KICK_EVERY: Duration = Duration::from_millis(5);
 
 /// What it is asked to do.
 #[derive(Clone, Copy, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one for each helper, and it is copied, not kept"
+)]
 enum Task {
     /// Wake it from each of `counts`, so long after it came to the halt; it had made `from` before.
     Wake { from: [u32; KINDS], counts: Counts, after: Duration },

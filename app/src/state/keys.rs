@@ -18,13 +18,13 @@ use crate::model::ids::{Reason, VcpuKey};
 use crate::model::session::{Origin, Session};
 use crate::symbols::half;
 use crate::trace::{keys as tables, qualification};
-use kvmscope_shared::detail::{FINE_SETS, THING_SETS, WAYS};
+use kvmscope_shared::detail::{GROUP_SETS, WAYS};
 use std::borrow::Cow;
 
 /// Ports, MSRs and the like that the kernel keeps apart for each vCPU.
-pub const THINGS: usize = THING_SETS * WAYS;
+pub const THINGS: usize = GROUP_SETS * WAYS;
 /// Pages and instruction pointers that it keeps apart for each vCPU.
-pub const FINE: usize = FINE_SETS * WAYS;
+pub const FINE: usize = GROUP_SETS * WAYS;
 
 /// Up to so many vCPUs pages and instruction pointers count as top keys too; of more it takes long.
 pub(super) const FEW: usize = 64;
