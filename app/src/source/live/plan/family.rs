@@ -153,10 +153,10 @@ impl Family {
 
     /// Why it is not attached when nobody asked for it.
     pub fn off(self) -> String {
+        const BY_LOOKING: &str = "attached while what it shows is looked at, or";
         let when = match self {
-            Self::Detail | Self::Mmu | Self::Mmio | Self::Hypercall => {
-                "attached while what it shows is looked at, or"
-            }
+            Self::Detail | Self::Mmu | Self::Mmio | Self::Hypercall => BY_LOOKING,
+            Self::Irq | Self::Irqchip | Self::Timer | Self::Wakeup | Self::VcpuLoad => BY_LOOKING,
             _ => "attached",
         };
         let price = match self {
