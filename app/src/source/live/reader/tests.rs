@@ -13,7 +13,7 @@ use super::*;
 use crate::{
     model::{
         ids::{Reason, VmId},
-        tick::{CellTick, Life, VcpuTick},
+        tick::{CellTick, Life, Phase, VcpuTick},
         totals::Totals,
     },
     source::live::identity::tests::TestNames,
