@@ -13,15 +13,19 @@ use crate::budget::Problems;
 /// What is made many times: a CPUID exit, an OUT exit with its way through the VMM, a context switch between two
 /// processes that are no VMs, a system call of one.
 pub const KINDS: [&str; 4] = ["cpuid", "out", "switch", "syscall"];
-/// What the families of memory and calls look at, with the subjects that are about them: the first touch of a page;
-/// a write to a page whose writes KVM logs; an MMIO write that the VMM answers and a read that KVM answers; a hypercall.
-pub const EVENTS: [&str; 5] = ["touch", "dirty", "mmio_write", "mmio_kernel", "hypercall"];
+/// What single families look at, with the subjects that are about them: the first touch of a page; a write to a page
+/// whose writes KVM logs; an MMIO write that the VMM answers and a read that KVM answers; a hypercall; an interrupt that
+/// a vCPU sends itself while it halts; an exception that KVM puts in, for an MSR that it does not have.
+pub const EVENTS: [&str; 7] =
+    ["touch", "dirty", "mmio_write", "mmio_kernel", "hypercall", "ipi", "gp"];
 /// The subject with nothing attached.
 pub const BARE: &str = "bare";
 /// The subject with what the screen attaches at first.
 pub const DEFAULTS: &str = "defaults";
 /// The subject with the families of memory and calls beside the defaults.
 pub const FAMILIES: &str = "families";
+/// The subject with every family that there is.
+pub const EVERYTHING: &str = "everything";
 
 /// One kernel's figures.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -1,5 +1,5 @@
 # What tests/bench/run runs in the rig. The text before this sets: rounds, exits, switches, syscalls, subjects,
-# of_memory (those of them that are also measured with what the families of memory and calls look at), peer_libraries.
+# of_events (those of them that are also measured with what single families look at), peer_libraries.
 # Each subject leaves in /out: SUBJECT.KIND.N (one line of load, or a guest's JSON) and what it counted itself.
 
 # once SUBJECT KIND N GUEST-ARGS...: a guest that makes events of one kind.
@@ -17,7 +17,7 @@ measure() {
         once "$1" out $n --out "$exits" || return 1
         load switch "$switches" >"/out/$1.switch.$n" || return 1
         load syscall "$syscalls" >"/out/$1.syscall.$n" || return 1
-        case " $of_memory " in
+        case " $of_events " in
             *" $1 "*)
                 few=$((exits / 2))
                 once "$1" touch $n --touch $few || return 1
@@ -25,6 +25,8 @@ measure() {
                 once "$1" mmio_write $n --mmio-write $few || return 1
                 once "$1" mmio_kernel $n --mmio-kernel $few || return 1
                 once "$1" hypercall $n --hypercall $few || return 1
+                once "$1" ipi $n --ipi $few || return 1
+                once "$1" gp $n --gp $few || return 1
                 ;;
         esac
         n=$((n + 1))

@@ -18,7 +18,6 @@ rigs! {
     interrupts_svm_6_1: Svm "6.1" 30;
     interrupts_svm_6_12: Svm "6.12" 30;
     interrupts_svm_newest: Svm "newest" 30;
-    interrupts_vmx_6_1: Vmx "6.1" 10;
     interrupts_vmx_6_12: Vmx "6.12" 10;
 }
 
