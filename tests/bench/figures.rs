@@ -15,9 +15,19 @@ use crate::budget::Problems;
 pub const KINDS: [&str; 4] = ["cpuid", "out", "switch", "syscall"];
 /// What single families look at, with the subjects that are about them: the first touch of a page; a write to a page
 /// whose writes KVM logs; an MMIO write that the VMM answers and a read that KVM answers; a hypercall; an interrupt that
-/// a vCPU sends itself while it halts; an exception that KVM puts in, for an MSR that it does not have.
-pub const EVENTS: [&str; 7] =
-    ["touch", "dirty", "mmio_write", "mmio_kernel", "hypercall", "ipi", "gp"];
+/// a vCPU sends itself while it halts; an exception that KVM puts in, for an MSR that it does not have; a deadline that
+/// is set and taken back; a line that the VMM raises twice and lowers.
+pub const EVENTS: [&str; 9] = [
+    "touch",
+    "dirty",
+    "mmio_write",
+    "mmio_kernel",
+    "hypercall",
+    "ipi",
+    "gp",
+    "timer_disarm",
+    "line_masked",
+];
 /// The subject with nothing attached.
 pub const BARE: &str = "bare";
 /// The subject with what the screen attaches at first.

@@ -27,6 +27,8 @@ measure() {
                 once "$1" hypercall $n --hypercall $few || return 1
                 once "$1" ipi $n --ipi $few || return 1
                 once "$1" gp $n --gp $few || return 1
+                once "$1" timer_disarm $n --timer-disarm $few || return 1
+                once "$1" line_masked $n --line-masked $few || return 1
                 ;;
         esac
         n=$((n + 1))
