@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 
 use anyhow::{Context, Result, ensure};
 use kvmscope_tests::check::{self, Problems};
-use kvmscope_tests::format::{Guest, GuestIoctl, Report};
+use kvmscope_tests::format::{Guest, GuestIoctl, GuestTimers, Report};
 use kvmscope_tests::program::debug;
 use kvmscope_tests::situation::{self, compare, first};
 use kvmscope_tests::skip::{Machine, skipped};
@@ -266,6 +266,51 @@ fn what_the_vmm_asks_of_kvm_is_counted_exactly() {
         if seen != made {
             problems.push(format!("{seen:x?} counted, {made:x?} made"));
         }
+        Ok(problems)
+    });
+}
+
+/// By whatever way an interrupt comes, and whichever backend puts it in: what local APICs were sent, what timers
+/// did, which exceptions were put in.
+#[test]
+fn interrupts_are_those_that_the_guest_took() {
+    live("interrupts_are_those_that_the_guest_took", |program| {
+        let families = ["--probes", "irq,irqchip,timer,wakeup,vcpu-load"];
+        let guest = [
+            "--vcpus", "2", "--ipi", "40", "--msi", "20", "--irqfd", "30", "--gp", "11", "--ud",
+            "12",
+        ];
+        let timers = ["--timer-one-shot", "21", "--timer-deadline", "22", "--timer-disarm", "23"];
+        let (report, guest, mut problems) =
+            watch_with(program, &families, &[&guest[..], &timers[..]].concat())?;
+        let [vm] = &report.vms[..] else { anyhow::bail!("{} VMs", report.vms.len()) };
+        let mut same = |what: String, made: u64, told: Option<u64>| {
+            if told != Some(made) {
+                problems.push(format!("{what}: {made} by the guest, {told:?} in the report"));
+            }
+        };
+        for vcpu in guest.vms.iter().flat_map(|vm| &vm.vcpus) {
+            for taken in &vcpu.interrupts {
+                let vector = u64::from(taken.vector);
+                if !["gp", "ud"].contains(&&*taken.kind) {
+                    let told = vm.interrupts.received_of(vcpu.vcpu, vector);
+                    same(format!("vCPU {} {vector:#x}", vcpu.vcpu), taken.count, told);
+                }
+            }
+        }
+        let vcpus = || guest.vms.iter().flat_map(|vm| &vm.vcpus);
+        for (kind, vector) in [("gp", 13), ("ud", 6)] {
+            let put = vm.interrupts.exceptions.iter().flatten();
+            let told =
+                put.filter(|put| put.vector == vector && !put.reinjected).map(|put| put.count);
+            same(kind.to_owned(), vcpus().map(|vcpu| vcpu.made[kind]).sum(), Some(told.sum()));
+        }
+        let timers = vm.interrupts.timers.as_ref().context("no timers")?;
+        let sum = |of: fn(&GuestTimers) -> u64| vcpus().map(|vcpu| of(&vcpu.expect.timers)).sum();
+        same("one-shot".into(), sum(|timers| timers.one_shot), Some(timers.one_shot));
+        same("deadlines".into(), sum(|timers| timers.deadlines), Some(timers.deadlines));
+        same("disarmed".into(), sum(|timers| timers.disarmed), Some(timers.disarmed));
+        same("expired".into(), sum(|timers| timers.expired), Some(timers.expired));
         Ok(problems)
     });
 }
