@@ -19,7 +19,7 @@ rigs! {
     interrupts_svm_6_1: Svm "6.1" 30;
     interrupts_svm_6_12: Svm "6.12" 30;
     interrupts_svm_newest: Svm "newest" 30;
-    interrupts_vmx_6_12: Vmx "6.12" 10;
+    interrupts_vmx_6_12: Vmx "6.12" 6;
 }
 
 const CASES: [&str; 15] = [
