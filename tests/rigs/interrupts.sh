@@ -1,5 +1,5 @@
 # What tests/tests/rig/interrupts.rs looks at: interrupts, timers, halts and CPUs, in the guest's own account, in the kernel's
-# (histograms of tracing, which know nothing of kvmscope) and in a report. $few is put before this text.
+# (histograms of tracing, which know nothing of kvmscope) and in a report. $few and $cases are put before this text.
 tracing=/sys/kernel/tracing
 kvm=$tracing/events/kvm
 halt_poll=/sys/module/kvm/parameters/halt_poll_ns
@@ -44,6 +44,10 @@ options='--probes all'
 made() {
     name=$1
     shift
+    case " $cases " in
+        *" $name "*) ;;
+        *) return ;;
+    esac
     for try in 1 2 3 4 5; do
         start
         # shellcheck disable=SC2086 # options are words
