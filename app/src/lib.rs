@@ -10,6 +10,7 @@ pub mod export;
 pub mod findings;
 pub mod guest;
 pub mod model;
+pub mod record;
 pub mod source;
 pub mod state;
 pub mod symbols;

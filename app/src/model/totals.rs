@@ -4,6 +4,7 @@ mod events;
 mod keys;
 mod meters;
 mod routes;
+mod who;
 
 pub use events::{Events, MAX_EVENTS, by_time};
 pub use keys::{KeySum, Keys, MAX_KEYS};
