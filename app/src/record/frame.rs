@@ -195,6 +195,7 @@ impl Head {
     }
 
     /// Bytes from its beginning to the next frame.
+    #[cfg(test)]
     pub fn length(&self) -> u64 {
         FRAME as u64 + u64::from(self.stored)
     }
@@ -245,6 +246,7 @@ impl Framer {
     }
 
     /// How many were made.
+    #[cfg(test)]
     pub fn made(&self) -> u64 {
         self.seq
     }
