@@ -1,6 +1,6 @@
 //! `kvmscope report`: no screen, a table or JSON at the end.
 
-mod recorded;
+pub mod recorded;
 
 use super::collect::{Until, collect};
 use super::{Common, Failure, Format, invented, say};

@@ -44,6 +44,9 @@ pub enum Action {
     FilterCancel,
     /// The next meaning of the heat map's colour.
     ColourNext,
+    /// Takes the displayed tick, with the nine before it, as the baseline that colour and tables compare with; forgets it
+    /// when there is one.
+    Baseline,
     /// Freezes what is shown; live again when it is frozen already. Collection goes on.
     Pause,
     /// This many ticks back in time; freezes.

@@ -52,7 +52,8 @@ pub struct FieldInfo {
     pub about: &'static str,
 }
 
-fn infos<R: Row>() -> Vec<FieldInfo> {
+/// The fields of a kind of row.
+pub fn infos<R: Row>() -> Vec<FieldInfo> {
     R::FIELDS
         .iter()
         .map(|&Field { key, title, width, numeric, about, .. }| FieldInfo {
@@ -82,6 +83,10 @@ fn text(text: &str) -> Value {
 /// Parts of wall time together. The fields made of it add up to all of it.
 fn part(load: &Load, parts: &[Part]) -> Value {
     if load.split.0.sum() == 0 { Value::None } else { Value::Share(load.split.shares(parts)) }
+}
+
+fn change(factor: Option<f64>) -> Value {
+    factor.map_or(Value::None, Value::Factor)
 }
 
 fn top(load: &Load) -> Value {
@@ -114,6 +119,7 @@ impl Row for VmRow {
         field!("pid", "PID", 7, true, |r| Value::Text(r.pid.to_string().into()), "thread group of the VMM"),
         field!("vcpus", "vCPU", 4, true, |r| Value::Count(r.vcpus as u64), "number of vCPUs"),
         field!("exits", "exits/s", 7, true, |r| Value::Rate(r.load.rate), "kernel exits per second"),
+        field!("change", "change", 6, true, |r| change(r.load.change), "exits per second against the baseline (key b)"),
         field!("user", "user/s", 7, true, |r| Value::Rate(r.load.user_rate), "exits to the VMM per second"),
         field!("p50", "p50", 6, true, |r| Value::ns(r.load.p50_ns), "median handling time, idle exits left out"),
         field!("p99", "p99", 6, true, |r| Value::ns(r.load.p99_ns), "99th percentile of the handling time, idle exits left out"),
@@ -145,6 +151,7 @@ impl Row for VcpuRow {
         field!("state", "state", 10, false, |r| r.phase.map_or(Value::None, |(phase, _)| Value::Text(phase_word(phase).into())), "what it is doing"),
         field!("since", "for", 6, true, |r| Value::ns(r.phase.map(|(_, ns)| ns)), "for how long it has been doing that"),
         field!("exits", "exits/s", 7, true, |r| Value::Rate(r.load.rate), "kernel exits per second"),
+        field!("change", "change", 6, true, |r| change(r.load.change), "exits per second against the baseline (key b)"),
         field!("user", "user/s", 7, true, |r| Value::Rate(r.load.user_rate), "exits to the VMM per second"),
         field!("p50", "p50", 6, true, |r| Value::ns(r.load.p50_ns), "median handling time, idle exits left out"),
         field!("p99", "p99", 6, true, |r| Value::ns(r.load.p99_ns), "99th percentile of the handling time, idle exits left out"),
@@ -173,6 +180,7 @@ impl Row for ReasonRow {
         field!("name", "reason", 18, false, |r| text(&r.name), "the exit reason"),
         field!("kind", "to", 6, false, |r| Value::Text(kind_word(r).into()), "kernel exits, exits to the VMM, or idle"),
         field!("exits", "exits/s", 7, true, |r| Value::Rate(r.rate), "exits per second"),
+        field!("change", "change", 6, true, |r| change(r.change), "exits per second against the baseline (key b)"),
         field!("count", "count", 7, true, |r| Value::Count(r.window.count), "exits in the window"),
         field!("of_exits", "exits", 5, true, |r| Value::Share(r.of_exits), "share of the exits of its kind"),
         field!("share", "time", 5, true, |r| Value::Share(r.of_time), "handling time as a share of wall time"),

@@ -140,7 +140,7 @@ impl Focus {
         Detail {
             who,
             label: now.label(who),
-            row: now.reason_row(reason, &sums, stats),
+            row: now.reason_row(who, reason, &sums, stats),
             top: sums.top(reason, TOP),
             hist: Box::new(*window.hist.counts()),
             points: self.points(reason, now),

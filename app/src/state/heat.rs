@@ -12,7 +12,8 @@ pub enum Colour {
     TimeShare,
     /// 99th percentile of the handling time.
     P99,
-    /// Rate against the mean rate of the minute before the displayed tick.
+    /// Rate against the mean rate of the minute before the displayed tick, or against the baseline that the
+    /// person took.
     Change,
 }
 

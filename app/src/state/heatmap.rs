@@ -1,6 +1,6 @@
 //! Makes the heat map that is shown.
 
-use super::baseline::Baseline;
+use super::baseline::{Against, factor};
 use super::columns::Columns;
 use super::heat::{Cell, Colour, HeatColumn, HeatMap, HeatRow};
 use super::load::{per_second, ratio};
@@ -16,8 +16,8 @@ pub(super) struct Maker<'a> {
     pub now: Now<'a>,
     pub columns: &'a Columns,
     pub colour: Colour,
-    /// Looks at the minute before where colour means change.
-    pub baseline: &'a Baseline,
+    /// What it is compared with where colour means change.
+    pub against: Against<'a>,
 }
 
 /// One reason of a row.
@@ -134,7 +134,7 @@ impl Maker<'_> {
     }
 
     fn base(&self, row: RowId, reason: Reason) -> Option<f64> {
-        if self.colour == Colour::Change { self.baseline.rate(row, reason) } else { None }
+        if self.colour == Colour::Change { self.against.rate(row, reason) } else { None }
     }
 
     fn other_base(&self, row: RowId) -> Option<f64> {
@@ -148,38 +148,16 @@ impl Maker<'_> {
             Colour::Rate => (entry.count() > 0).then_some(rate),
             Colour::TimeShare => (entry.total_ns() > 0).then(|| ratio(entry.total_ns(), wall_ns)),
             Colour::P99 => entry.p99().map(|ns| ns as f64),
-            Colour::Change => base.and_then(|base| change(rate, base)),
+            Colour::Change => base.and_then(|base| factor(rate, base)),
         };
         let level = value.map_or(0.0, |value| self.colour.level(value));
         Cell { value, rate, level }
     }
 }
 
-/// The factor from `base` to `rate`; infinite for what is new; `None` when there is neither.
-fn change(rate: f64, base: f64) -> Option<f64> {
-    if base > 0.0 {
-        Some(rate / base)
-    } else if rate > 0.0 {
-        Some(f64::INFINITY)
-    } else {
-        None
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn change_is_a_factor() {
-        assert_eq!(change(30.0, 10.0), Some(3.0));
-        assert_eq!(change(0.0, 10.0), Some(0.0));
-        assert_eq!(change(5.0, 0.0), Some(f64::INFINITY));
-        assert_eq!(change(0.0, 0.0), None);
-        assert_eq!(Colour::Change.level(f64::INFINITY), 1.0);
-        assert_eq!(Colour::Change.level(0.0), -1.0);
-        assert_eq!(Colour::Change.level(1.0), 0.0);
-    }
 
     #[test]
     fn levels_ascend_over_the_steps() {

@@ -1,7 +1,9 @@
 //! What the person does: moving, opening, sorting, filtering, time.
 
 use super::action::{Action, Effect, SavedView};
+use super::baseline::Taken;
 use super::filter::Filter;
+use super::heat::Colour;
 use super::nav::{ColumnId, Pane, RowId, Scope, Sort, Tab, Who};
 use super::outliers::OutlierRow;
 use super::time::{finding_id, finding_text, target};
@@ -62,6 +64,7 @@ impl State {
             Action::FilterAccept => self.filter_accept(),
             Action::FilterCancel => self.filter_cancel(),
             Action::ColourNext => self.colour = self.colour.next(),
+            Action::Baseline => self.take_baseline(),
             Action::Pause if self.moments.live() => self.moments.freeze(),
             Action::Pause | Action::GoLive => self.moments.go_live(),
             Action::StepBack(ticks) => self.moments.step(-to_i64(ticks)),
@@ -84,6 +87,20 @@ impl State {
             Action::Fit(columns) => self.fit = columns,
         }
         Vec::new()
+    }
+
+    /// Takes the present as the baseline, and lets colour mean the change against it; or neither any more.
+    fn take_baseline(&mut self) {
+        match self.taken.take() {
+            Some(taken) if self.colour == Colour::Change => self.colour = taken.colour,
+            Some(_) => {}
+            None => {
+                self.taken = Taken::take(&self.moments, self.colour).map(Box::new);
+                if self.taken.is_some() {
+                    self.colour = Colour::Change;
+                }
+            }
+        }
     }
 
     /// Opens what the cursor is on.

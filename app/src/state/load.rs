@@ -147,6 +147,7 @@ impl Loader {
             handling: ratio(side.work_ns, wall_ns),
             split: Split(time),
             top: side.top(names),
+            change: None,
         }
     }
 }

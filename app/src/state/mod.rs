@@ -52,6 +52,7 @@ pub mod value;
 mod views;
 
 pub use action::{Action, Effect, SavedView};
+pub use baseline::BaselineOf;
 pub use header::{Crumb, Header, Position};
 pub use nav::{ColumnId, Level, Pane, RowId, Scope, Sort, Tab, Who};
 
@@ -62,7 +63,7 @@ use crate::model::tick::Tick;
 use crate::source::Msg;
 use crate::symbols::GuestSymbols;
 use activity::Activity;
-use baseline::Baseline;
+use baseline::{Baseline, Taken};
 use columns::Columns;
 use entities::Entities;
 use events::Log;
@@ -145,6 +146,8 @@ pub struct State {
     /// What was read from the kept ticks for the views; slides along with time.
     focus: RefCell<Focus>,
     baseline: RefCell<Baseline>,
+    /// The baseline that the person took.
+    taken: Option<Box<Taken>>,
     /// Names of guest code.
     symbols: GuestSymbols,
     /// The last seconds of everyone, for findings.
@@ -190,6 +193,7 @@ impl State {
             views: Views::default(),
             focus: RefCell::default(),
             baseline: RefCell::default(),
+            taken: None,
             symbols: GuestSymbols::default(),
             recent: RefCell::default(),
             parts: RefCell::default(),
@@ -296,6 +300,7 @@ impl State {
             entities: &self.entities,
             moments: &self.moments,
             shown: self.moments.shown()?,
+            taken: self.taken.as_deref(),
         })
     }
 
@@ -344,6 +349,11 @@ impl State {
     /// What a heat map's colour means.
     pub fn colour(&self) -> Colour {
         self.colour
+    }
+
+    /// The baseline that the displayed tick is compared with, where the person took one.
+    pub fn baseline(&self) -> Option<BaselineOf> {
+        self.taken.as_ref().map(|taken| taken.of)
     }
 
     /// The header's facts.

@@ -1,11 +1,12 @@
 //! The displayed tick, read together with who is known: what rows are made of.
 
+use super::baseline::Taken;
 use super::entities::{Entities, Vcpu, Vm};
 use super::keys::{self, KeySums, TopKey};
 use super::load::{Loader, per_second, ratio};
 use super::moment::{Moments, Shown};
 use super::nav::{RowId, Who};
-use super::rows::{Open, ReasonRow, VcpuRow, VmRow};
+use super::rows::{Load, Open, ReasonRow, VcpuRow, VmRow};
 use crate::model::ids::{Kind, Reason, VcpuKey, VmId};
 use crate::model::session::Session;
 use crate::model::stats::{Stats, Sum};
@@ -19,6 +20,8 @@ pub(super) struct Now<'a> {
     pub entities: &'a Entities,
     pub moments: &'a Moments,
     pub shown: &'a Shown,
+    /// The baseline, where one was taken.
+    pub taken: Option<&'a Taken>,
 }
 
 /// A vCPU at the displayed tick.
@@ -166,6 +169,7 @@ impl<'a> Now<'a> {
     fn vm_row(self, vm: &'a Vm, loader: &mut Loader) -> VmRow {
         let ended_ns = vm.span.ended_at(self.end_ns());
         let (vcpus, load) = self.loaded(self.vcpus(vm), ended_ns.is_some(), loader);
+        let load = self.compared(load, RowId::Vm(vm.info.id));
         VmRow {
             id: vm.info.id,
             name: vm.info.name.clone(),
@@ -184,7 +188,7 @@ impl<'a> Now<'a> {
         vcpus: impl Iterator<Item = Seen<'a>>,
         gone: bool,
         loader: &mut Loader,
-    ) -> (usize, super::rows::Load) {
+    ) -> (usize, Load) {
         loader.clear();
         let (mut number, mut time, mut wall_ns) = (0, PhaseTimes::default(), 0u64);
         for seen in vcpus.filter(|seen| gone || seen.ended_ns.is_none() || self.has(seen)) {
@@ -199,6 +203,12 @@ impl<'a> Now<'a> {
         (number, loader.load(time, wall_ns, &self.session.names))
     }
 
+    /// With what changed since the baseline.
+    fn compared(&self, load: Load, row: RowId) -> Load {
+        let change = self.taken.and_then(|taken| taken.change(row, load.rate, load.user_rate));
+        Load { change, ..load }
+    }
+
     /// Whether the displayed tick itself has numbers of a vCPU.
     fn has(&self, seen: &Seen<'_>) -> bool {
         self.measured(seen.vcpu.info.key).is_some()
@@ -210,6 +220,7 @@ impl<'a> Now<'a> {
         let mut loader = Loader::default();
         let ended_ns = vm.span.ended_at(self.end_ns());
         let (_, load) = self.loaded(self.vcpus(vm), ended_ns.is_some(), &mut loader);
+        let load = self.compared(load, RowId::All(vm.info.id));
         let all = VcpuRow {
             id: RowId::All(vm.info.id),
             key: None,
@@ -229,6 +240,7 @@ impl<'a> Now<'a> {
     fn vcpu_row(self, seen: Seen<'a>, loader: &mut Loader) -> VcpuRow {
         let info = seen.vcpu.info;
         let (_, load) = self.loaded(std::iter::once(seen), true, loader);
+        let load = self.compared(load, RowId::Vcpu(info.key));
         let doing = self.doing(&seen);
         VcpuRow {
             id: RowId::Vcpu(info.key),
@@ -313,20 +325,22 @@ impl<'a> Now<'a> {
         (sums.bounded(), dur_ns, exits)
     }
 
-    /// A row of a reason; `window` is what the window says of it.
-    pub fn reason_row(&self, reason: Reason, sums: &Sums, window: Stats) -> ReasonRow {
+    /// A row of a reason of someone; `window` is what the window says of it.
+    pub fn reason_row(&self, who: Who, reason: Reason, sums: &Sums, window: Stats) -> ReasonRow {
         let of_kind = |kind: Kind| -> u64 {
             let alike = sums.reasons.iter().filter(|(reason, _)| reason.kind == kind);
             alike.map(|(_, sum)| sum.count).fold(0, u64::saturating_add)
         };
         let sum = sums.reasons.get(&reason);
         let now = sum.map(|sum| sum.stats()).unwrap_or_default();
+        let rate = per_second(now.count, sums.dur_ns);
         ReasonRow {
             reason,
+            change: self.taken.and_then(|taken| taken.reason_change(who, reason, rate)),
             name: self.session.names.name(reason).into_owned(),
             idle: reason.is_idle(),
             flags: sum.map_or(0, |sum| sum.flags),
-            rate: per_second(now.count, sums.dur_ns),
+            rate,
             of_exits: ratio(now.count, of_kind(reason.kind)),
             of_time: ratio(now.total_ns, sums.wall_ns),
             now,

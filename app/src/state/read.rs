@@ -1,6 +1,6 @@
 //! What the screen reads each frame: rows, heat map, sparklines, detail.
 
-use super::baseline::MINUTE;
+use super::baseline::{Against, MINUTE};
 use super::detail::{Detail, Series};
 use super::entities::Trail;
 use super::fields::{self, FieldInfo, Row};
@@ -68,7 +68,7 @@ impl State {
             reasons.dedup();
             let row = |reason| {
                 let window = window.get(&reason).map(|sum| sum.stats()).unwrap_or_default();
-                now.reason_row(reason, &sums, window)
+                now.reason_row(who, reason, &sums, window)
             };
             Table::new(reasons.into_iter().map(row).collect(), self.level())
         })
@@ -199,13 +199,17 @@ impl State {
     fn make_heatmap(&self) -> Option<HeatMap> {
         let level = self.level();
         let columns = self.columns.get(&level.scope)?;
-        if self.colour == Colour::Change {
+        if self.colour == Colour::Change && self.taken.is_none() {
             let places = self.moments.before(MINUTE);
             self.baseline.borrow_mut().look(level.scope, places, &self.moments);
         }
-        let baseline = self.baseline.borrow();
+        let minute = self.baseline.borrow();
+        let against = match &self.taken {
+            Some(taken) => Against::Taken(taken),
+            None => Against::Minute(&minute),
+        };
         let now = self.now()?;
-        let maker = heatmap::Maker { now, columns, colour: self.colour, baseline: &baseline };
+        let maker = heatmap::Maker { now, columns, colour: self.colour, against };
         let mut map = match level.scope {
             Scope::Host => maker.map(
                 self.vm_rows()

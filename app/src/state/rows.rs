@@ -145,6 +145,8 @@ pub struct Load {
     pub split: Split,
     /// What took most handling time.
     pub top: Option<Top>,
+    /// How many times as many exits as in the baseline; infinite where it had none, `None` without a baseline.
+    pub change: Option<f64>,
 }
 
 /// A VM.
@@ -223,6 +225,8 @@ pub struct ReasonRow {
     pub flags: u32,
     /// Exits per second.
     pub rate: f64,
+    /// How many times as many as in the baseline; infinite where it had none, `None` without a baseline.
+    pub change: Option<f64>,
     /// Share (0 to 1) of the exits of its kind.
     pub of_exits: f64,
     /// Handling time as a share (0 to 1) of wall time (of all vCPUs it is about).

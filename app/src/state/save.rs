@@ -13,7 +13,7 @@ pub(super) fn line<R: Row>(row: &R) -> String {
 }
 
 /// Rows as an aligned table under a title, and as CSV.
-pub(super) fn view<R: Row>(name: String, title: &str, rows: &[R]) -> SavedView {
+pub(crate) fn view<R: Row>(name: String, title: &str, rows: &[R]) -> SavedView {
     let heads: Vec<String> = R::FIELDS.iter().map(|field| field.title.to_owned()).collect();
     let body = rows.iter().map(|row| {
         R::FIELDS.iter().map(|field| clean(&(field.value)(row).to_string())).collect::<Vec<_>>()
@@ -81,7 +81,7 @@ fn quoted(text: &str) -> String {
 }
 
 /// A file name's part: letters, digits and dashes.
-pub(super) fn file_name(parts: &[&str]) -> String {
+pub(crate) fn file_name(parts: &[&str]) -> String {
     let text = parts.join("-");
     let safe = text.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' });
     safe.collect::<String>()

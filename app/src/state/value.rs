@@ -19,6 +19,8 @@ pub enum Value {
     Ns(u64),
     /// A share, 0 to 1.
     Share(f64),
+    /// How many times as much as before; infinite for what was not there before.
+    Factor(f64),
 }
 
 impl Value {
@@ -32,7 +34,7 @@ impl Value {
         match *self {
             Self::None | Self::Text(_) => None,
             Self::Count(n) | Self::Ns(n) => Some(n as f64),
-            Self::Rate(n) | Self::Share(n) => Some(n),
+            Self::Rate(n) | Self::Share(n) | Self::Factor(n) => Some(n),
         }
     }
 
@@ -61,7 +63,7 @@ impl Value {
             Self::Text(text) => text.to_string(),
             Self::Count(n) | Self::Ns(n) => n.to_string(),
             Self::Rate(n) => format!("{n:.3}"),
-            Self::Share(n) => format!("{n:.6}"),
+            Self::Share(n) | Self::Factor(n) => format!("{n:.6}"),
         }
     }
 }
@@ -76,6 +78,7 @@ impl fmt::Display for Value {
             Self::Rate(n) => f.pad(&rate(*n)),
             Self::Ns(n) => f.pad(&duration(*n)),
             Self::Share(n) => f.pad(&share(*n)),
+            Self::Factor(n) => f.pad(&factor(*n)),
         }
     }
 }
@@ -155,6 +158,19 @@ pub fn share(n: f64) -> String {
     }
 }
 
+/// A factor in at most five characters: `x0.25`, `x1.0`, `x12`, `>x999`; `gone` for nothing left, `new` for
+/// something out of nothing.
+pub fn factor(n: f64) -> String {
+    match n {
+        n if n <= 0.0 => "gone".to_owned(),
+        n if n < 0.995 => format!("x{n:.2}"),
+        n if n < 9.95 => format!("x{n:.1}"),
+        n if n < 999.5 => format!("x{n:.0}"),
+        n if n.is_infinite() => "new".to_owned(),
+        _ => ">x999".to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -203,6 +219,12 @@ mod tests {
         for (n, text) in cases {
             assert_eq!(share(n), text);
         }
+    }
+
+    #[test]
+    fn factors_fit_five_columns() {
+        let texts = [0.0, 0.001, 0.25, 0.999, 1.0, 9.96, 12.3, 1e6, f64::INFINITY].map(factor);
+        assert_eq!(texts.join(" "), "gone x0.00 x0.25 x1.0 x1.0 x10 x12 >x999 new");
     }
 
     #[test]

@@ -301,7 +301,7 @@ where
 }
 
 /// A backend's error; an I/O error keeps its kind.
-fn failed(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
+pub(super) fn failed(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
     let error: Box<dyn std::error::Error + Send + Sync> = Box::new(error);
     match error.downcast::<io::Error>() {
         Ok(error) => *error,
@@ -310,7 +310,7 @@ fn failed(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
 }
 
 /// Whether the terminal went away: its window was closed, or the connection broke.
-fn gone(error: &io::Error) -> bool {
+pub(super) fn gone(error: &io::Error) -> bool {
     let kind = error.kind();
     let io = rustix::io::Errno::from_io_error(error) == Some(rustix::io::Errno::IO);
     io || matches!(kind, io::ErrorKind::BrokenPipe | io::ErrorKind::UnexpectedEof)
@@ -323,7 +323,7 @@ async fn sleep(wait: Option<Duration>) {
     }
 }
 
-async fn until(deadline: Option<tokio::time::Instant>) {
+pub(super) async fn until(deadline: Option<tokio::time::Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,

@@ -6,6 +6,8 @@ mod guard;
 mod outside;
 mod pace;
 mod save;
+mod still;
 
 pub use event_loop::{End, Options, Outcome, Start};
 pub use outside::run;
+pub use still::show;

@@ -70,7 +70,7 @@ fn show(state: State, feed: &mut Feed, options: &Options) -> anyhow::Result<Outc
 }
 
 /// The signals that the loop cares about.
-fn signals() -> anyhow::Result<impl stream::Stream<Item = Signal> + Unpin> {
+pub(super) fn signals() -> anyhow::Result<impl stream::Stream<Item = Signal> + Unpin> {
     let open = |kind| signal(kind).context("signals cannot be received");
     let terminate = open(SignalKind::terminate())?;
     let interrupt = open(SignalKind::interrupt())?;
@@ -90,10 +90,11 @@ fn signals() -> anyhow::Result<impl stream::Stream<Item = Signal> + Unpin> {
     })))
 }
 
-struct Real<'a> {
-    guard: &'a Guard,
-    requests: Sender<Request>,
-    directory: PathBuf,
+/// The terminal, its clipboard, files and the source.
+pub(super) struct Real<'a> {
+    pub guard: &'a Guard,
+    pub requests: Sender<Request>,
+    pub directory: PathBuf,
 }
 
 impl Outside for Real<'_> {
@@ -141,7 +142,7 @@ impl Outside for Real<'_> {
 /// Standard output, written a whole frame at a time between the marks of a synchronised update,
 /// so that no terminal shows half a frame. Terminals without them ignore the marks.
 #[derive(Default)]
-struct Whole {
+pub(super) struct Whole {
     frame: Vec<u8>,
 }
 

@@ -9,6 +9,10 @@ pub struct Glyphs {
     pub ascii: bool,
     /// Density from nothing to full, in two columns, for heat maps with numbers.
     pub heat: [&'static str; 7],
+    /// Less than before, from some to much, in two columns.
+    pub less: [&'static str; 2],
+    /// More than before, from some to much.
+    pub more: [&'static str; 3],
     /// Density from nothing to full, in one column, for pictures.
     pub shade: [char; 5],
     /// Heights from lowest to full, for sparklines and upright histograms.
@@ -47,6 +51,8 @@ pub struct Glyphs {
 pub const UNICODE: Glyphs = Glyphs {
     ascii: false,
     heat: ["··", "░░", "▒░", "▒▒", "▓▒", "▓▓", "██"],
+    less: ["- ", "--"],
+    more: ["▒▒", "▓▓", "██"],
     shade: ['·', '░', '▒', '▓', '█'],
     spark: ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'],
     bar: ['▏', '▎', '▍', '▌', '▋', '▊', '▉', '█'],
@@ -69,6 +75,8 @@ pub const UNICODE: Glyphs = Glyphs {
 pub const ASCII: Glyphs = Glyphs {
     ascii: true,
     heat: ["..", "::", "o:", "oo", "Oo", "OO", "##"],
+    less: ["- ", "--"],
+    more: ["+ ", "++", "##"],
     shade: ['.', ':', 'o', 'O', '#'],
     spark: ['_', '.', ',', '-', '=', '+', '*', '#'],
     bar: ['-', '-', '-', '=', '=', '=', '#', '#'],
@@ -153,7 +161,10 @@ mod tests {
             ];
             let all = set.shade.iter().chain(&set.spark).chain(&set.bar).chain(&set.parts);
             let pairs: Vec<char> = set.heat.iter().flat_map(|pair| pair.chars()).collect();
-            assert_eq!(pairs.len(), 2 * set.heat.len());
+            let changes = set.less.iter().chain(&set.more).flat_map(|pair| pair.chars());
+            assert_eq!(changes.clone().count(), 10);
+            let pairs: Vec<char> = pairs.into_iter().chain(changes).collect();
+            assert_eq!(pairs.len(), 2 * set.heat.len() + 10);
             for c in all.chain(&set.corners).chain(&singles).chain(&pairs) {
                 assert_eq!(c.width(), Some(1), "{c:?}");
                 assert!(!set.ascii || c.is_ascii(), "{c:?}");

@@ -189,6 +189,10 @@ fn pressed(key: Key, state: &State, view: &mut View) -> Input {
         Command::Reverse => Action::SortReverse,
         Command::Filter => Action::FilterEdit(state.level().filter.text().to_owned()),
         Command::Colour => Action::ColourNext,
+        Command::Baseline => {
+            view.message = Some(baseline_message(state));
+            Action::Baseline
+        }
         Command::Pause => Action::Pause,
         Command::Older => Action::StepBack(1),
         Command::Newer => Action::StepForward(1),
@@ -244,6 +248,14 @@ fn limits_text(state: &State) -> String {
         return String::new();
     }
     outlier::text(limits, &state.session().names)
+}
+
+/// What becomes of the baseline.
+fn baseline_message(state: &State) -> String {
+    match state.baseline() {
+        Some(_) => "the baseline is forgotten".to_owned(),
+        None => "from now on compared with the last ten ticks".to_owned(),
+    }
 }
 
 /// What was asked of the source.

@@ -22,6 +22,7 @@ pub enum Command {
     Reverse,
     Filter,
     Colour,
+    Baseline,
     Pause,
     Older,
     Newer,
@@ -223,6 +224,14 @@ pub const TABLE: &[Binding] = &[
         short: "colour",
         help: "what the heat map's colour means",
         works: |c| c.colours,
+    },
+    Binding {
+        command: Command::Baseline,
+        name: "baseline",
+        keys: &["b"],
+        short: "",
+        help: "take the present as the baseline: colour and the column change compare with it; again forgets it",
+        works: |c| c.colours || c.sortable,
     },
     Binding {
         command: Command::Pause,

@@ -14,7 +14,7 @@ pub mod view;
 pub mod widgets;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use view::{Hit, View};
 
@@ -47,7 +47,7 @@ pub fn reason_columns(width: u16, height: u16, state: &State, view: &View) -> us
     panes::reason_columns(Rect::new(0, 0, width, height), state, &view.look)
 }
 
-fn too_small(buf: &mut Buffer, view: &View) {
+pub(crate) fn too_small(buf: &mut Buffer, view: &View) {
     let area = buf.area;
     let text = format!(
         "kvmscope needs {} columns and {} rows; this terminal has {} and {}. q quits.",

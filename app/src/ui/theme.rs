@@ -61,6 +61,10 @@ pub struct Theme {
     pub idle: Style,
     /// Vanished VMs.
     pub gone: Style,
+    /// More of something than before. The sign beside it says so too.
+    pub more: Style,
+    /// Less of something than before.
+    pub less: Style,
     /// Sparklines of rates and of latencies.
     pub spark: (Style, Style),
     /// Heat from nothing to most; indexes as [`super::glyph::Glyphs::heat`].
@@ -96,6 +100,8 @@ impl Theme {
             bad: fg(LightRed).add_modifier(Modifier::BOLD),
             idle: dim,
             gone: dim,
+            more: fg(LightRed),
+            less: fg(Green),
             spark: (fg(Green), fg(Magenta)),
             heat: [dim, fg(Blue), fg(LightBlue), fg(Cyan), fg(Green), fg(Yellow), fg(LightRed)],
             parts: [fg(Green), fg(Yellow), fg(Magenta), dim, fg(Cyan), dim, dim, fg(LightRed), dim],
@@ -118,6 +124,8 @@ impl Theme {
             bad: fg(Red).add_modifier(Modifier::BOLD),
             idle: dim,
             gone: dim,
+            more: fg(Red),
+            less: fg(Green),
             spark: (fg(Blue), fg(Magenta)),
             heat: [
                 dim,
@@ -149,6 +157,8 @@ impl Theme {
             bad: bold.add_modifier(Modifier::REVERSED),
             idle: dim,
             gone: dim,
+            more: Style::new().add_modifier(Modifier::BOLD),
+            less: Style::new(),
             spark: (plain, plain),
             heat: [dim, dim, plain, plain, plain, bold, bold],
             parts: [plain, plain, plain, dim, plain, dim, dim, bold, dim],
@@ -172,6 +182,8 @@ impl Theme {
             bad: orange.add_modifier(Modifier::BOLD | Modifier::UNDERLINED),
             idle: c(243),
             gone: c(243),
+            more: orange,
+            less: sky,
             spark: (sky, orange),
             heat: [c(243), blue, c(31), sky, c(144), sand, orange],
             parts: [sky, sand, c(144), c(243), c(180), c(243), c(243), orange, c(243)],
@@ -219,7 +231,7 @@ mod tests {
     fn mono_has_no_colour() {
         let t = Theme::new(ThemeName::Mono);
         let styles = [t.text, t.dim, t.strong, t.head, t.sorted, t.selected, t.cursor, t.key];
-        let more = [t.warn, t.bad, t.idle, t.gone, t.spark.0, t.spark.1];
+        let more = [t.warn, t.bad, t.idle, t.gone, t.more, t.less, t.spark.0, t.spark.1];
         for style in styles.iter().chain(&more).chain(&t.heat).chain(&t.parts) {
             assert_eq!(style.fg, None);
         }

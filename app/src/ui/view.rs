@@ -60,12 +60,12 @@ impl View {
     }
 
     /// Forgets where things were.
-    pub(super) fn begin(&mut self) {
+    pub(crate) fn begin(&mut self) {
         self.hits.clear();
     }
 
     /// Remembers where something is. What is said later lies above.
-    pub(super) fn hit(&mut self, area: Rect, hit: Hit) {
+    pub(crate) fn hit(&mut self, area: Rect, hit: Hit) {
         self.hits.push((area, hit));
     }
 

@@ -8,17 +8,21 @@ use crate::ui::format::time_of_day;
 use std::io::Read;
 use std::path::Path;
 
-/// Adds up a recording, or a range of it.
-pub fn read(path: &Path, range: Range) -> Result<Measured, Failure> {
+/// Adds up a recording, or a range of it, as live measuring leaves it.
+pub(super) fn read(path: &Path, range: Range) -> Result<Measured, Failure> {
+    Ok(measured(sums(path, range)?))
+}
+
+/// Adds up a recording, or a range of it; `-` is standard input.
+pub fn sums(path: &Path, range: Range) -> Result<Sums, Failure> {
     let (name, sums) = match path == Path::new("-") {
         true => ("standard input".to_owned(), from_stream(std::io::stdin().lock(), range)),
         false => (path.display().to_string(), from_file(path, range)),
     };
-    let sums = sums.map_err(|error| match error {
+    sums.map_err(|error| match error {
         Trouble::Read(error) => Failure::running(format!("{name}: {error}")),
         Trouble::Range(why) => Failure::usage(format!("--range: {why}")),
-    })?;
-    Ok(measured(sums))
+    })
 }
 
 enum Trouble {

@@ -43,12 +43,13 @@ pub fn height(rows: usize) -> u16 {
     u16::try_from(rows.saturating_add(2)).unwrap_or(u16::MAX)
 }
 
-/// What colour means: limits of the levels and text of a value.
-fn scale(colour: Colour, look: &Look) -> Scale {
+/// What colour means: limits of the levels and text of a value. `baseline` is when the baseline is of (ns since the
+/// Unix epoch), where the person took one.
+fn scale(colour: Colour, baseline: Option<u64>, look: &Look) -> Scale {
     let micro = look.glyphs.micro;
     let steps = colour.steps();
     let step = |i: usize| steps.get(i).copied().unwrap_or(f64::INFINITY);
-    // "The same as before" is the middle of the changes; every other scale starts above nothing.
+    // "The same as before" is between the changes; every other scale starts above nothing.
     let limits = match colour {
         Colour::Change => [step(1), step(2), step(4), step(5), step(6)],
         _ => [step(1), step(2), step(3), step(4), step(5)],
@@ -57,19 +58,15 @@ fn scale(colour: Colour, look: &Look) -> Scale {
         Colour::Rate => Box::new(value::rate),
         Colour::TimeShare => Box::new(value::share),
         Colour::P99 => Box::new(move |v| format::duration(v as u64, micro)),
-        Colour::Change => Box::new(factor),
+        Colour::Change => Box::new(value::factor),
     };
-    Scale { title: colour.label(), limits, text }
-}
-
-/// A factor in at most five columns: "x0.25", "x1.0", "x12".
-fn factor(value: f64) -> String {
-    match value {
-        v if v < 0.995 => format!("x{v:.2}"),
-        v if v < 9.95 => format!("x{v:.1}"),
-        v if v < 999.5 => format!("x{v:.0}"),
-        _ => ">x999".to_owned(),
-    }
+    let title = match (colour, baseline) {
+        (Colour::Change, Some(at)) => format!("against {}", format::time_of_day(at)).into(),
+        // Short enough to be drawn in 80 columns.
+        (Colour::Change, None) => "against minute before".into(),
+        _ => colour.label().into(),
+    };
+    Scale { title, limits, changes: colour == Colour::Change, text }
 }
 
 /// Draws it, under a rule with its title and the drawn scale.
@@ -86,6 +83,7 @@ pub fn draw(buf: &mut Buffer, area: Rect, state: &State, view: &mut View) {
             (Line::from(Span::styled(" VM", look.theme.head)), labels)
         }
     };
+    let baseline = state.baseline().map(|of| state.session().unix_ns(of.end_ns));
     let rows = map.rows.iter().zip(labels).map(|(row, label)| HeatRow {
         label,
         values: row.cells.iter().map(|cell| cell.value).collect(),
@@ -107,7 +105,7 @@ pub fn draw(buf: &mut Buffer, area: Rect, state: &State, view: &mut View) {
             .collect(),
         label,
         label_width,
-        scale: scale(map.colour, &look),
+        scale: scale(map.colour, baseline, &look),
     };
     let focused = level.pane == Pane::Heat;
     let body = below(area, 1);
@@ -185,18 +183,14 @@ mod tests {
     use crate::ui::{glyph, theme::Theme};
 
     #[test]
-    fn factors_fit_five_columns() {
-        let texts = [0.001, 0.25, 0.999, 1.0, 9.96, 12.3, 1e6].map(factor).join(" ");
-        assert_eq!(texts, "x0.00 x0.25 x1.0 x1.0 x10 x12 >x999");
-    }
-
-    #[test]
     fn every_meaning_of_colour_has_a_scale_that_rises() {
         let look = Look { theme: Theme::new(Default::default()), glyphs: glyph::UNICODE };
         for colour in Colour::ALL {
-            let scale = scale(colour, &look);
-            assert!(scale.limits.windows(2).all(|w| w[0] < w[1]), "{colour:?}");
-            assert!(scale.legend(&look).width() <= 72, "{colour:?}");
+            for baseline in [None, Some(0)] {
+                let scale = scale(colour, baseline, &look);
+                assert!(scale.limits.windows(2).all(|w| w[0] < w[1]), "{colour:?}");
+                assert!(scale.legend(&look).width() <= 60, "{colour:?}");
+            }
         }
     }
 }

@@ -202,6 +202,10 @@ fn columns<R: Shown>(
         if rank >= OPTIONAL && width < WIDE && key(what) != Some(sort.key) {
             continue;
         }
+        // Without a baseline there is nothing to compare with.
+        if what == What::Field("change") && state.baseline().is_none() {
+            continue;
+        }
         let mut column = match what {
             What::Rate => Column::text(format!("rate {window}"), 10, most, rank),
             What::P99 => Column::text(format!("p99 {window}"), 10, most, rank),
@@ -362,9 +366,25 @@ fn draw_row<R: Shown>(
             if columns[i].align == Align::Left {
                 text = look.truncate(&look.name(&text), width);
             }
-            table::plain(text, style)
+            table::plain(
+                text,
+                if key == "change" { changed::<R>(shown, style, look) } else { style },
+            )
         }
     });
+}
+
+/// More and less than in the baseline have their colours; the number has the direction.
+fn changed<R: Shown>(
+    shown: &R,
+    style: ratatui::style::Style,
+    look: &Look,
+) -> ratatui::style::Style {
+    match field::<R>("change").map(|field| (field.value)(shown)) {
+        Some(Value::Factor(n)) if n >= MUCH_CHANGE => look.theme.more,
+        Some(Value::Factor(n)) if n <= 1.0 / MUCH_CHANGE => look.theme.less,
+        _ => style,
+    }
 }
 
 /// The title of a column of what is counted; its name in the configuration file too.
@@ -433,6 +453,9 @@ pub fn quota(beside: &VmTick) -> Option<f64> {
     let throttled = beside.throttled_ns?;
     (beside.over_ns > 0).then(|| throttled as f64 / beside.over_ns as f64)
 }
+
+/// From this factor on, something is more than it was before: less is what a tick differs from the next.
+const MUCH_CHANGE: f64 = 1.25;
 
 /// From this share of wall time on, waiting for a CPU is something to look at.
 const MUCH_WAITING: f64 = 0.05;

@@ -1,9 +1,10 @@
 //! Snapshots of whole screens, with their styles, and that no size and no key breaks them.
 
+mod baseline;
 mod memory;
 mod reason;
 mod scroll;
-mod shot;
+pub mod shot;
 mod signals;
 mod time;
 pub mod world;

@@ -7,8 +7,10 @@ use crate::ui::{
 use ratatui::{
     buffer::Buffer,
     layout::Rect,
+    style::Style,
     text::{Line, Span},
 };
+use std::borrow::Cow;
 
 /// What a heat map shows.
 pub struct HeatMap<'a> {
@@ -45,35 +47,62 @@ pub struct HeatColumn {
 /// How values become levels and text.
 pub struct Scale {
     /// What it is: "exits/s".
-    pub title: &'static str,
+    pub title: Cow<'static, str>,
     /// Lower limits of the levels 2 to 6; more than nothing is level 1. They never depend on the
     /// data, so that a colour means the same everywhere.
     pub limits: [f64; 5],
+    /// Whether it is of changes: nothing is a value too (what is gone), the third level is "as before", and those
+    /// on either side have the colours of less and more.
+    pub changes: bool,
     /// Text of a value, at most five columns.
     pub text: Box<dyn Fn(f64) -> String>,
 }
+
+/// The level of what has not changed, on a scale of changes.
+const SAME: usize = 3;
 
 impl Scale {
     /// 0 for nothing, up to 6.
     pub fn level(&self, value: Option<f64>) -> usize {
         match value {
-            Some(v) if v > 0.0 => 1 + self.limits.iter().filter(|&&limit| v >= limit).count(),
+            Some(v) if v > 0.0 || self.changes => {
+                1 + self.limits.iter().filter(|&&limit| v >= limit).count()
+            }
             _ => 0,
+        }
+    }
+
+    /// How a level is drawn: its sign, and its style.
+    fn drawn(&self, level: usize, look: &Look) -> (&'static str, Style) {
+        let theme = &look.theme;
+        if !self.changes {
+            return (look.glyphs.heat[level], theme.heat[level]);
+        }
+        match level {
+            0 => ("  ", theme.dim),
+            level if level < SAME => (look.glyphs.less[SAME - 1 - level], theme.less),
+            SAME => (look.glyphs.heat[0], theme.dim),
+            level => (look.glyphs.more[level - SAME - 1], theme.more),
         }
     }
 
     /// The drawn scale: "exits/s  ··0  ░░>0  ▒░10  ▒▒100  ▓▒1k  ▓▓10k  ██100k".
     pub fn legend(&self, look: &Look) -> Line<'static> {
-        let mut spans = vec![Span::styled(self.title, look.theme.strong)];
-        for (level, glyph) in look.glyphs.heat.iter().enumerate() {
-            let text = match level {
-                0 => "0".to_owned(),
-                1 => ">0".to_owned(),
+        let mut spans = vec![Span::styled(self.title.clone(), look.theme.strong)];
+        for level in usize::from(self.changes)..look.glyphs.heat.len() {
+            let limit = |at: usize| (self.text)(self.limits[at]).replace(".0", "");
+            let text = match (level, self.changes) {
+                (0, _) => "0".to_owned(),
+                (1, false) => ">0".to_owned(),
+                // Of less there is an upper end to tell: half as much is "/2".
+                (1 | 2, true) => format!("/{:.0}", 1.0 / self.limits[level - 1]),
+                (SAME, true) => "same".to_owned(),
                 // "10.0k" is "10k" in a legend.
-                _ => (self.text)(self.limits[level - 2]).replace(".0", ""),
+                _ => limit(level - 2),
             };
+            let (glyph, style) = self.drawn(level, look);
             spans.push(Span::raw("  "));
-            spans.push(Span::styled(*glyph, look.theme.heat[level]));
+            spans.push(Span::styled(glyph, style));
             spans.push(Span::styled(text, look.theme.dim));
         }
         Line::from(spans)
@@ -176,11 +205,11 @@ impl HeatMap<'_> {
 
     fn cell(&self, buf: &mut Buffer, area: Rect, value: Option<f64>, faint: bool, look: &Look) {
         let level = self.scale.level(value);
-        let style = if faint { look.theme.idle } else { look.theme.heat[level] };
+        let (glyph, style) = self.scale.drawn(level, look);
+        let style = if faint { look.theme.idle } else { style };
         let dense = if area.width + 1 >= WIDE { 4 } else { 2 };
-        let shade = look.glyphs.heat[level].repeat(usize::from(dense / 2));
-        put(buf, area, 0, 0, &shade, style);
-        if let Some(value) = value.filter(|&v| v > 0.0) {
+        put(buf, area, 0, 0, &glyph.repeat(usize::from(dense / 2)), style);
+        if let Some(value) = value.filter(|&v| v > 0.0 || self.scale.changes) {
             let style = if faint { style } else { look.theme.text };
             put(buf, area, dense + 1, 0, &format!("{:>5}", (self.scale.text)(value)), style);
         }
@@ -197,7 +226,21 @@ mod tests {
 
     fn scale() -> Scale {
         let limits = [10.0, 100.0, 1e3, 1e4, 1e5];
-        Scale { title: "exits/s", limits, text: Box::new(value::rate) }
+        Scale { title: "exits/s".into(), limits, changes: false, text: Box::new(value::rate) }
+    }
+
+    #[test]
+    fn changes_have_two_directions_and_a_middle() {
+        let limits = [0.25, 0.5, 2.0, 4.0, 8.0];
+        let text = Box::new(value::factor);
+        let scale = Scale { title: "change".into(), limits, changes: true, text };
+        let values = [None, Some(0.0), Some(0.3), Some(1.0), Some(2.0), Some(f64::INFINITY)];
+        assert_eq!(values.map(|value| scale.level(value)), [0, 1, 2, 3, 4, 6]);
+        let look = Look { theme: Theme::new(Default::default()), glyphs: glyph::ASCII };
+        assert_eq!(scale.legend(&look).to_string(), "change  --/4  - /2  ..same  + x2  ++x4  ##x8");
+        let style = |level| scale.drawn(level, &look).1;
+        assert_eq!((style(1), style(2)), (look.theme.less, look.theme.less));
+        assert_eq!((style(4), style(6)), (look.theme.more, look.theme.more));
     }
 
     #[test]
