@@ -7,6 +7,7 @@ const BEGIN: (u64, u64) = (1_000_000_000, 1_700_000_000_000_000_000);
 
 /// Options that are not for users, and not listed.
 #[derive(clap::Args, Clone, Debug)]
+#[group(id = "invented")]
 pub struct Options {
     /// So many ticks of an invented host, as fast as they are taken
     #[arg(long, hide = true, value_name = "TICKS")]
