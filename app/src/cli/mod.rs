@@ -3,6 +3,7 @@
 mod collect;
 mod demo;
 mod doctor;
+mod export;
 mod failure;
 mod invented;
 mod record;
@@ -45,6 +46,8 @@ enum Command {
     Report(report::Options),
     /// No screen: a file that `replay` and `report --from` read, here or elsewhere
     Record(record::Options),
+    /// A recording in other formats (JSON lines, CSV, OpenMetrics, Perfetto), or live metrics over HTTP for Prometheus
+    Export(Box<export::Options>),
     /// The test guest by itself: makes an exact number of exits of each kind
     Guest(Box<crate::guest::Options>),
     /// What works on this host, what does not, why, and what to do
@@ -246,6 +249,7 @@ pub fn main() -> ExitCode {
         Some(Command::Demo(options)) => demo::run(&options),
         Some(Command::Report(options)) => report::run(&options),
         Some(Command::Record(options)) => record::run(&options),
+        Some(Command::Export(options)) => export::run(&options),
         Some(Command::Guest(options)) => {
             crate::guest::run(&options, &mut std::io::stdout().lock()).map_err(Failure::from)
         }
