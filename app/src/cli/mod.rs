@@ -4,6 +4,7 @@ mod collect;
 mod demo;
 mod diff;
 mod doctor;
+mod export;
 mod failure;
 mod invented;
 mod record;
@@ -48,6 +49,8 @@ enum Command {
     Record(record::Options),
     /// Two recordings, or two ranges of one, side by side: what changed most
     Diff(diff::Options),
+    /// A recording in other formats (JSON lines, CSV, OpenMetrics, Perfetto), or live metrics over HTTP for Prometheus
+    Export(Box<export::Options>),
     /// The test guest by itself: makes an exact number of exits of each kind
     Guest(Box<crate::guest::Options>),
     /// What works on this host, what does not, why, and what to do
@@ -250,6 +253,7 @@ pub fn main() -> ExitCode {
         Some(Command::Report(options)) => report::run(&options),
         Some(Command::Record(options)) => record::run(&options),
         Some(Command::Diff(options)) => diff::run(&options),
+        Some(Command::Export(options)) => export::run(&options),
         Some(Command::Guest(options)) => {
             crate::guest::run(&options, &mut std::io::stdout().lock()).map_err(Failure::from)
         }

@@ -263,7 +263,8 @@ impl Time {
     }
 }
 
-fn state_word(phase: Phase) -> &'static str {
+/// What a vCPU does, in a word.
+pub fn state_word(phase: Phase) -> &'static str {
     match phase {
         Phase::Unknown => "unknown",
         Phase::Guest => "guest",

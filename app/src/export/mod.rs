@@ -1,13 +1,20 @@
-//! What leaves the program other than the screen: text and JSON reports.
+//! What leaves the program other than the screen: text and JSON reports, and exports for other programs.
 //!
-//! Both say the same of a session: everything since its start, from [`crate::model::totals`].
+//! Reports say the same of a session: everything since its start, from [`crate::model::totals`]. Exports go
+//! through ticks one by one: lines of JSON, tables, traces, metrics.
 
+pub mod csv;
 mod details;
+pub mod follow;
 mod interrupts;
 mod irqs;
 pub mod json;
+pub mod jsonl;
+pub mod openmetrics;
+pub mod perfetto;
 mod scheduling;
 mod sections;
+pub mod sink;
 mod stacks;
 mod sums;
 pub mod text;

@@ -6,18 +6,66 @@ mod memory;
 pub use interrupts::{INTERRUPTED_NS, interrupted};
 pub use memory::{REMEMBERED_NS, remembered};
 
+use super::sink::{Sink, Through};
 use crate::model::detail::{CulpritTick, Halts, KeyClass, KeyId, KeyTick, Outlier, VmTick};
+use crate::model::event::Event;
 use crate::model::ids::{Isa, Reason, VcpuKey, VmId};
 use crate::model::session::{Host, ProbeStatus, Session};
-use crate::model::testing::{cell, sample_outlier, vcpu};
+use crate::model::testing::{cell, sample_outlier, sample_tick, vcpu};
 use crate::model::tick::{Life, Lost, OpenExit, Phase, PhaseTimes, Tick, VcpuInfo, VmInfo};
 use crate::model::totals::Totals;
+use crate::record::{End, Gap, Item, Key, Mark};
 use crate::source::synth::names;
 
 const SECOND: u64 = 1_000_000_000;
 
 /// Three seconds of two VMs; one has a name that plays tricks and ended.
 pub fn sample() -> (Session, Totals) {
+    let mut totals = Totals::default();
+    for seq in 1..=3 {
+        totals.apply(&tick(seq));
+    }
+    (session(), totals)
+}
+
+/// The same tick by tick, and forty seconds more with something of everything.
+pub fn sample_ticks() -> (Session, Vec<Tick>) {
+    let mut ticks: Vec<Tick> = (1..=3).map(tick).collect();
+    let mut busy = busy_tick();
+    let more = sample_tick();
+    busy.host = more.host;
+    busy.lost = more.lost;
+    let at_ns = 50 * SECOND;
+    busy.events = more.events.into_iter().map(|event| Event { at_ns, ..event }).collect();
+    busy.events_left_out = more.events_left_out;
+    if let (Some(vcpu), Some(other)) = (busy.vcpus.first_mut(), more.vcpus.first()) {
+        vcpu.meters = other.meters.clone();
+    }
+    ticks.push(busy);
+    (session(), ticks)
+}
+
+/// The same as a recording, with a note and a gap.
+pub fn recording() -> Vec<Item> {
+    let (session, ticks) = sample_ticks();
+    let mark = Mark { at_ns: 12 * SECOND, text: "here it \"hangs\"".to_owned() };
+    let gap = Gap { from_ns: 53 * SECOND, until_ns: 60 * SECOND, why: "It is damaged.".to_owned() };
+    let begin = Key { at_ns: session.started_ns, ..Key::default() };
+    let mut items = vec![Item::Session(Box::new(session)), Item::Key(Box::new(begin))];
+    items.extend(ticks.into_iter().map(|tick| Item::Tick(Box::new(tick))));
+    items.insert(4, Item::Mark(mark));
+    items.push(Item::Gap(gap));
+    items.push(Item::End(End { clean: false, why: Some("It was cut off.".to_owned()) }));
+    items
+}
+
+/// Hands items to a sink.
+pub fn export(sink: &mut dyn Sink, items: Vec<Item>, only: Option<&str>) {
+    let mut through = Through::new(sink, only.map(str::to_owned));
+    items.into_iter().for_each(|item| through.item(item).expect("memory takes it"));
+}
+
+fn session() -> Session {
     let probe = |name: &str, attached, why: Option<&str>| ProbeStatus {
         name: name.to_owned(),
         family: "exit".to_owned(),
@@ -25,7 +73,7 @@ pub fn sample() -> (Session, Totals) {
         why: why.map(str::to_owned),
         how: "tracepoint".to_owned(),
     };
-    let session = Session {
+    Session {
         host: Host {
             name: "db-42".to_owned(),
             kernel: "6.12.8".to_owned(),
@@ -41,12 +89,7 @@ pub fn sample() -> (Session, Totals) {
         started_ns: 10 * SECOND,
         started_unix_ns: 1_700_000_000 * SECOND,
         ..Session::default()
-    };
-    let mut totals = Totals::default();
-    for seq in 1..=3 {
-        totals.apply(&tick(seq));
     }
-    (session, totals)
 }
 
 fn tick(seq: u64) -> Tick {
