@@ -1,5 +1,5 @@
 //! Where time goes and what exits are about, in situations that the guest makes on purpose
-//! (`tests/rigs/situations.sh`): counts by equality, times within 5% of what the guest measured.
+//! (`tests/rigs/situations.sh`): counts by equality, times within 5% (or 30 ms) of what the guest measured.
 
 use anyhow::{Context, Result, ensure};
 use kvmscope_tests::check::{self, Problems};
