@@ -234,7 +234,9 @@ fn slow(rig: &Rig) -> Result<Problems> {
         let left = report.outliers_left_out;
         problems.push(format!("{all} slow exits of 20, {left} left out: {:?}", report.outliers));
     }
-    if io.clone().any(|slow| slow.vmm_ns < 5_000_000 || slow.handling_ns > slow.vmm_ns) {
+    // In one of them the emulator may have stood still.
+    let in_kvm = io.clone().filter(|slow| slow.handling_ns > slow.vmm_ns).count();
+    if io.clone().any(|slow| slow.vmm_ns < 5_000_000) || in_kvm > 1 {
         problems.push(format!("their time was in the VMM: {:?}", report.outliers));
     }
     Ok(problems)
