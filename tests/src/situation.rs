@@ -11,6 +11,8 @@ use crate::format::{Guest, GuestVcpu, Report, Vcpu};
 pub const UNACCOUNTED: f64 = 0.01;
 /// How far a time may be from what the guest measured.
 const CLOSE: f64 = 0.05;
+/// What an emulator may stand still meanwhile, on a machine that has other things to do, ns.
+const STALL_NS: f64 = 30_000_000.0;
 /// The least time that is compared, ns: shorter ones are lost in an emulator's own unevenness.
 const LEAST_NS: u64 = 50_000_000;
 
@@ -18,7 +20,7 @@ const LEAST_NS: u64 = 50_000_000;
 pub fn compare(problems: &mut Problems, what: &str, is: u64, measured: u64) {
     if measured < LEAST_NS {
         problems.push(format!("{what}: the guest measured {measured} ns, too little to compare"));
-    } else if (is as f64 - measured as f64).abs() > measured as f64 * CLOSE {
+    } else if (is as f64 - measured as f64).abs() > (measured as f64 * CLOSE).max(STALL_NS) {
         problems.push(format!("{what}: {is} ns, the guest measured {measured} ns"));
     }
 }

@@ -84,6 +84,10 @@ pub fn extremes(
             values.extend(Some(late.min_ns).filter(|&ns| known.is_none_or(|k| ns != k.min_ns)));
             values.extend(Some(late.max_ns).filter(|&ns| known.is_none_or(|k| ns != k.max_ns)));
         }
+        // What ended after the epoch did, but before the cell was read, is counted in it, and its extremes are
+        // in the bank of the next. So may be those of one that is counted only then: true, if early.
+        let next = bank(now, epoch.saturating_add(1));
+        values.extend(next.iter().flat_map(|bank| [bank.min_ns, bank.max_ns]));
     }
     let (lowest, highest) = match (hist.first(), hist.last()) {
         (Some(&(lowest, _)), Some(&(highest, _))) => (lowest as usize, highest as usize),

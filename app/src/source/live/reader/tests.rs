@@ -149,6 +149,20 @@ fn a_time_in_flight_across_an_epochs_end_is_not_lost() {
 }
 
 #[test]
+fn what_ended_after_its_epoch_and_before_it_was_read_has_its_extremes() {
+    let mut world = World::new();
+    world.memory.claim(1, 0, 0);
+    world.memory.exits(1, CPUID, &[1_000_000]);
+    // The reader has ended the epoch, and has not come to this cell yet.
+    let next = world.memory.control.epoch + 1;
+    world.memory.times(1, CPUID, 1_000_500, next);
+    let tick = world.tick(1);
+    let told = cell(&tick, CPUID);
+    assert_eq!((told.timed(), told.hist.len()), (2, 1), "both fell into one bucket");
+    assert_eq!((told.min_ns, told.max_ns), (1_000_000, 1_000_500));
+}
+
+#[test]
 fn extremes_and_buckets_that_were_seen_apart_meet_again() {
     let mut world = World::new();
     world.memory.claim(1, 0, 0);
