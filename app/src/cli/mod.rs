@@ -3,6 +3,7 @@
 mod demo;
 mod doctor;
 mod failure;
+mod replay;
 mod report;
 mod watch;
 
@@ -40,6 +41,8 @@ enum Command {
     Demo(demo::Options),
     /// No screen: tables or JSON, for a while or while a command runs
     Report(report::Options),
+    /// The same screen on a recording: play, stop, step, go to any moment
+    Replay(replay::Options),
     /// The test guest by itself: makes an exact number of exits of each kind
     Guest(Box<crate::guest::Options>),
     /// What works on this host, what does not, why, and what to do
@@ -111,9 +114,13 @@ impl Common {
 impl Common {
     /// Reads the guests' symbols that were asked for.
     fn guest_symbols(&self) -> Result<GuestSymbols, Failure> {
-        GuestSymbols::load(&self.guest_symbols)
-            .map_err(|why| Failure::usage(format!("--guest-symbols: {why}")))
+        symbols_of(&self.guest_symbols)
     }
+}
+
+/// Reads the guests' symbols that were asked for.
+fn symbols_of(asked: &[symbols::Asked]) -> Result<GuestSymbols, Failure> {
+    GuestSymbols::load(asked).map_err(|why| Failure::usage(format!("--guest-symbols: {why}")))
 }
 
 fn refuse_what_is_no_vm(pids: &[u32]) -> Result<(), Failure> {
@@ -240,6 +247,7 @@ pub fn main() -> ExitCode {
         Some(Command::Watch(options)) => watch::run(&options),
         Some(Command::Demo(options)) => demo::run(&options),
         Some(Command::Report(options)) => report::run(&options),
+        Some(Command::Replay(options)) => replay::run(&options),
         Some(Command::Guest(options)) => {
             crate::guest::run(&options, &mut std::io::stdout().lock()).map_err(Failure::from)
         }

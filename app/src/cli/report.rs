@@ -220,6 +220,8 @@ async fn collect(
             message = feed.messages.recv() => match message {
                 Some(Msg::Session(session)) => measured.session = *session,
                 Some(Msg::Tick(tick)) => measured.totals.apply(&tick),
+                // Only a replay says such things.
+                Some(Msg::Replay(_)) => {}
                 Some(Msg::End(None)) | None => break,
                 Some(Msg::End(Some(why))) => {
                     say(format_args!("measuring ended early: {why}"));

@@ -5,7 +5,9 @@ mod event_loop;
 mod guard;
 mod outside;
 mod pace;
+mod recording;
 mod save;
 
 pub use event_loop::{End, Options, Outcome, Start};
+pub use guard::has_keys;
 pub use outside::run;
