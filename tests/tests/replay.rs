@@ -91,6 +91,26 @@ fn a_recording_that_is_cut_says_so() {
 }
 
 #[test]
+fn a_full_disk_stops_the_recording_and_not_the_screen() {
+    let directory = tempfile::tempdir().expect("a directory");
+    // A limit of the file's size is refused as a full disk is.
+    let script = format!(
+        "cd {} && ulimit -f 400 && {} demo --synthetic --interval 0.1",
+        directory.path().display(),
+        debug().display()
+    );
+    let mut terminal = Terminal::start(&["sh", "-c", &script], &[], 120, 40);
+    terminal.wait_for("web-7").send("r").wait_for("REC STOPPED");
+    terminal.wait_for("Recording has stopped: ").wait_for("live, every 100ms");
+    terminal.send("r").wait_without("REC STOPPED").send("q");
+    assert!(terminal.wait_exit().success());
+    let file = std::fs::read_dir(directory.path()).expect("read").flatten().next().expect("a file");
+    let mut terminal = replay(&file.path(), 120, 40);
+    terminal.wait_for("web-7").wait_for("cut off").send("q");
+    assert!(terminal.wait_exit().success());
+}
+
+#[test]
 fn what_cannot_be_replayed_is_refused_with_a_sentence() {
     let directory = tempfile::tempdir().expect("a directory");
     let foreign = directory.path().join("foreign");

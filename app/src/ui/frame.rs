@@ -217,8 +217,8 @@ fn tabs_width(tabs: &[(Tab, String)]) -> u16 {
 fn replayed(header: &Header, look: &Look) -> Line<'static> {
     let interval = interval(header.position.dur_ns, look);
     let text = match header.position.seq {
-        0 => "recording ".to_owned(),
-        _ => format!("recording, every {interval} "),
+        0 => "replay ".to_owned(),
+        _ => format!("replay, every {interval} "),
     };
     Line::from(Span::styled(text, look.theme.dim))
 }
@@ -340,7 +340,13 @@ pub fn footer(buf: &mut Buffer, area: Rect, state: &State, view: &View) {
     let length = |keys: &[(Command, Line<'_>)]| keys.iter().map(|(_, l)| l.width()).sum::<usize>();
     while length(&keys) > usize::from(room) {
         let droppable = |c: &Command| !matches!(c, Command::Help | Command::Quit | Command::Open);
-        let Some(at) = keys.iter().rposition(|(c, _)| droppable(c)) else { break };
+        // In a recording one moves in time more than in rows.
+        let least = |c: &Command| {
+            context.replay && matches!(c, Command::Sort | Command::Filter | Command::Colour)
+        };
+        let at = keys.iter().rposition(|(c, _)| least(c));
+        let at = at.or_else(|| keys.iter().rposition(|(c, _)| droppable(c)));
+        let Some(at) = at else { break };
         keys.remove(at);
     }
     let mut x = 1;

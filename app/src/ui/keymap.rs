@@ -258,6 +258,14 @@ pub const TABLE: &[Binding] = &[
         works: |c| c.replay,
     },
     Binding {
+        command: Command::Seek,
+        name: "seek",
+        keys: &[":"],
+        short: "go to",
+        help: "to a time (12:41:03), from here (+30s, -5m), or to a share (50%) of the recording",
+        works: |c| c.replay,
+    },
+    Binding {
         command: Command::Pause,
         name: "pause",
         keys: &["space"],
@@ -304,14 +312,6 @@ pub const TABLE: &[Binding] = &[
         short: "live",
         help: "back to now",
         works: |c| c.stepped && !c.replay,
-    },
-    Binding {
-        command: Command::Seek,
-        name: "seek",
-        keys: &[":"],
-        short: "go to",
-        help: "to a time (12:41:03), from here (+30s, -5m), or to a share (50%) of the recording",
-        works: |c| c.replay,
     },
     Binding {
         command: Command::Slower,

@@ -16,22 +16,27 @@ use ratatui::{
 
 /// Least columns of the picture; with fewer there is only text.
 const LEAST: u16 = 10;
+/// With fewer the day gives way.
+const ROOMY: u16 = 24;
 
 /// Draws it into a row.
 pub fn bar(buf: &mut Buffer, area: Rect, deck: &Deck, view: &mut View) {
     let look = view.look.clone();
-    let right = right(deck, &look);
-    // What is said at the right matters less than where one is, and more than the picture.
-    let left = [left(deck, &look, true), left(deck, &look, false)]
-        .into_iter()
-        .find(|left| left.width() + right.width() + usize::from(LEAST) + 3 <= area.width.into())
-        .unwrap_or_else(|| self::left(deck, &look, false));
-    let x = put_line(buf, area, 1, 0, &left) + 1;
-    let free = area.width.saturating_sub(x);
-    let (width, right) = match free.checked_sub(right.width() as u16 + 2) {
-        Some(width) if width >= LEAST => (width, right),
-        _ => (free.saturating_sub(1), Line::default()),
+    // Where one is matters most, and that something is missing; the picture more than the day.
+    let room = |(day, notes, least): &(bool, Notes, u16)| {
+        let text = left(deck, &look, *day).width() + right(deck, &look, *notes).width();
+        text + usize::from(*least) + 3 <= usize::from(area.width)
     };
+    let ways = [
+        (true, Notes::All, ROOMY),
+        (false, Notes::All, LEAST),
+        (false, Notes::Gaps, LEAST),
+        (false, Notes::Cut, LEAST),
+    ];
+    let (day, notes, _) = ways.into_iter().find(room).unwrap_or((false, Notes::None, 0));
+    let right = right(deck, &look, notes);
+    let x = put_line(buf, area, 1, 0, &left(deck, &look, day)) + 1;
+    let width = area.width.saturating_sub(x + right.width() as u16 + 1);
     if width >= LEAST {
         picture(buf, row(area, 0, x, width), deck, &look);
         let place = row(area, 0, x, width);
@@ -64,28 +69,39 @@ fn left(deck: &Deck, look: &Look, long: bool) -> Line<'static> {
     Line::from(spans)
 }
 
-/// What is noted at the displayed tick, else what there is to find, else how it ends.
-fn right(deck: &Deck, look: &Look) -> Line<'static> {
+/// What is said at the right, as there is room for it: each with what comes after it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Notes {
+    /// The mark at the displayed tick, or how many there are.
+    All,
+    /// How many gaps there are.
+    Gaps,
+    /// That the recording was cut off.
+    Cut,
+    None,
+}
+
+fn right(deck: &Deck, look: &Look, notes: Notes) -> Line<'static> {
     let theme = &look.theme;
-    let mut spans = Vec::new();
-    let mut say = |text: String, style: Style| {
-        if !spans.is_empty() {
-            spans.push(Span::styled(", ".to_owned(), theme.dim));
-        }
-        spans.push(Span::styled(text, style));
-    };
+    let mut parts: Vec<(Notes, String, Style)> = Vec::new();
     if let Some(mark) = deck.mark() {
         let words = if mark.text.is_empty() { "here".to_owned() } else { look.name(&mark.text) };
-        say(format!("mark: {}", look.truncate(&words, 30)), theme.strong);
+        let words = look.truncate(&words, 30);
+        parts.push((Notes::All, format!("mark: {words}"), theme.strong));
     } else if !deck.marks.is_empty() {
-        say(count(deck.marks.len(), "mark", "marks"), theme.text);
+        parts.push((Notes::All, count(deck.marks.len(), "mark", "marks"), theme.text));
     }
     if !deck.gaps.is_empty() {
-        say(count(deck.gaps.len(), "gap", "gaps"), theme.warn);
+        parts.push((Notes::Gaps, count(deck.gaps.len(), "gap", "gaps"), theme.warn));
     }
-    match &deck.end {
-        Some(end) if !end.clean => say("cut off".to_owned(), theme.bad),
-        _ => {}
+    if deck.end.as_ref().is_some_and(|end| !end.clean) {
+        parts.push((Notes::Cut, "cut off".to_owned(), theme.bad));
+    }
+    let mut spans = Vec::new();
+    for (_, text, style) in parts.into_iter().filter(|(note, ..)| *note >= notes) {
+        let before = if spans.is_empty() { " " } else { ", " };
+        spans.push(Span::styled(before, theme.dim));
+        spans.push(Span::styled(text, style));
     }
     if !spans.is_empty() {
         spans.push(Span::raw(" "));

@@ -18,6 +18,8 @@ const BEHIND: usize = 16;
 const QUIET: Duration = Duration::from_millis(150);
 /// Ticks of a moment. Between two keys there are fewer unless keys are damaged.
 const MOMENT: usize = 512;
+/// Gaps that are remembered beside those that are known from the start.
+const MOST_GAPS: usize = 1_000;
 /// Longest time that is waited in a gap, whatever the speed: there is nothing to look at.
 const GAP: Duration = Duration::from_secs(2);
 
@@ -43,6 +45,8 @@ pub struct Player<T> {
     gap: Option<Passing>,
     behind: Option<Reading>,
     trouble: Option<String>,
+    /// Gaps that were only found by reading: not all of a file is looked at when it is opened.
+    found: Vec<Gap>,
     /// There is nothing more to read, whatever the outline says.
     dry: bool,
     /// What was said last of it.
@@ -111,6 +115,7 @@ impl<T: Tape> Player<T> {
             gap: None,
             behind: None,
             trouble: None,
+            found: Vec::new(),
             dry: false,
             progress: None,
         }
@@ -213,8 +218,13 @@ impl<T: Tape> Player<T> {
         let mut said = 0;
         while self.playing && said < TURN && self.refill() && self.is_due(now) {
             let passed = self.gap.take().is_some();
-            if !self.say_next(&mut out) {
-                continue;
+            // What comes before a tick is due with it.
+            let mut is_tick = self.say_next(&mut out);
+            while !is_tick && self.refill() {
+                is_tick = self.say_next(&mut out);
+            }
+            if !is_tick {
+                break;
             }
             said += 1;
             let end_ns = self.shown.map_or(0, |shown| shown.end_ns);
@@ -357,7 +367,10 @@ impl<T: Tape> Player<T> {
                 // The one at the begin says what is known already.
                 Ok(Item::Key(_)) if !since_gap => {}
                 Ok(item) => {
-                    since_gap |= matches!(item, Item::Gap(_));
+                    if let Item::Gap(gap) = &item {
+                        since_gap = true;
+                        note(&mut self.found, &outline.gaps, gap);
+                    }
                     ticks += usize::from(matches!(item, Item::Tick(_)));
                     self.ahead.push_back(item);
                 }
@@ -480,6 +493,7 @@ impl<T: Tape> Player<T> {
     /// The ticks from a begin to a moment: the last is under way then, or ended before it and nothing is known
     /// of the moment. `beyond` takes the first tick after the moment where there is none before.
     fn read_from(&mut self, begin: Begin, at_ns: u64, beyond: bool) -> Result<Found, String> {
+        let known_gaps = self.tape.outline().gaps;
         let mut known = begin.known;
         let mut found = Found { begin_ns: begin.at_ns, ..Found::default() };
         let mut ticks: VecDeque<Tick> = VecDeque::new();
@@ -507,7 +521,10 @@ impl<T: Tape> Player<T> {
                         break;
                     }
                 }
-                Item::Gap(gap) => why = Some(gap.why),
+                Item::Gap(gap) => {
+                    note(&mut self.found, &known_gaps, &gap);
+                    why = Some(gap.why);
+                }
                 Item::Key(key) if why.is_some() => life = lives(&key.totals),
                 Item::Session(session) => found.session = Some(*session),
                 Item::Key(_) | Item::Mark(_) => {}
@@ -526,8 +543,14 @@ impl<T: Tape> Player<T> {
 
     /// Says how the playing is going, if that has changed.
     fn tell(&mut self, out: &mut Vec<Msg>) {
+        let mut outline = self.tape.outline();
+        if !self.found.is_empty() {
+            let mut gaps: Vec<Gap> = outline.gaps.iter().chain(&self.found).cloned().collect();
+            gaps.sort_by_key(|gap| gap.from_ns);
+            outline.gaps = gaps.into();
+        }
         let progress = Progress {
-            outline: self.tape.outline(),
+            outline,
             playing: self.playing,
             following: self.following,
             speed: self.speed,
@@ -543,6 +566,18 @@ impl<T: Tape> Player<T> {
 
 fn said(said: Said) -> Msg {
     Msg::Replay(Box::new(said))
+}
+
+/// Remembers a gap that nobody knew of. Where reading began within it, it is said from there on.
+fn note(found: &mut Vec<Gap>, known: &[Gap], gap: &Gap) {
+    if known.iter().any(|other| other.until_ns == gap.until_ns) {
+        return;
+    }
+    match found.iter_mut().find(|other| other.until_ns == gap.until_ns) {
+        Some(other) => other.from_ns = other.from_ns.min(gap.from_ns),
+        None if found.len() < MOST_GAPS => found.push(gap.clone()),
+        None => {}
+    }
 }
 
 fn missing() -> String {

@@ -262,6 +262,32 @@ fn what_is_behind_a_moment_is_filled_in() {
     assert!(series.p99.iter().all(|&p99| p99 > 0.0), "{:?}", series.p99);
 }
 
+#[test]
+fn a_gap_that_is_only_found_by_reading_is_shown_from_then_on() {
+    /// A file whose index knows of no gap.
+    struct Unknowing(KeptTape);
+    impl Tape for Unknowing {
+        fn outline(&self) -> Outline {
+            Outline { gaps: Arc::default(), ..self.0.outline() }
+        }
+        fn begin(&mut self, at_ns: u64) -> Result<Begin, String> {
+            self.0.begin(at_ns)
+        }
+        fn items(&mut self, after_ns: u64) -> Items<'_> {
+            self.0.items(after_ns)
+        }
+    }
+    let mut desk = Desk::new(Unknowing(ended(tape((1..=70).chain(101..=300)))));
+    desk.control(Control::Pause);
+    assert!(desk.deck().gaps.is_empty());
+    for at in [110.0, 80.0, 105.0] {
+        seek_to(&mut desk, at);
+        desk.pass(1.0);
+        let gaps: Vec<_> = desk.deck().gaps.iter().map(|gap| (gap.from_ns, gap.until_ns)).collect();
+        assert_eq!(gaps, [(70 * SECOND, 100 * SECOND)], "once");
+    }
+}
+
 /// The bound behind "within 100 ms": a seek reads no more ticks than there are between two keys before the
 /// frame can be drawn, wherever it goes.
 #[test]
