@@ -1,8 +1,11 @@
 //! The command line: what can be asked for, and the exit status of what came of it.
 
+mod collect;
 mod demo;
 mod doctor;
 mod failure;
+mod invented;
+mod record;
 mod replay;
 mod report;
 mod watch;
@@ -41,6 +44,8 @@ enum Command {
     Demo(demo::Options),
     /// No screen: tables or JSON, for a while or while a command runs
     Report(report::Options),
+    /// No screen: a file that `replay` and `report --from` read, here or elsewhere
+    Record(record::Options),
     /// The same screen on a recording: play, stop, step, go to any moment
     Replay(replay::Options),
     /// The test guest by itself: makes an exact number of exits of each kind
@@ -247,6 +252,7 @@ pub fn main() -> ExitCode {
         Some(Command::Watch(options)) => watch::run(&options),
         Some(Command::Demo(options)) => demo::run(&options),
         Some(Command::Report(options)) => report::run(&options),
+        Some(Command::Record(options)) => record::run(&options),
         Some(Command::Replay(options)) => replay::run(&options),
         Some(Command::Guest(options)) => {
             crate::guest::run(&options, &mut std::io::stdout().lock()).map_err(Failure::from)

@@ -1,28 +1,27 @@
 //! `kvmscope report`: no screen, a table or JSON at the end.
 
-use super::{Common, Failure, Format, say};
+mod recorded;
+
+use super::collect::{Until, collect};
+use super::{Common, Failure, Format, invented, say};
 use crate::{
     config,
     export::{self, Content},
     findings::{facts_of, findings},
     model::{detail::KeyClass, session::Session, totals::Totals},
+    record::Range,
     source::{
-        Feed, Msg, Request,
+        Msg, Source,
         live::{Live, plan::Family},
     },
     symbols::GuestSymbols,
 };
-use rustix::process::{Pid, kill_process};
 use std::{
     fs::File,
     io::{self, Write},
     path::PathBuf,
     process::ExitStatus,
     time::Duration,
-};
-use tokio::{
-    process::{Child, Command},
-    signal::unix::{Signal, SignalKind, signal},
 };
 
 /// Options of `report`.
@@ -34,6 +33,19 @@ use tokio::{
 pub struct Options {
     #[command(flatten)]
     common: Common,
+    #[command(flatten)]
+    invented: invented::Options,
+    /// Print what a recording has instead of measuring; - reads one from standard input
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["duration", "command", "probes", "outliers", "stacks", "interval", "synthetic"]
+    )]
+    from: Option<PathBuf>,
+    /// Of a recording the part from A to B, of which each may be missing: times of day (UTC) as 12:41:03, +90s
+    /// after the begin, -90s before the end, 50%
+    #[arg(long, value_name = "A..B", requires = "from", allow_hyphen_values = true, value_parser = Range::parse)]
+    range: Option<Range>,
     /// Measure for so many seconds; without this and without a command, until interrupted
     #[arg(long, value_name = "SEC", value_parser = super::duration, conflicts_with = "command")]
     duration: Option<Duration>,
@@ -56,26 +68,35 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     let config = config::load(options.config.as_deref(), |name| std::env::var(name).ok())
         .map_err(|e| Failure::usage(format!("{e:#}")))?;
     let mut symbols = options.common.guest_symbols()?;
-    let live = open(&options.common, &Family::REPORTED)?;
-    let session = live.session().clone();
-    refuse_without_kvm(&session)?;
-    refuse_nothing_attached(&session)?;
     // The file is made first: an hour of measuring must not end with "no such directory".
+    let prepared = prepare(options)?;
     let output = options.output.as_ref().map(|path| create(path)).transpose()?;
-    let measured = measure(live, session, options)?;
+    let measured = match prepared {
+        Prepared::Recorded(measured) => measured,
+        Prepared::Source(source, session) => measure(source, session, options)?,
+    };
     let Measured { mut session, mut totals, duration_ns, command } = measured;
     session.notices.extend(learn(&mut symbols, &totals));
     // Before other VMs are dropped: one of them may be who took the CPU.
     let facts = facts_of(&totals, &session.names);
     let mut findings = findings(&facts, &config.findings);
-    if let Some(name) = &options.common.vm {
-        totals.vms.retain(|_, vm| vm.info.name == *name);
+    let pids = if options.from.is_some() { &options.common.pids[..] } else { &[] };
+    if options.common.vm.is_some() || !pids.is_empty() {
+        let name = options.common.vm.as_ref();
+        totals.vms.retain(|_, vm| {
+            name.is_none_or(|name| vm.info.name == *name)
+                && (pids.is_empty() || pids.contains(&vm.info.pid))
+        });
         totals.outliers.retain(|outlier| totals.vms.contains_key(&outlier.key.vm));
         totals.events.retain(|event| totals.vms.contains_key(&event.vm));
         totals.routes.retain(|vm| totals.vms.contains_key(&vm));
         findings.retain(|finding| totals.vms.contains_key(&finding.vm));
-        if totals.vms.is_empty() {
-            say(format_args!("no VM called {name:?} was seen"));
+        match name {
+            Some(name) if totals.vms.is_empty() => {
+                say(format_args!("no VM called {name:?} was seen"));
+            }
+            None if totals.vms.is_empty() => say("no VM of these processes was seen"),
+            _ => {}
         }
     }
     let code = |vm: &str, rip: u64| symbols.describe(vm, rip);
@@ -189,108 +210,48 @@ struct Measured {
     command: Option<ExitStatus>,
 }
 
-fn measure(live: Live, session: Session, options: &Options) -> Result<Measured, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|e| Failure::running(format!("the event loop cannot be started: {e}")))?;
-    let mut feed = Feed::start(Box::new(live))
-        .map_err(|e| Failure::running(format!("no thread could be started: {e}")))?;
-    let result = runtime.block_on(collect(&mut feed, session, options));
-    feed.finish();
-    result
+/// Where the numbers come from.
+enum Prepared {
+    /// A recording, which is read already.
+    Recorded(Measured),
+    /// A source that is to be run.
+    Source(Box<dyn Source>, Session),
+}
+
+fn prepare(options: &Options) -> Result<Prepared, Failure> {
+    if let Some(path) = &options.from {
+        return recorded::read(path, options.range.unwrap_or_default()).map(Prepared::Recorded);
+    }
+    if let Some(synth) = options.invented.source() {
+        let session = synth.session().clone();
+        return Ok(Prepared::Source(Box::new(synth), session));
+    }
+    let live = open(&options.common, &Family::REPORTED)?;
+    let session = live.session().clone();
+    refuse_without_kvm(&session)?;
+    refuse_nothing_attached(&session)?;
+    Ok(Prepared::Source(Box::new(live), session))
 }
 
 /// Applies ticks until the command, the time or a signal ends it; then the last one.
-async fn collect(
-    feed: &mut Feed,
-    session: Session,
+fn measure(
+    source: Box<dyn Source>,
+    mut session: Session,
     options: &Options,
 ) -> Result<Measured, Failure> {
-    let mut signals = Signals::new()?;
-    let mut measured =
-        Measured { session, totals: Totals::default(), duration_ns: 0, command: None };
-    let mut child = start(&options.command)?;
-    let began = measured.session.started_ns;
-    let timer = tokio::time::sleep(options.duration.unwrap_or(Duration::MAX));
-    tokio::pin!(timer);
-    let mut stopping = false;
-    loop {
-        tokio::select! {
-            message = feed.messages.recv() => match message {
-                Some(Msg::Session(session)) => measured.session = *session,
-                Some(Msg::Tick(tick)) => measured.totals.apply(&tick),
-                // Only a replay says such things.
-                Some(Msg::Replay(_)) => {}
-                Some(Msg::End(None)) | None => break,
-                Some(Msg::End(Some(why))) => {
-                    say(format_args!("measuring ended early: {why}"));
-                    break;
-                }
-            },
-            status = ended(&mut child), if !stopping => {
-                measured.command = status;
-                stopping = true;
-            }
-            () = &mut timer, if !stopping && options.duration.is_some() => stopping = true,
-            () = signals.any(), if !stopping => {
-                end(child.as_ref());
-                stopping = true;
-            }
+    let began = session.started_ns;
+    let mut totals = Totals::default();
+    let until = Until { duration: options.duration, command: &options.command };
+    let ended = collect(source, until, |message| {
+        match message {
+            Msg::Session(told) => session = *told,
+            Msg::Tick(tick) => totals.apply(&tick),
+            Msg::Replay(_) | Msg::End(_) => {}
         }
-        if stopping {
-            // Sent again on each turn: only the first is read, and a source that has ended
-            // is nobody to ask.
-            let _ = feed.requests.send(Request::Stop);
-        }
-    }
-    measured.duration_ns = measured.totals.end_ns.saturating_sub(began);
-    Ok(measured)
-}
-
-fn start(command: &[String]) -> Result<Option<Child>, Failure> {
-    let Some((program, args)) = command.split_first() else { return Ok(None) };
-    Command::new(program)
-        .args(args)
-        .spawn()
-        .map(Some)
-        .map_err(|e| Failure::usage(format!("the command {program:?} could not be started: {e}")))
-}
-
-/// Waits for the command; for ever when there is none.
-async fn ended(child: &mut Option<Child>) -> Option<ExitStatus> {
-    match child {
-        Some(child) => child.wait().await.ok(),
-        None => std::future::pending().await,
-    }
-}
-
-/// Asks the command to end: it was started for this report and does not outlive it unasked.
-fn end(child: Option<&Child>) {
-    let pid = child.and_then(Child::id).and_then(|pid| i32::try_from(pid).ok());
-    if let Some(pid) = pid.and_then(Pid::from_raw) {
-        // It may have ended meanwhile; until it is waited for, its pid is nobody else's.
-        let _ = kill_process(pid, rustix::process::Signal::TERM);
-    }
-}
-
-/// SIGINT and SIGTERM: stop, and print what there is.
-struct Signals(Signal, Signal);
-
-impl Signals {
-    fn new() -> Result<Self, Failure> {
-        let listen = |kind| {
-            signal(kind).map_err(|e| Failure::running(format!("signals cannot be caught: {e}")))
-        };
-        Ok(Self(listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?))
-    }
-
-    async fn any(&mut self) {
-        tokio::select! {
-            _ = self.0.recv() => {}
-            _ = self.1.recv() => {}
-        }
-    }
+        true
+    })?;
+    let duration_ns = totals.end_ns.saturating_sub(began);
+    Ok(Measured { session, totals, duration_ns, command: ended.command })
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ mod events;
 mod keys;
 mod meters;
 mod routes;
+mod who;
 
 pub use events::{Events, MAX_EVENTS, by_time};
 pub use keys::{KeySum, Keys, MAX_KEYS};
@@ -133,14 +134,6 @@ impl Totals {
         self.end_ns = tick.end_ns;
     }
 
-    /// Everybody who is there, in the state they are in, without anything that adds up: where sums of a later
-    /// while begin.
-    pub fn who_is_there(&self) -> Self {
-        let alive = |vm: &&VmTotals| vm.ended_ns.is_none();
-        let vms = self.vms.values().filter(alive).map(|vm| (vm.info.id, vm.who_is_there()));
-        Self { vms: vms.collect(), end_ns: self.end_ns, last_seq: self.last_seq, ..Self::default() }
-    }
-
     fn functions(&mut self, tick: &Tick) {
         self.dirty_elsewhere = self.dirty_elsewhere.saturating_add(tick.dirty_elsewhere);
         self.stacks_left_out = self.stacks_left_out.saturating_add(tick.stacks_left_out);
@@ -215,13 +208,6 @@ impl Totals {
 }
 
 impl VmTotals {
-    fn who_is_there(&self) -> Self {
-        let alive = self.vcpus.iter().filter(|(_, vcpu)| vcpu.ended_ns.is_none());
-        let vcpus = alive.map(|(&number, vcpu)| (number, vcpu.who_is_there()));
-        let apicv_inhibits = self.apicv_inhibits;
-        Self { info: self.info.clone(), vcpus: vcpus.collect(), apicv_inhibits, ..Self::default() }
-    }
-
     fn beside(&mut self, tick: &VmTick) {
         for ioctl in &tick.ioctls {
             self.ioctl(ioctl);
@@ -256,13 +242,6 @@ impl VmTotals {
 }
 
 impl VcpuTotals {
-    fn who_is_there(&self) -> Self {
-        let Self { info, cpu, phase, open, .. } = *self;
-        let loaded_open_ns = self.meters.loaded_open_ns;
-        let meters = Meters { loaded_open_ns, ..Meters::default() };
-        Self { info, cpu, phase, open, meters, ..Self::default() }
-    }
-
     fn apply(&mut self, tick: &VcpuTick) {
         self.cpu = tick.cpu;
         self.phase = (tick.phase, tick.since_ns);

@@ -14,7 +14,7 @@ pub enum ReadError {
     Foreign(&'static str),
     /// Another version wrote it.
     #[error(
-        "it has version {major}.{minor} of the format, and this program reads version {}.x: use the version of kvmscope that wrote it, or a newer one",
+        "it has version {major}.{minor} of the format, written by kvmscope {program}, and this program reads version {}.x: use the kvmscope that wrote it, or a newer one",
         super::MAJOR
     )]
     Version {
@@ -22,6 +22,8 @@ pub enum ReadError {
         major: u16,
         /// Which changes when something was added.
         minor: u16,
+        /// Version of the program that wrote it.
+        program: String,
     },
     /// Nothing of it is whole.
     #[error("nothing in it can be read: {0}")]

@@ -28,6 +28,8 @@ pub struct Key {
     /// Everything since the recording began, in earlier files too. For who is there without the sums:
     /// [`Totals::who_is_there`].
     pub totals: Totals,
+    /// Whether the sums are in it. Where they are too much for a frame, only who is there is.
+    pub whole: bool,
 }
 
 /// A note at a moment.

@@ -18,9 +18,9 @@ use std::{
 
 /// How a recording's name ends.
 const EXTENSION: &str = "kvmscope";
-/// Ticks that are handed over before waiting until they are written: the recorder drops what is too much.
-const AHEAD: u64 = 64;
-/// Between two looks whether they are.
+/// Ticks that may wait to be written before a mark is handed over.
+const ROOM: u64 = 16;
+/// Between two looks how many wait.
 const LOOK: Duration = Duration::from_millis(2);
 
 /// Those that are being made.
@@ -43,7 +43,7 @@ impl Recordings {
     /// # Errors
     /// A sentence: the file cannot be made.
     pub fn start(&mut self, begin: Totals, session: &Session) -> Result<String, String> {
-        let options = Options { begin, no_events: false, clock: Some(clock) };
+        let options = Options { begin, clock: Some(clock), ..Options::default() };
         let recorder = create(&self.directory, "", session, options)?;
         let text = format!("recording to {}", recorder.progress().path.display());
         self.running = Some(recorder);
@@ -154,7 +154,7 @@ fn told(progress: &Progress) -> String {
 
 fn keep(past: Past, directory: &Path) -> String {
     let Past { session, begin, history, marks } = past;
-    let options = Options { begin, no_events: false, clock: None };
+    let options = Options { begin, ..Options::default() };
     let mut recorder = match create(directory, "-past", &session, options) {
         Ok(recorder) => recorder,
         Err(why) => return why,
@@ -166,27 +166,23 @@ fn keep(past: Past, directory: &Path) -> String {
         let Some(Ok(tick)) = history.get(place) else { continue };
         let tick: Box<Tick> = Box::new(tick);
         let end_ns = tick.end_ns;
-        recorder.tick(tick);
-        while let Some(mark) = marks.next_if(|mark| mark.at_ns <= end_ns) {
-            recorder.mark(mark);
-        }
+        recorder.tick_or_wait(tick);
         handed += 1;
-        if handed % AHEAD == 0 && !written(&recorder, handed) {
-            break;
+        while let Some(mark) = marks.next_if(|mark| mark.at_ns <= end_ns) {
+            // Only a few may wait for a place in the queue.
+            make_room(&recorder, handed);
+            recorder.mark(mark);
         }
     }
     told(&recorder.finish(None))
 }
 
-/// Waits until so many ticks are written; false when it has stopped.
-fn written(recorder: &Recorder, ticks: u64) -> bool {
+/// Waits until there is room among so many ticks that were handed over; not for one that has stopped.
+fn make_room(recorder: &Recorder, handed: u64) {
     loop {
         let progress = recorder.progress();
-        if progress.stopped.is_some() {
-            return false;
-        }
-        if progress.ticks + progress.dropped_ticks >= ticks {
-            return true;
+        if progress.stopped.is_some() || progress.ticks + ROOM >= handed {
+            return;
         }
         std::thread::sleep(LOOK);
     }

@@ -58,6 +58,21 @@ impl Events {
         all.filter(|left| left.count > 0)
     }
 
+    /// By kind those that are kept, and how many more there were.
+    pub(crate) fn kept(&self) -> impl Iterator<Item = (EventKind, &[Event], u64)> {
+        self.kinds.iter().map(|(&kind, kept)| (kind, &kept.events[..], kept.left_out))
+    }
+
+    /// Of [`Self::kept`].
+    pub(crate) fn of_kept(kinds: Vec<(EventKind, Vec<Event>, u64)>) -> Self {
+        let kinds = kinds.into_iter();
+        Self {
+            kinds: kinds
+                .map(|(kind, events, left_out)| (kind, Kept { events, left_out }))
+                .collect(),
+        }
+    }
+
     /// Forgets events that are not wanted, without counting them as left out.
     pub fn retain(&mut self, wanted: impl Fn(&Event) -> bool) {
         for kept in self.kinds.values_mut() {

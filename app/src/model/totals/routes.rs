@@ -53,6 +53,25 @@ impl Routes {
         self.vms.get(&vm).map_or(0, |vm| vm.other)
     }
 
+    /// By VM its rows, and interrupts whose row was given up.
+    pub(crate) fn kept(&self) -> impl Iterator<Item = (Option<VmId>, Vec<RouteTick>, u64)> {
+        self.vms.iter().map(|(&vm, of)| (vm, of.ranked(), of.other))
+    }
+
+    /// Of [`Self::kept`].
+    pub(crate) fn of_kept(vms: Vec<(Option<VmId>, Vec<RouteTick>, u64)>, left_out: u64) -> Self {
+        let row = |route: RouteTick| {
+            let sums = (route.count, route.coalesced);
+            (RouteTick { count: 0, coalesced: 0, ..route }, sums)
+        };
+        let of =
+            |rows: Vec<RouteTick>, other| OfVm { rows: rows.into_iter().map(row).collect(), other };
+        Self {
+            vms: vms.into_iter().map(|(vm, rows, other)| (vm, of(rows, other))).collect(),
+            left_out,
+        }
+    }
+
     /// Forgets VMs; what is not known to be of any stays.
     pub fn retain(&mut self, keep: impl Fn(VmId) -> bool) {
         self.vms.retain(|vm, _| vm.is_none_or(&keep));

@@ -13,10 +13,13 @@ pub struct FileTape {
 impl FileTape {
     /// Of a recording that was opened.
     pub fn new(recording: Recording) -> Self {
+        let mut marks = recording.marks().to_vec();
+        // They are in the order in which they were made, and one may be made in the past.
+        marks.sort_by_key(|mark| mark.at_ns);
         let outline = Outline {
             start_ns: recording.start_ns(),
             end_ns: recording.end_ns(),
-            marks: recording.marks().into(),
+            marks: marks.into(),
             gaps: recording.gaps().into(),
             end: Some(recording.end()),
         };

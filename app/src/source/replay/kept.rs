@@ -58,7 +58,7 @@ impl KeptTape {
             Item::Key(key) => {
                 self.now = there(&key.totals);
                 if self.begun {
-                    let key = Key { at_ns: key.at_ns, totals: self.now.clone() };
+                    let key = Key { totals: self.now.clone(), ..*key };
                     self.entries.push_back((at_ns, Entry::Item(Item::Key(Box::new(key)))));
                 }
             }

@@ -573,10 +573,10 @@ fn note(found: &mut Vec<Gap>, known: &[Gap], gap: &Gap) {
     if known.iter().any(|other| other.until_ns == gap.until_ns) {
         return;
     }
-    match found.iter_mut().find(|other| other.until_ns == gap.until_ns) {
-        Some(other) => other.from_ns = other.from_ns.min(gap.from_ns),
-        None if found.len() < MOST_GAPS => found.push(gap.clone()),
-        None => {}
+    if let Some(other) = found.iter_mut().find(|other| other.until_ns == gap.until_ns) {
+        other.from_ns = other.from_ns.min(gap.from_ns);
+    } else if found.len() < MOST_GAPS {
+        found.push(gap.clone());
     }
 }
 
