@@ -87,6 +87,8 @@ struct Found {
     /// What is not known there, and where in it the place is.
     gap: Option<(Gap, u64)>,
     session: Option<Session>,
+    /// Nothing comes after it.
+    last: bool,
 }
 
 /// How a place is looked for.
@@ -179,7 +181,9 @@ impl<T: Tape> Player<T> {
 
     fn play(&mut self, from_ns: u64, outline: &Outline, now: Duration, out: &mut Vec<Msg>) {
         self.playing = true;
-        let over = outline.end.is_some() && from_ns >= outline.end_ns && self.gap.is_none();
+        // The last ticks of a damaged recording may be none that can be read.
+        let end_ns = self.shown.filter(|_| self.dry).map_or(outline.end_ns, |shown| shown.end_ns);
+        let over = outline.end.is_some() && from_ns >= end_ns && self.gap.is_none();
         if over {
             self.seek(Place::At(outline.start_ns), now, out);
         } else if self.shown.is_some_and(|shown| shown.end_ns != from_ns) {
@@ -409,14 +413,14 @@ impl<T: Tape> Player<T> {
     }
 
     fn show(&mut self, found: Found, now: Duration, out: &mut Vec<Msg>) {
-        let Found { moment, begin_ns, gap, session } = found;
+        let Found { moment, begin_ns, gap, session, last: dry } = found;
         let Some(last) = moment.ticks.last() else { return };
         let shown = Shown { end_ns: last.end_ns, dur_ns: last.dur_ns };
         if let Some(session) = session {
             self.say_session(session, out);
         }
         self.trouble = None;
-        self.dry = false;
+        self.dry = dry;
         self.ahead.clear();
         self.life.clear();
         self.anchor = (now, shown.end_ns);
@@ -482,6 +486,7 @@ impl<T: Tape> Player<T> {
             }
             if let Place::Before(..) = place {
                 found.gap = None;
+                found.last = false;
                 // The first tick is as far back as one can go.
                 let kept = ticks.len().saturating_sub(wanted - 1).max(1);
                 ticks.truncate(kept);
@@ -528,7 +533,10 @@ impl<T: Tape> Player<T> {
                 Item::Key(key) if why.is_some() => life = lives(&key.totals),
                 Item::Session(session) => found.session = Some(*session),
                 Item::Key(_) | Item::Mark(_) => {}
-                Item::End(_) => break,
+                Item::End(_) => {
+                    found.last = true;
+                    break;
+                }
             }
             if ticks.len() > MOMENT
                 && let Some(oldest) = ticks.pop_front()
@@ -544,6 +552,9 @@ impl<T: Tape> Player<T> {
     /// Says how the playing is going, if that has changed.
     fn tell(&mut self, out: &mut Vec<Msg>) {
         let mut outline = self.tape.outline();
+        if let Some(shown) = self.shown.filter(|_| self.dry && self.ahead.is_empty()) {
+            outline.end_ns = shown.end_ns;
+        }
         if !self.found.is_empty() {
             let mut gaps: Vec<Gap> = outline.gaps.iter().chain(&self.found).cloned().collect();
             gaps.sort_by_key(|gap| gap.from_ns);

@@ -288,6 +288,33 @@ fn a_gap_that_is_only_found_by_reading_is_shown_from_then_on() {
     }
 }
 
+#[test]
+fn the_last_tick_that_can_be_read_is_the_end() {
+    /// A file whose last ticks are damaged: only their times are known.
+    struct Damaged(KeptTape);
+    impl Tape for Damaged {
+        fn outline(&self) -> Outline {
+            Outline { end_ns: 90 * SECOND, ..self.0.outline() }
+        }
+        fn begin(&mut self, at_ns: u64) -> Result<Begin, String> {
+            self.0.begin(at_ns)
+        }
+        fn items(&mut self, after_ns: u64) -> Items<'_> {
+            self.0.items(after_ns)
+        }
+    }
+    let mut desk = Desk::new(Damaged(ended(tape(1..=80))));
+    for control in [Control::End, Control::Seek(85 * SECOND), Control::Seek(79 * SECOND)] {
+        desk.control(control);
+        desk.control(Control::Play { from_ns: desk.deck().at_ns.min(79 * SECOND) });
+        desk.pass(30.0);
+        assert_eq!((desk.seq(), desk.deck().playing), (80, false));
+        assert!(desk.deck().is_over());
+    }
+    desk.control(Control::Play { from_ns: 80 * SECOND });
+    assert_eq!((desk.seq(), desk.deck().playing), (1, true), "from the start again");
+}
+
 /// The bound behind "within 100 ms": a seek reads no more ticks than there are between two keys before the
 /// frame can be drawn, wherever it goes.
 #[test]
