@@ -37,7 +37,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
             "demo watches the guest that it starts; `kvmscope watch --pid PID` watches another",
         ));
     }
-    let screen = watch::prepare(&options.screen)?;
+    let screen = watch::prepare(&options.screen, false)?;
     let given = watch::Given {
         vm: options.common.vm.as_deref(),
         symbols: options.common.guest_symbols()?,

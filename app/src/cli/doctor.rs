@@ -71,7 +71,7 @@ fn trial(live: Live) -> Result<Option<SilentBackend>, Failure> {
     while let Some(message) = feed.messages.blocking_recv() {
         match message {
             Msg::Tick(tick) => counted.add(&tick),
-            Msg::Session(_) => {}
+            Msg::Session(_) | Msg::Replay(_) => {}
             Msg::End(_) => break,
         }
     }

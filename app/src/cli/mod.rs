@@ -8,6 +8,7 @@ mod export;
 mod failure;
 mod invented;
 mod record;
+mod replay;
 mod report;
 mod watch;
 
@@ -51,6 +52,8 @@ enum Command {
     Diff(diff::Options),
     /// A recording in other formats (JSON lines, CSV, OpenMetrics, Perfetto), or live metrics over HTTP for Prometheus
     Export(Box<export::Options>),
+    /// The same screen on a recording: play, stop, step, go to any moment
+    Replay(replay::Options),
     /// The test guest by itself: makes an exact number of exits of each kind
     Guest(Box<crate::guest::Options>),
     /// What works on this host, what does not, why, and what to do
@@ -122,9 +125,13 @@ impl Common {
 impl Common {
     /// Reads the guests' symbols that were asked for.
     fn guest_symbols(&self) -> Result<GuestSymbols, Failure> {
-        GuestSymbols::load(&self.guest_symbols)
-            .map_err(|why| Failure::usage(format!("--guest-symbols: {why}")))
+        symbols_of(&self.guest_symbols)
     }
+}
+
+/// Reads the guests' symbols that were asked for.
+fn symbols_of(asked: &[symbols::Asked]) -> Result<GuestSymbols, Failure> {
+    GuestSymbols::load(asked).map_err(|why| Failure::usage(format!("--guest-symbols: {why}")))
 }
 
 fn refuse_what_is_no_vm(pids: &[u32]) -> Result<(), Failure> {
@@ -254,6 +261,7 @@ pub fn main() -> ExitCode {
         Some(Command::Record(options)) => record::run(&options),
         Some(Command::Diff(options)) => diff::run(&options),
         Some(Command::Export(options)) => export::run(&options),
+        Some(Command::Replay(options)) => replay::run(&options),
         Some(Command::Guest(options)) => {
             crate::guest::run(&options, &mut std::io::stdout().lock()).map_err(Failure::from)
         }

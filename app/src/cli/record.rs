@@ -98,7 +98,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
                 }
                 meter.show(&recorder.progress());
             }
-            Msg::End(_) => {}
+            Msg::Replay(_) | Msg::End(_) => {}
         }
         recorder.progress().stopped.is_none()
     });

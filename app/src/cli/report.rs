@@ -246,7 +246,7 @@ fn measure(
         match message {
             Msg::Session(told) => session = *told,
             Msg::Tick(tick) => totals.apply(&tick),
-            Msg::End(_) => {}
+            Msg::Replay(_) | Msg::End(_) => {}
         }
         true
     })?;

@@ -29,7 +29,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     if options.print_config {
         return super::report::print(&config::print_default());
     }
-    let screen = prepare(&options.screen)?;
+    let screen = prepare(&options.screen, false)?;
     let symbols = options.common.guest_symbols()?;
     let live = crate::source::live::Live::open(options.common.live(&Family::WATCHED)?)?;
     let session = live.session().clone();
@@ -44,11 +44,21 @@ pub fn run(options: &Options) -> Result<(), Failure> {
 }
 
 /// Reads the configuration and looks for a terminal, before anything is attached.
-pub fn prepare(screen: &Screen) -> Result<term::Options, Failure> {
+///
+/// `pipe` is that standard input is something to be read, and keys come from the controlling terminal.
+pub fn prepare(screen: &Screen, pipe: bool) -> Result<term::Options, Failure> {
     let get = |name: &str| std::env::var(name).ok();
     let config = config::load(screen.config.as_deref(), get)
         .map_err(|e| Failure::usage(format!("{e:#}")))?;
-    if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
+    let stdin = std::io::stdin().is_terminal();
+    if pipe && stdin {
+        return Err(Failure::usage(
+            "standard input is a terminal: a recording is to come through a pipe, as in \
+             `ssh HOST kvmscope record -o - | kvmscope replay -`",
+        ));
+    }
+    let keys = stdin || (pipe && term::has_keys());
+    if !std::io::stdout().is_terminal() || !keys {
         return Err(Failure::not_possible(
             "the screen needs a terminal on standard input and output; \
              `kvmscope report` prints without one",
@@ -99,6 +109,7 @@ pub fn show(
     let feed = Feed::start(source)
         .map_err(|e| Failure::running(format!("no thread could be started: {e}")))?;
     let outcome = term::run(state, feed, options)?;
+    outcome.recorded.iter().for_each(super::say);
     match outcome.source {
         Some(why) => Err(Failure::running(why)),
         None => Ok(()),

@@ -32,6 +32,8 @@ pub struct Config {
     pub sort: Option<Sort>,
     /// Columns to leave out, by name ([`column_names`]).
     pub hide: Vec<String>,
+    /// Where views and recordings are saved.
+    pub directory: Option<PathBuf>,
     /// Keys.
     pub keys: Keymap,
     /// From where on something stands out.
@@ -76,7 +78,8 @@ pub fn load(named: Option<&Path>, get: impl Fn(&str) -> Option<String>) -> Resul
     }
 }
 
-const TOP: &[&str] = &["theme", "ascii", "mouse", "hide-columns", "sort", "keys", "findings"];
+const TOP: &[&str] =
+    &["theme", "ascii", "mouse", "hide-columns", "sort", "directory", "keys", "findings"];
 
 /// Reads a configuration. What it does not know is an error that names what is meant.
 pub fn parse(text: &str) -> Result<Config> {
@@ -89,6 +92,7 @@ pub fn parse(text: &str) -> Result<Config> {
             "ascii" => config.ascii = Some(boolean(key, value)?),
             "mouse" => config.mouse = Some(boolean(key, value)?),
             "hide-columns" => config.hide = columns(&strings(key, value)?)?,
+            "directory" => config.directory = Some(PathBuf::from(string(key, value)?)),
             "sort" => config.sort = Some(sort(&string(key, value)?)?),
             "keys" => keys(section(key, value)?, &mut config.keys)?,
             "findings" => findings(section(key, value)?, &mut config.findings)?,
@@ -212,6 +216,8 @@ pub fn print_default() -> String {
          # sort = \"exits\"\n\n\
          # Columns of tables to leave out.\n\
          hide-columns = []\n\n\
+         # Where views (w) and recordings (r, R) are saved. When unset: where it was started.\n\
+         # directory = \"/var/tmp\"\n\n\
          # A list replaces the keys of a command; an empty list takes them away.\n\
          [keys]\n",
     );

@@ -7,6 +7,7 @@
 use super::codec::{self, CodecError, Part};
 use super::tick::{Lost, Tick};
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What is known of a kept tick without decoding it.
@@ -28,10 +29,11 @@ pub struct Meta {
     pub probes: Option<(u64, u64, u64)>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Entry {
     meta: Meta,
-    bytes: Box<[u8]>,
+    /// Shared, so that a copy of the history costs little.
+    bytes: Arc<[u8]>,
 }
 
 impl Entry {
@@ -41,7 +43,7 @@ impl Entry {
 }
 
 /// The kept ticks.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct History {
     entries: VecDeque<Entry>,
     first: u64,
@@ -65,6 +67,11 @@ impl History {
             latest: Meta::default(),
             scratch: Vec::new(),
         }
+    }
+
+    /// As [`Self::new`], going on from a tick that is not kept itself. Places begin with `first`.
+    pub fn after(self, latest: Meta, first: u64) -> Self {
+        Self { latest, first, ..self }
     }
 
     /// Adds the latest tick and drops the oldest ones that are too much. Answers its place.

@@ -1,6 +1,7 @@
 //! Sources: where messages come from. Nothing downstream can tell which one is running.
 
 pub mod live;
+pub mod replay;
 pub mod synth;
 
 use crate::model::{detail::OutlierLimits, session::Session, stack::StackOf, tick::Tick};
@@ -15,6 +16,8 @@ pub enum Msg {
     Session(Box<Session>),
     /// An interval is over.
     Tick(Box<Tick>),
+    /// Only of a replay: another moment, or how the playing is going.
+    Replay(Box<replay::Said>),
     /// The source has ended; the text says why when it was not asked to.
     End(Option<String>),
 }
@@ -32,6 +35,8 @@ pub enum Request {
     Outliers(OutlierLimits),
     /// Count the callers of this function, while the family `roots` is attached.
     Stacks(StackOf),
+    /// Play, stop, or show another moment of a recording.
+    Replay(replay::Control),
 }
 
 /// Messages that may wait for the reader. A live source blocks rather than drop a tick; the

@@ -72,8 +72,13 @@ impl Synth {
             let left = self.interval.saturating_sub(begin.elapsed());
             match requests.recv_timeout(left) {
                 Ok(Request::Interval(interval)) => self.interval = interval,
-                // What is invented has no probes.
-                Ok(Request::Family(..) | Request::Outliers(_) | Request::Stacks(_)) => {}
+                // What is invented has no probes, and is not played.
+                Ok(
+                    Request::Family(..)
+                    | Request::Outliers(_)
+                    | Request::Stacks(_)
+                    | Request::Replay(_),
+                ) => {}
                 Ok(Request::Stop) | Err(RecvTimeoutError::Disconnected) => return false,
                 Err(RecvTimeoutError::Timeout) => return true,
             }
@@ -96,8 +101,13 @@ impl Synth {
             match requests.try_recv() {
                 Ok(Request::Stop) => return,
                 Ok(Request::Interval(interval)) => self.interval = interval,
-                // What is invented has no probes.
-                Ok(Request::Family(..) | Request::Outliers(_) | Request::Stacks(_)) => {}
+                // What is invented has no probes, and is not played.
+                Ok(
+                    Request::Family(..)
+                    | Request::Outliers(_)
+                    | Request::Stacks(_)
+                    | Request::Replay(_),
+                ) => {}
                 Err(_) => {}
             }
             let tick = self.generator.tick(self.interval);
@@ -337,6 +347,7 @@ mod tests {
                     "session"
                 }
                 Msg::Tick(_) => "tick",
+                Msg::Replay(_) => "replay",
                 Msg::End(None) => "end",
                 Msg::End(Some(_)) => "end with a reason",
             });

@@ -53,8 +53,32 @@ pub enum Action {
     StepBack(usize),
     /// This many ticks forward, to the latest at most; stays frozen.
     StepForward(usize),
-    /// Shows the latest tick and follows.
+    /// Shows the latest tick and follows; of a recording the last.
     GoLive,
+    /// To the begin of a recording.
+    GoStart,
+    /// Plays a recording faster.
+    Faster,
+    /// Plays a recording slower.
+    Slower,
+    /// To the next mark of a recording.
+    NextMark,
+    /// To the mark before.
+    PreviousMark,
+    /// The place in a recording that is being typed is now this text; begins typing when it has not begun.
+    SeekEdit(String),
+    /// Goes to the place as typed. Stays in typing as long as it cannot be read.
+    SeekAccept,
+    /// The words of a mark at the displayed tick that are being typed; begins typing when it has not begun.
+    MarkEdit(String),
+    /// Puts the mark.
+    MarkAccept,
+    /// Forgets what was typed of a place or a mark.
+    PromptCancel,
+    /// Begins to record what is measured, or ends it.
+    Record,
+    /// Saves what is kept of the past as a recording.
+    KeepPast,
     /// Switches the family of probes under the cursor on or off.
     SwitchFamily,
     /// Asks for the callers of the next function.
@@ -112,6 +136,16 @@ pub enum Effect {
     Stacks(crate::model::stack::StackOf),
     /// Tell the source from which time on an exit is an outlier.
     Outliers(crate::model::detail::OutlierLimits),
+    /// Ask the player of a recording.
+    Replay(crate::source::replay::Control),
+    /// Record from now on, with who is there now. [`State::recorded`](super::State::recorded) is to be told.
+    Record(Box<crate::model::totals::Totals>),
+    /// End that recording.
+    RecordStop,
+    /// Put a mark into it.
+    Mark(crate::record::Mark),
+    /// Write this as a recording.
+    Keep(Box<super::Past>),
 }
 
 /// The rows of a level, for a file.

@@ -6,6 +6,7 @@
 use super::load::Loader;
 use crate::model::ids::{VcpuKey, VmId};
 use crate::model::tick::{Life, OpenExit, Phase, Tick, VcpuInfo, VcpuTick, VmInfo};
+use crate::model::totals::Totals;
 use std::collections::{BTreeMap, VecDeque};
 
 /// Most VMs that are gone and kept; the oldest are forgotten first.
@@ -112,6 +113,36 @@ pub(super) struct Entities {
 }
 
 impl Entities {
+    /// Everybody who was there before the first tick. Who had ended by then is not among them.
+    pub fn known(totals: &Totals) -> Self {
+        let mut known = Self::default();
+        for (&id, vm) in totals.vms.iter().filter(|(_, vm)| vm.ended_ns.is_none()) {
+            known.vm_mut(id, 0).info = vm.info.clone();
+            for (&vcpu, told) in vm.vcpus.iter().filter(|(_, vcpu)| vcpu.ended_ns.is_none()) {
+                let (phase, since_ns) = told.phase;
+                let vcpu = known.vcpu_mut(VcpuKey { vm: id, vcpu }, 0);
+                vcpu.info = told.info;
+                vcpu.doing =
+                    Some(Doing { place: 0, cpu: told.cpu, phase, since_ns, open: told.open });
+            }
+        }
+        known
+    }
+
+    /// Everybody who was there at a moment, as a recording that begins then wants to know it.
+    pub fn there(&self, at_ns: u64) -> Totals {
+        let mut life = Vec::new();
+        let here = |span: &Span| span.known_at(at_ns) && span.ended_at(at_ns).is_none();
+        for vm in self.vms.values().filter(|vm| here(&vm.span)) {
+            life.push(Life::Vm(vm.info.clone()));
+            let vcpus = vm.vcpus.values().filter(|vcpu| here(&vcpu.span));
+            life.extend(vcpus.map(|vcpu| Life::Vcpu(vcpu.info)));
+        }
+        let mut totals = Totals::default();
+        totals.apply(&Tick { end_ns: at_ns, life, ..Tick::default() });
+        totals.who_is_there()
+    }
+
     pub fn vcpu(&self, key: VcpuKey) -> Option<&Vcpu> {
         self.vms.get(&key.vm)?.vcpus.get(&key.vcpu)
     }

@@ -151,12 +151,19 @@ impl State {
 
     /// Asks for what is looked at, and for nothing else.
     pub(super) fn follow(&mut self) -> Vec<Effect> {
+        // What was not recorded cannot be attached any more.
+        if self.replaying() {
+            return Vec::new();
+        }
         let wanted = FOLLOWING.map(|family| (family, self.wants(family)));
         self.families.follow(|family| wanted.contains(&(family, true)))
     }
 
     /// The families that opening a tab would attach.
     pub fn would_attach(&self, tab: Tab) -> Vec<Family> {
+        if self.replaying() {
+            return Vec::new();
+        }
         let has = |family: Family| self.session.probes.iter().any(|p| p.family == family.name());
         let by_hand = |family| self.families.by_hand.iter().any(|(other, _)| *other == family);
         let off =
@@ -190,6 +197,9 @@ impl State {
         }
         if let Some((_, why)) = failed.into_iter().next() {
             return Watch::Off(why);
+        }
+        if self.replaying() {
+            return Watch::Off("it was not attached when this was recorded".to_owned());
         }
         if self.families.wants(family) && self.ended.is_none() && mine().next().is_some() {
             return Watch::Attaching;
@@ -268,7 +278,7 @@ impl State {
     pub fn can_switch_stacks(&self) -> bool {
         let probe = stacks_probe(&self.session);
         let looked = self.level().panes().contains(&Pane::Stacks);
-        let live = self.session.origin == Origin::Live && self.ended.is_none();
+        let live = self.session.origin == Origin::Live && self.ended.is_none() && !self.replaying();
         looked && live && probe.is_some_and(|(_, probe)| !probe.is_off())
     }
 

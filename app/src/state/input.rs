@@ -15,6 +15,12 @@ use crate::source::live::plan::Family;
 impl State {
     /// Does it; the cached views are dropped afterwards.
     pub(super) fn perform(&mut self, action: Action) -> Vec<Effect> {
+        if let Some(effects) = self.perform_replay(&action) {
+            return effects;
+        }
+        if let Some(effects) = self.perform_recording(&action) {
+            return effects;
+        }
         match action {
             Action::Quit => return vec![Effect::Quit],
             Action::Interval(interval) => return vec![Effect::SetInterval(interval)],
@@ -35,7 +41,7 @@ impl State {
                 }
             }
             Action::Tab(tab) => {
-                self.filter_cancel();
+                self.leave_prompt();
                 self.mode = Mode::Normal;
                 self.nav.turn(tab);
             }
@@ -49,7 +55,19 @@ impl State {
             Action::NextStacks => return self.next_stacks().into_iter().collect(),
             Action::LimitEdit(text) => self.limit_edit(text),
             Action::LimitAccept => return self.limit_accept().into_iter().collect(),
-            Action::LimitCancel => self.limit_cancel(),
+            Action::LimitCancel | Action::PromptCancel => self.leave_prompt(),
+            // Only of a recording, or done already.
+            Action::GoStart
+            | Action::Faster
+            | Action::Slower
+            | Action::NextMark
+            | Action::PreviousMark
+            | Action::SeekEdit(_)
+            | Action::SeekAccept
+            | Action::MarkEdit(_)
+            | Action::MarkAccept
+            | Action::Record
+            | Action::KeepPast => {}
             Action::Left => self.move_column(-1),
             Action::Right => self.move_column(1),
             Action::Select(row) => self.select(row),
@@ -137,8 +155,9 @@ impl State {
     fn back(&mut self) {
         match self.mode {
             Mode::Help => self.mode = Mode::Normal,
-            Mode::Filter { .. } => self.filter_cancel(),
-            Mode::Limit { .. } => self.limit_cancel(),
+            Mode::Filter { .. } | Mode::Limit { .. } | Mode::Seek { .. } | Mode::Mark { .. } => {
+                self.leave_prompt();
+            }
             Mode::Normal if self.level().zoomed => self.nav.level_mut().zoomed = false,
             Mode::Normal => {
                 if !self.nav.back() {
@@ -283,8 +302,10 @@ impl State {
         Some(Effect::Outliers(limits))
     }
 
-    fn limit_cancel(&mut self) {
-        if matches!(self.mode, Mode::Limit { .. }) {
+    /// Forgets what was being typed.
+    pub(super) fn leave_prompt(&mut self) {
+        self.filter_cancel();
+        if matches!(self.mode, Mode::Limit { .. } | Mode::Seek { .. } | Mode::Mark { .. }) {
             self.mode = Mode::Normal;
         }
     }

@@ -40,8 +40,11 @@ mod parts;
 pub mod price;
 pub mod probes;
 mod read;
+mod recording;
+mod replay;
 pub mod rows;
 pub(crate) mod save;
+pub mod seek;
 pub mod signals;
 #[cfg(test)]
 mod tests;
@@ -55,6 +58,8 @@ pub use action::{Action, Effect, SavedView};
 pub use baseline::BaselineOf;
 pub use header::{Crumb, Header, Position};
 pub use nav::{ColumnId, Level, Pane, RowId, Scope, Sort, Tab, Who};
+pub use recording::{Past, Recorded};
+pub use replay::Deck;
 
 use crate::findings::Thresholds;
 use crate::model::detail::OutlierLimits;
@@ -77,6 +82,8 @@ use nav::Nav;
 use now::Now;
 use outliers::Slow;
 use parts::Parts;
+use recording::Recordings;
+use replay::Playing;
 use signals::{Apicv, Signals, Windows};
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -120,6 +127,20 @@ pub enum Mode {
         text: String,
         /// What is wrong with it.
         error: Option<String>,
+    },
+    /// Typing where to go in a recording: the text so far, and what is wrong with it.
+    Seek {
+        /// The text so far.
+        text: String,
+        /// What is wrong with it.
+        error: Option<String>,
+    },
+    /// Typing the words of a mark.
+    Mark {
+        /// The text so far.
+        text: String,
+        /// Where the mark is, ns of the probes' clock.
+        at_ns: u64,
     },
     /// Reading the help.
     Help,
@@ -169,6 +190,10 @@ pub struct State {
     outlier_limits: OutlierLimits,
     thresholds: Thresholds,
     families: Asked,
+    /// The recording that is played, if one is.
+    playing: Option<Box<Playing>>,
+    /// What is recorded.
+    recordings: Recordings,
 }
 
 /// Reason columns before the screen says how many it has room for.
@@ -205,6 +230,8 @@ impl State {
             slow: Slow::default(),
             outlier_limits: OutlierLimits::default(),
             thresholds: Thresholds::default(),
+            playing: None,
+            recordings: Recordings::default(),
         }
     }
 
@@ -222,6 +249,7 @@ impl State {
                 self.families.heard(&self.session);
             }
             Msg::Tick(tick) => self.tick(*tick),
+            Msg::Replay(said) => self.replay(*said),
             Msg::End(why) => self.ended = Some(why),
         }
         self.changed();

@@ -28,6 +28,37 @@ impl Moments {
         Self { history: History::new(max_bytes, max_age), shown: None, live: true }
     }
 
+    /// As [`Self::new`], going on from a tick that is not kept itself. Places begin with `first`.
+    pub fn after(max: (usize, Duration), latest: Meta, first: u64) -> Self {
+        let history = History::new(max.0, max.1).after(latest, first);
+        Self { history, shown: None, live: true }
+    }
+
+    /// The kept ticks.
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// Shows the tick that ends at a moment, if it is kept, and stays there.
+    pub fn show_end(&mut self, end_ns: u64) {
+        let mut places = self.history.places().rev();
+        let here = |place: &u64| self.meta(*place).is_some_and(|meta| meta.end_ns == end_ns);
+        if let Some(place) = places.find(here) {
+            self.live = false;
+            self.show(place);
+        }
+    }
+
+    /// Begin of the oldest kept tick, ns of the probes' clock; 0 where none is kept.
+    pub fn oldest_begin_ns(&self) -> u64 {
+        self.meta(self.oldest()).map_or(0, |meta| meta.end_ns.saturating_sub(meta.dur_ns))
+    }
+
+    /// End of the latest tick, ns of the probes' clock; 0 where none is kept.
+    pub fn latest_ns(&self) -> u64 {
+        self.meta(self.history.places().end.saturating_sub(1)).map_or(0, |meta| meta.end_ns)
+    }
+
     pub fn shown(&self) -> Option<&Shown> {
         self.shown.as_ref()
     }

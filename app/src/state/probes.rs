@@ -136,6 +136,7 @@ impl State {
         let row = self.selected_probe()?;
         let family = &row.family;
         Some(match row.known {
+            _ if self.replaying() => "this is a recording, there is nothing to attach".to_owned(),
             _ if self.session.origin != Origin::Live => {
                 "these numbers are invented, there is nothing to attach".to_owned()
             }

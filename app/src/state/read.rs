@@ -98,7 +98,7 @@ impl State {
 
     /// Whether the probes that tell keys are attached; what is shown says why it lacks them.
     pub fn key_watch(&self) -> Watch {
-        keys::watch(&self.session, self.ended.is_some())
+        keys::watch(&self.session, self.ended.is_some() || self.replaying())
     }
 
     fn keys(&self) -> &Keys {

@@ -1,10 +1,11 @@
 //! The event loop: terminal events, messages of the source, signals, and a pace for drawing. What
 //! it does to the outside goes through [`Outside`], so that tests drive it without a terminal.
 
-use super::pace::Pace;
+use super::{pace::Pace, recording::Recordings};
 use crate::{
     config::Sort,
     findings::Thresholds,
+    record::Progress,
     source::{Msg, Request},
     state::{Action, Effect, SavedView, State},
     ui::{
@@ -42,7 +43,7 @@ pub struct Options {
     pub hide: Vec<String>,
     /// From which sizes on something is a finding.
     pub findings: Thresholds,
-    /// Where views are saved.
+    /// Where views and recordings are saved.
     pub directory: PathBuf,
     /// Quits by itself after this long.
     pub duration: Option<Duration>,
@@ -64,7 +65,7 @@ impl Options {
             sort: config.sort,
             hide: config.hide.clone(),
             findings: config.findings,
-            directory: PathBuf::from("."),
+            directory: config.directory.clone().unwrap_or_else(|| PathBuf::from(".")),
             duration: None,
         }
     }
@@ -111,6 +112,8 @@ pub struct Outcome {
     pub end: End,
     /// Why the source had ended by itself before that, if it had and said so.
     pub source: Option<String>,
+    /// What became of recordings that were being made.
+    pub recorded: Vec<String>,
 }
 
 /// A signal, as far as the loop cares.
@@ -134,6 +137,8 @@ pub trait Outside {
     fn continued(&mut self) -> io::Result<()>;
     /// Asks the source.
     fn request(&mut self, request: Request);
+    /// What makes recordings.
+    fn recordings(&mut self) -> &mut Recordings;
     /// Whether the terminal is still ours.
     fn taken(&self) -> bool;
 }
@@ -170,9 +175,10 @@ where
     pub async fn run(mut self) -> anyhow::Result<Outcome> {
         let end = self.until_end().await;
         let source = self.state.header().ended.clone().flatten();
+        let recorded = self.outside.recordings().finish();
         match end {
-            Ok(end) => Ok(Outcome { end, source }),
-            Err(error) if gone(&error) => Ok(Outcome { end: End::TerminalGone, source }),
+            Ok(end) => Ok(Outcome { end, source, recorded }),
+            Err(error) if gone(&error) => Ok(Outcome { end: End::TerminalGone, source, recorded }),
             Err(error) => Err(anyhow::anyhow!("the terminal cannot be used any more: {error}")),
         }
     }
@@ -228,15 +234,42 @@ where
             }
             return false;
         };
-        self.state.apply(first);
+        self.take(first);
         // A burst is drawn once; what comes while it is taken waits for the next turn.
         for _ in 0..self.messages.len() {
             match self.messages.try_recv() {
-                Ok(message) => self.state.apply(message),
+                Ok(message) => self.take(message),
                 Err(_) => break,
             }
         }
+        self.look_at_recordings();
         true
+    }
+
+    fn take(&mut self, message: Msg) {
+        self.outside.recordings().heard(&message);
+        self.state.apply(message);
+    }
+
+    /// How the recording goes, and what became of what was saved. When it has stopped by itself, watching
+    /// goes on.
+    fn look_at_recordings(&mut self) {
+        let before = self.state.recording().map(|recorded| recorded.progress);
+        let recordings = self.outside.recordings();
+        let progress = recordings.progress();
+        if let Some(news) = recordings.news() {
+            self.view.message = Some(news);
+        }
+        if progress == before {
+            return;
+        }
+        let stopped = |progress: &Option<Progress>| {
+            progress.as_ref().and_then(|progress| progress.stopped.clone())
+        };
+        if let (None, Some(why)) = (stopped(&before), stopped(&progress)) {
+            self.view.message = Some(format!("recording has stopped: {why}"));
+        }
+        self.state.recorded(progress);
     }
 
     /// Does what an event asks for; true to quit.
@@ -272,6 +305,10 @@ where
                             Effect::Outliers(limits) => {
                                 self.outside.request(Request::Outliers(limits));
                             }
+                            Effect::Replay(control) => {
+                                self.outside.request(Request::Replay(control));
+                            }
+                            effect => self.record(effect),
                         }
                     }
                 }
@@ -279,6 +316,30 @@ where
         }
         pace.asked();
         Ok(false)
+    }
+
+    /// Does what is about recordings.
+    fn record(&mut self, effect: Effect) {
+        let recordings = self.outside.recordings();
+        self.view.message = match effect {
+            Effect::Record(begin) => {
+                let said = recordings.start(*begin, self.state.session());
+                let progress = recordings.progress();
+                self.state.recorded(progress);
+                Some(said.unwrap_or_else(|why| why))
+            }
+            Effect::RecordStop => {
+                let said = recordings.stop();
+                self.state.recorded(None);
+                said
+            }
+            Effect::Mark(mark) => Some(match recordings.mark(&mark) {
+                true => "marked in the recording".to_owned(),
+                false => "marked; R saves it with what is kept".to_owned(),
+            }),
+            Effect::Keep(past) => Some(recordings.keep(*past)),
+            _ => None,
+        };
     }
 
     /// Forgets what is on the screen. (`Terminal::clear` would ask the terminal where its cursor

@@ -10,12 +10,21 @@ use ratatui::{
 use std::{cell::RefCell, rc::Rc};
 
 /// Writes down what was asked of it.
-#[derive(Clone, Default)]
-struct Log(Rc<RefCell<Vec<String>>>);
+#[derive(Default)]
+struct Log {
+    lines: Rc<RefCell<Vec<String>>>,
+    recordings: Recordings,
+}
+
+impl Clone for Log {
+    fn clone(&self) -> Self {
+        Self { lines: Rc::clone(&self.lines), recordings: Recordings::default() }
+    }
+}
 
 impl Log {
     fn push(&self, text: impl Into<String>) {
-        self.0.borrow_mut().push(text.into());
+        self.lines.borrow_mut().push(text.into());
     }
 }
 
@@ -38,7 +47,7 @@ impl Outside for Log {
     fn continued(&mut self) -> io::Result<()> {
         self.push("continued");
         // As when the kernel hangs up: it continues the program to tell it.
-        if self.0.borrow().iter().any(|line| line == "hung up") {
+        if self.lines.borrow().iter().any(|line| line == "hung up") {
             return Err(io::Error::from_raw_os_error(5));
         }
         Ok(())
@@ -48,8 +57,12 @@ impl Outside for Log {
         self.push(format!("{request:?}"));
     }
 
+    fn recordings(&mut self) -> &mut Recordings {
+        &mut self.recordings
+    }
+
     fn taken(&self) -> bool {
-        !self.0.borrow().iter().any(|line| line == "panic")
+        !self.lines.borrow().iter().any(|line| line == "panic")
     }
 }
 
@@ -102,7 +115,7 @@ fn run_with(
         tokio::time::timeout(limit, start.run()).await.expect("the loop ends")
     });
     let screen = terminal.backend().to_string();
-    Ran { outcome, log: log.0.take(), screen }
+    Ran { outcome, log: log.lines.take(), screen }
 }
 
 #[test]

@@ -27,10 +27,16 @@ pub struct Guard {
     mouse: bool,
 }
 
+/// Whether keys can be read: from standard input, or from the controlling terminal where a pipe is there.
+pub fn has_keys() -> bool {
+    io::stdin().is_terminal()
+        || std::fs::OpenOptions::new().read(true).write(true).open("/dev/tty").is_ok()
+}
+
 impl Guard {
     /// Takes the terminal: raw mode, alternate screen, mouse. An error is a sentence.
     pub fn take(mouse: bool) -> anyhow::Result<Self> {
-        if !io::stdin().is_terminal() || !io::stdout().is_terminal() {
+        if !has_keys() || !io::stdout().is_terminal() {
             anyhow::bail!(
                 "the screen needs a terminal for input and output, and here is none; \
                  `kvmscope report` works without one"

@@ -4,6 +4,7 @@ use super::{
     clipboard,
     event_loop::{End, Options, Outcome, Outside, Signal, Start},
     guard::Guard,
+    recording::Recordings,
     save,
 };
 use crate::{
@@ -49,7 +50,9 @@ fn show(state: State, feed: &mut Feed, options: &Options) -> anyhow::Result<Outc
         let backend = CrosstermBackend::new(Whole::default());
         let mut terminal = Terminal::new(backend).context("the terminal tells no size")?;
         let requests = feed.requests.clone();
-        let outside = Real { guard: &guard, requests, directory: options.directory.clone() };
+        let directory = options.directory.clone();
+        let recordings = Recordings::new(directory.clone());
+        let outside = Real { guard: &guard, requests, directory, recordings };
         let start = Start {
             terminal: &mut terminal,
             events: EventStream::new(),
@@ -95,6 +98,7 @@ pub(super) struct Real<'a> {
     pub guard: &'a Guard,
     pub requests: Sender<Request>,
     pub directory: PathBuf,
+    pub recordings: Recordings,
 }
 
 impl Outside for Real<'_> {
@@ -132,6 +136,10 @@ impl Outside for Real<'_> {
     fn request(&mut self, request: Request) {
         // A source that has ended needs no request.
         let _ = self.requests.send(request);
+    }
+
+    fn recordings(&mut self) -> &mut Recordings {
+        &mut self.recordings
     }
 
     fn taken(&self) -> bool {

@@ -63,6 +63,35 @@ pub fn time_of_day(unix_ns: u64) -> String {
     format!("{:02}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60)
 }
 
+/// The day (UTC) of a moment in ns since the Unix epoch: "2026-11-21".
+pub fn date(unix_ns: u64) -> String {
+    // Days since the first of March of the year 0, in eras of 400 years: a year then ends with its leap day.
+    let days = unix_ns / 86_400_000_000_000 + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let of_year = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * of_year + 2) / 153;
+    let of_month = of_year - (153 * month + 2) / 5 + 1;
+    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
+    format!("{:04}-{month:02}-{of_month:02}", year + era * 400 + next)
+}
+
+/// A size: "0 B", "9.3 MB", "1.2 GB".
+pub fn bytes(n: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
+    let (mut value, mut unit) = (n as f64, 0);
+    // What would be rounded up to a thousand is one of the next.
+    while value >= 999.5 && unit + 1 < UNITS.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    if unit == 0 || value >= 9.95 {
+        format!("{value:.0} {}", UNITS[unit])
+    } else {
+        format!("{value:.1} {}", UNITS[unit])
+    }
+}
+
 /// An age (ns): "0:07", "12:41", "3:05:00".
 pub fn clock(ns: u64) -> String {
     let s = ns / 1_000_000_000;

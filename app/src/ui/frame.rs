@@ -5,11 +5,13 @@ use super::{
     input::context,
     keymap::Command,
     paint::{self, Look, put, put_line, put_right, row},
+    replay,
     view::{Hit, View},
 };
 use crate::{
     model::session::Origin,
-    state::{Header, Mode, State, Tab, value},
+    record::Progress,
+    state::{Header, Mode, Recorded, State, Tab, seek, value},
 };
 use ratatui::{
     buffer::Buffer,
@@ -22,10 +24,12 @@ use ratatui::{
 pub fn top(buf: &mut Buffer, area: Rect, state: &State, view: &mut View) -> u16 {
     let header = state.header();
     let found = state.finding_count().unwrap_or(0);
-    let line = header_line(header, found, area.width, &view.look);
+    let recording = state.recording();
+    let facts = (found, recording.as_ref(), state.deck().is_some_and(|deck| deck.gap.is_some()));
+    let line = header_line(header, facts, area.width, &view.look);
     put_line(buf, row(area, 0, 0, area.width), 0, 0, &line);
     breadcrumb(buf, row(area, 1, 0, area.width), state, view);
-    let banner = banner(header, area, &view.look);
+    let banner = banner(state, area, &view.look);
     for (y, (text, style)) in (2..).zip(&banner) {
         put(buf, area, 1, y, text, *style);
     }
@@ -34,7 +38,12 @@ pub fn top(buf: &mut Buffer, area: Rect, state: &State, view: &mut View) -> u16 
 
 /// The facts of the header; what does not fit is left out, the least important first, but never
 /// what makes the numbers wrong.
-fn header_line(header: &Header, found: usize, width: u16, look: &Look) -> Line<'static> {
+fn header_line(
+    header: &Header,
+    (found, recording, gap): (usize, Option<&Recorded>, bool),
+    width: u16,
+    look: &Look,
+) -> Line<'static> {
     let theme = &look.theme;
     let mut facts: Vec<(u8, String, Style)> = vec![(6, "kvmscope".to_owned(), theme.strong)];
     let mut fact = |rank: u8, text: String, style: Style| {
@@ -47,8 +56,12 @@ fn header_line(header: &Header, found: usize, width: u16, look: &Look) -> Line<'
     fact(5, header.backend.to_uppercase(), theme.text);
     let vms = count(header.vms, "VM", "VMs");
     fact(2, format!("{vms} {}", count(header.vcpus, "vCPU", "vCPUs")), theme.text);
-    fact(1, exits(header), theme.strong);
-    if found > 0 {
+    fact(1, if gap { "no data".to_owned() } else { exits(header) }, theme.strong);
+    if let Some(recorded) = recording {
+        let (text, style) = recorder(recorded, look);
+        fact(0, text, style);
+    }
+    if found > 0 && !gap {
         fact(3, count(found, "finding", "findings"), theme.warn);
     }
     let steal = if header.steal >= 0.01 { theme.warn } else { theme.text };
@@ -82,6 +95,26 @@ fn header_line(header: &Header, found: usize, width: u16, look: &Look) -> Line<'
         spans.push(Span::styled(text, style));
     }
     Line::from(spans)
+}
+
+/// The recording that is being made: how long, how large, what is missing in it; or that it has stopped.
+fn recorder(recorded: &Recorded, look: &Look) -> (String, Style) {
+    let Progress { bytes, dropped_ticks, dropped_events, stopped, .. } = &recorded.progress;
+    if stopped.is_some() {
+        return ("REC STOPPED".to_owned(), look.theme.bad);
+    }
+    let length = format::clock(recorded.length_ns);
+    let text = format!("{} REC {length} {}", look.glyphs.recording, format::bytes(*bytes));
+    let lost: Vec<String> = [(*dropped_ticks, "ticks"), (*dropped_events, "events")]
+        .iter()
+        .filter(|(n, _)| *n > 0)
+        .map(|(n, what)| format!("{} {what}", value::count(*n)))
+        .collect();
+    if lost.is_empty() {
+        (text, look.theme.warn)
+    } else {
+        (format!("{text} without {}", lost.join(", ")), look.theme.bad)
+    }
 }
 
 fn linux(kernel: &str) -> String {
@@ -126,7 +159,10 @@ fn lost(header: &Header, look: &Look) -> (String, Style) {
 fn breadcrumb(buf: &mut Buffer, area: Rect, state: &State, view: &mut View) {
     let look = view.look.clone();
     let crumbs = state.breadcrumb();
-    let position = position(state.header(), &look);
+    let position = match state.deck() {
+        Some(_) => replayed(state.header(), &look),
+        None => position(state.header(), &look),
+    };
     let labels: Vec<String> = crumbs.iter().map(|crumb| look.name(&crumb.label)).collect();
     let length = |first: usize| labels[first..].iter().map(|l| paint::width(l) + 3).sum::<u16>();
     let around = position.width() as u16 + 4;
@@ -177,6 +213,22 @@ fn tabs_width(tabs: &[(Tab, String)]) -> u16 {
     tabs.iter().map(|(_, text)| paint::width(text) + 1).sum()
 }
 
+/// That it is a recording; which moment is shown, the bar below says.
+fn replayed(header: &Header, look: &Look) -> Line<'static> {
+    let interval = interval(header.position.dur_ns, look);
+    let text = match header.position.seq {
+        0 => "replay ".to_owned(),
+        _ => format!("replay, every {interval} "),
+    };
+    Line::from(Span::styled(text, look.theme.dim))
+}
+
+/// A tick is some microseconds longer or shorter than it should be.
+fn interval(dur_ns: u64, look: &Look) -> String {
+    let interval = (dur_ns + 5_000_000) / 10_000_000 * 10_000_000;
+    look.duration(Some(interval)).replace(".0", "")
+}
+
 /// Which moment is shown.
 fn position(header: &Header, look: &Look) -> Line<'static> {
     let p = &header.position;
@@ -184,9 +236,7 @@ fn position(header: &Header, look: &Look) -> Line<'static> {
     if p.seq == 0 {
         return Line::from(Span::styled("waiting for the first tick ", theme.dim));
     }
-    // A tick is some microseconds longer or shorter than it should be.
-    let interval = (p.dur_ns + 5_000_000) / 10_000_000 * 10_000_000;
-    let interval = look.duration(Some(interval)).replace(".0", "");
+    let interval = interval(p.dur_ns, look);
     if header.ended.is_some() && p.ahead == 0 {
         let time = format::time_of_day(p.end_unix_ns);
         return Line::from(Span::styled(format!("ENDED at {time} UTC "), theme.warn));
@@ -206,8 +256,9 @@ fn position(header: &Header, look: &Look) -> Line<'static> {
 
 /// Sentences that must be read: invented numbers, the end of the source, notices. At most a
 /// quarter of the screen.
-fn banner(header: &Header, area: Rect, look: &Look) -> Vec<(String, Style)> {
-    let mut texts = Vec::new();
+fn banner(state: &State, area: Rect, look: &Look) -> Vec<(String, Style)> {
+    let header = state.header();
+    let mut texts = replay::banner(state, look);
     if let Origin::Synthetic { why, command } = &header.origin {
         let end = if why.ends_with('.') { "" } else { "." };
         let text = format!("SYNTHETIC, invented numbers: {why}{end} The real thing: {command}");
@@ -215,6 +266,9 @@ fn banner(header: &Header, area: Rect, look: &Look) -> Vec<(String, Style)> {
     }
     if let Some(Some(why)) = &header.ended {
         texts.push((format!("The source has ended: {why}"), look.theme.bad));
+    }
+    if let Some(why) = state.recording().and_then(|recorded| recorded.progress.stopped) {
+        texts.push((format!("Recording has stopped: {why}"), look.theme.bad));
     }
     texts.extend(header.notices.iter().map(|notice| (notice.clone(), look.theme.warn)));
     let width = usize::from(area.width.saturating_sub(2));
@@ -246,6 +300,10 @@ pub fn footer(buf: &mut Buffer, area: Rect, state: &State, view: &View) {
             error,
             "like 1ms IO=5ms, or off; enter takes it, esc forgets it",
         )),
+        Mode::Seek { text, error } => Some(("go to: ", text, error, seek::HINT)),
+        Mode::Mark { text, .. } => {
+            Some(("mark: ", text, &None, "what it is about; enter puts it, esc forgets it"))
+        }
         Mode::Normal | Mode::Help => None,
     };
     if let Some((prompt, text, error, hint)) = typed {
@@ -282,7 +340,13 @@ pub fn footer(buf: &mut Buffer, area: Rect, state: &State, view: &View) {
     let length = |keys: &[(Command, Line<'_>)]| keys.iter().map(|(_, l)| l.width()).sum::<usize>();
     while length(&keys) > usize::from(room) {
         let droppable = |c: &Command| !matches!(c, Command::Help | Command::Quit | Command::Open);
-        let Some(at) = keys.iter().rposition(|(c, _)| droppable(c)) else { break };
+        // In a recording one moves in time more than in rows.
+        let least = |c: &Command| {
+            context.replay && matches!(c, Command::Sort | Command::Filter | Command::Colour)
+        };
+        let at = keys.iter().rposition(|(c, _)| least(c));
+        let at = at.or_else(|| keys.iter().rposition(|(c, _)| droppable(c)));
+        let Some(at) = at else { break };
         keys.remove(at);
     }
     let mut x = 1;

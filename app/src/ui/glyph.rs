@@ -29,6 +29,14 @@ pub struct Glyphs {
     pub selected: char,
     /// Sorted downwards and upwards.
     pub sorted: (char, char),
+    /// What was played of a recording, a gap in it, a mark.
+    pub played: char,
+    /// See `played`.
+    pub gap: char,
+    /// See `played`.
+    pub mark: char,
+    /// Before what is being recorded.
+    pub recording: char,
     /// Horizontal rule.
     pub rule: char,
     /// Vertical rule.
@@ -61,6 +69,10 @@ pub const UNICODE: Glyphs = Glyphs {
     step: '▸',
     selected: '▸',
     sorted: ('▼', '▲'),
+    played: '━',
+    gap: '░',
+    mark: '▼',
+    recording: '●',
     rule: '─',
     wall: '│',
     ellipsis: '…',
@@ -85,6 +97,10 @@ pub const ASCII: Glyphs = Glyphs {
     step: '>',
     selected: '>',
     sorted: ('v', '^'),
+    played: '=',
+    gap: 'x',
+    mark: 'v',
+    recording: '*',
     rule: '-',
     wall: '|',
     ellipsis: '~',
@@ -153,6 +169,10 @@ mod tests {
                 set.selected,
                 set.sorted.0,
                 set.sorted.1,
+                set.played,
+                set.gap,
+                set.mark,
+                set.recording,
                 set.rule,
                 set.wall,
                 set.ellipsis,

@@ -3,6 +3,7 @@
 use super::{
     keymap::{Command, Context, Key},
     panes::stacks,
+    replay,
     view::{Hit, View},
 };
 use crate::state::{Action, Mode, Pane, Scope, State, Tab};
@@ -30,6 +31,7 @@ pub enum Input {
 pub fn context(state: &State) -> Context {
     let level = state.level();
     let position = state.header().position;
+    let deck = state.deck();
     let rows = state.cursor_in(level.pane).is_some();
     let heat = level.panes().contains(&Pane::Heat);
     let filtered = !level.filter.text().is_empty();
@@ -45,12 +47,18 @@ pub fn context(state: &State) -> Context {
             && (state.row_count() > 0 || filtered || !matches!(level.scope, Scope::Reason(..))),
         colours: heat && state.row_count() > 0,
         panes: level.panes().len() > 1 && (rows || level.tab != Tab::Exits),
-        history: position.behind > 0,
-        stepped: !position.live && position.seq > 0,
+        history: position.behind > 0 || deck.as_ref().is_some_and(|deck| !deck.is_start()),
+        stepped: match &deck {
+            Some(deck) => position.seq > 0 && (deck.gap.is_some() || deck.at_ns < deck.end_ns),
+            None => !position.live && position.seq > 0,
+        },
         gone: level.scope == Scope::Host
             && state.vm_rows().iter().any(|r| r.ended_unix_ns.is_some()),
         tab: level.tab,
         stacks: state.can_switch_stacks(),
+        replay: deck.is_some(),
+        marks: deck.is_some_and(|deck| !deck.marks.is_empty()),
+        kept: position.seq > 0,
     }
 }
 
@@ -71,6 +79,8 @@ pub fn input(event: &Event, state: &State, view: &mut View) -> Input {
             match state.mode() {
                 Mode::Filter { text, .. } => typing(*key, text, &FILTER),
                 Mode::Limit { text, .. } => typing(*key, text, &LIMIT),
+                Mode::Seek { text, .. } => typing(*key, text, &SEEK),
+                Mode::Mark { text, .. } => typing(*key, text, &MARK),
                 Mode::Help => helping(*key, state, view),
                 Mode::Normal => pressed(Key::from_event(*key), state, view),
             }
@@ -84,6 +94,14 @@ pub fn input(event: &Event, state: &State, view: &mut View) -> Input {
             Mode::Limit { text, .. } => {
                 let clean: String = pasted.chars().filter(|c| !c.is_control()).collect();
                 act(Action::LimitEdit(format!("{text}{clean}")))
+            }
+            Mode::Seek { text, .. } => {
+                let clean: String = pasted.chars().filter(|c| !c.is_control()).collect();
+                act(Action::SeekEdit(format!("{text}{clean}")))
+            }
+            Mode::Mark { text, .. } => {
+                let clean: String = pasted.chars().filter(|c| !c.is_control()).collect();
+                act(Action::MarkEdit(format!("{text}{clean}")))
             }
             _ => Input::Ignore,
         },
@@ -108,6 +126,12 @@ const FILTER: Typing =
 
 const LIMIT: Typing =
     Typing { edit: Action::LimitEdit, accept: Action::LimitAccept, cancel: Action::LimitCancel };
+
+const SEEK: Typing =
+    Typing { edit: Action::SeekEdit, accept: Action::SeekAccept, cancel: Action::PromptCancel };
+
+const MARK: Typing =
+    Typing { edit: Action::MarkEdit, accept: Action::MarkAccept, cancel: Action::PromptCancel };
 
 /// Keys while something is typed.
 fn typing(key: KeyEvent, text: &str, typing: &Typing) -> Input {
@@ -193,12 +217,27 @@ fn pressed(key: Key, state: &State, view: &mut View) -> Input {
             view.message = Some(baseline_message(state));
             Action::Baseline
         }
-        Command::Pause => Action::Pause,
+        Command::Pause | Command::Play => Action::Pause,
+        Command::Start => Action::GoStart,
+        Command::Slower => Action::Slower,
+        Command::Faster => Action::Faster,
+        Command::Seek => Action::SeekEdit(String::new()),
+        Command::NextMark => {
+            view.message = replay::no_mark(state, true);
+            Action::NextMark
+        }
+        Command::PreviousMark => {
+            view.message = replay::no_mark(state, false);
+            Action::PreviousMark
+        }
+        Command::Record => Action::Record,
+        Command::KeepPast => Action::KeepPast,
+        Command::Mark => Action::MarkEdit(String::new()),
         Command::Older => Action::StepBack(1),
         Command::Newer => Action::StepForward(1),
         Command::MuchOlder => Action::StepBack(10),
         Command::MuchNewer => Action::StepForward(10),
-        Command::Live => Action::GoLive,
+        Command::Live | Command::End => Action::GoLive,
         Command::TabExits => Action::Tab(Tab::Exits),
         Command::TabMemory => return turned(Tab::Memory, state, view),
         Command::TabInterrupts => return turned(Tab::Interrupts, state, view),
@@ -305,6 +344,11 @@ fn clicked(mouse: MouseEvent, state: &State, view: &mut View) -> Input {
                     (true, _) => Action::Open,
                     (false, _) => Action::SelectIn(pane, at),
                 })
+            }
+            Some(Hit::Timeline(place)) => {
+                let percent = replay::percent(mouse.column.saturating_sub(place.x), place.width);
+                let place = Action::SeekEdit(format!("{percent}%"));
+                Input::Act(vec![place, Action::SeekAccept])
             }
             Some(Hit::Pane(pane)) if state.level().pane != pane => act(Action::Focus(pane)),
             _ => Input::Ignore,

@@ -9,6 +9,7 @@ pub mod key;
 pub mod keymap;
 pub mod paint;
 pub mod panes;
+pub mod replay;
 pub mod theme;
 pub mod view;
 pub mod widgets;
@@ -18,7 +19,7 @@ pub(crate) mod tests;
 
 pub use view::{Hit, View};
 
-use crate::state::{Mode, State};
+use crate::state::{Mode, State, Tab};
 use ratatui::{buffer::Buffer, layout::Rect};
 
 /// The smallest terminal that everything fits into: columns and rows.
@@ -33,8 +34,15 @@ pub fn draw(buf: &mut Buffer, state: &State, view: &mut View) {
         return;
     }
     let top = frame::top(buf, area, state, view);
-    let body = Rect { height: area.height.saturating_sub(top + 1), ..paint::below(area, top) };
-    panes::draw(buf, body, state, view);
+    let deck = state.deck();
+    let below = 1 + u16::from(deck.is_some());
+    let body = Rect { height: area.height.saturating_sub(top + below), ..paint::below(area, top) };
+    if state.level().tab == Tab::Probes || !replay::no_data(buf, body, state, view) {
+        panes::draw(buf, body, state, view);
+    }
+    if let Some(deck) = &deck {
+        replay::bar(buf, Rect { y: area.bottom() - 2, height: 1, ..area }, deck, view);
+    }
     frame::footer(buf, Rect { y: area.bottom() - 1, height: 1, ..area }, state, view);
     if *state.mode() == Mode::Help {
         help::draw(buf, body, state, view);

@@ -23,6 +23,8 @@ pub enum Hit {
     Entry(Pane, usize),
     /// A pane.
     Pane(Pane),
+    /// A recording from its begin to its end, and where that is.
+    Timeline(Rect),
 }
 
 /// See the module.

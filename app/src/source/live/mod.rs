@@ -430,7 +430,8 @@ impl Source for Live {
                     }
                 }
                 Ok(Request::Stop) | Err(RecvTimeoutError::Disconnected) => break,
-                Err(RecvTimeoutError::Timeout) => {}
+                // What is measured is not played.
+                Ok(Request::Replay(_)) | Err(RecvTimeoutError::Timeout) => {}
             }
             self.peek();
             if Instant::now() < due {

@@ -3,6 +3,7 @@
 mod baseline;
 mod memory;
 mod reason;
+mod replay;
 mod scroll;
 pub mod shot;
 mod signals;
@@ -27,6 +28,7 @@ use ratatui::{
     crossterm::event::{Event, KeyEvent, KeyModifiers, MouseButton, MouseEvent, MouseEventKind},
     layout::Rect,
 };
+pub use replay::deck;
 use shot::{glyphs, shot};
 use world::World;
 
@@ -334,9 +336,10 @@ proptest! {
         width in 1u16..260,
         height in 1u16..80,
         vms in 0usize..12,
-        keys in prop::collection::vec(0usize..33, 0..14),
+        keys in prop::collection::vec(0usize..40, 0..14),
     ) {
-        const KEYS: [&str; 33] = [
+        const KEYS: [&str; 40] = [
+            ":", "r", "R", "m", "+", "-", "n",
             "1", "6", "o", "c", "2", "5", "0",
             "enter", "esc", "up", "down", "left", "right", "pgup", "pgdn", "home", "G", "s",
             "S", "/", "h", "space", "[", "]", "{", "end", "tab", "z", "x", "y", "?", "j", "e",
