@@ -8,7 +8,7 @@ pub use rows::{Hot, HotRow, IoctlRow, Ioctls};
 pub use stacks::{StackId, StackRow, Stacks};
 
 use super::facts::places;
-use super::keys::{self, KeySum};
+use super::keys;
 use super::moment::{Moments, Shown};
 use super::nav::{RowId, Scope, Tab, Who};
 use super::{Pane, State};
@@ -17,6 +17,7 @@ use crate::model::detail::{IoctlTick, KeyClass, KeyTick};
 use crate::model::ids::{Reason, VcpuKey, VmId};
 use crate::model::stack::StackOf;
 use crate::model::tick::{Tick, VcpuTick};
+use crate::model::totals::KeySum;
 use crate::trace::events;
 use kvmscope_shared::detail::dirty;
 use std::cmp::Reverse;
@@ -163,7 +164,7 @@ impl Activity {
         for slice in &self.slices {
             sums.over_ns = sums.over_ns.saturating_add(slice.dur_ns);
             for (id, sum) in &slice.keys {
-                sums.keys.entry(*id).or_default().add(sum);
+                sums.keys.entry(*id).or_default().merge(sum);
             }
             for (key, counts) in &slice.counts {
                 add_counts(sums.counts.entry(*key).or_default(), counts);
@@ -311,7 +312,7 @@ fn add_keys(slice: &mut Slice, tab: Tab, key: VcpuKey, keys: &[KeyTick]) {
         let vcpu = matches!(class, KeyClass::Root | KeyClass::VcpuLoad | KeyClass::Ipi)
             .then_some(key.vcpu);
         let id = HotId { class, vm: Some(key.vm), vcpu, value: tick.id.value };
-        slice.keys.entry(id).or_default().add(&KeySum::of(tick));
+        slice.keys.entry(id).or_default().add(tick);
         let count = match class {
             KeyClass::Fault => Count::Faults,
             KeyClass::MmioRead | KeyClass::MmioWrite | KeyClass::MmioFast => Count::Mmio,
@@ -366,7 +367,7 @@ fn bound(keys: &mut HashMap<HotId, KeySum>) {
         ids.sort_unstable();
         for (_, id) in ids.into_iter().skip(APART) {
             if let Some(sum) = keys.remove(&id) {
-                keys.entry(HotId { value: None, ..id }).or_default().add(&sum);
+                keys.entry(HotId { value: None, ..id }).or_default().merge(&sum);
             }
         }
     }
