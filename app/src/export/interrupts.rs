@@ -48,8 +48,9 @@ struct Inhibit {
 
 impl Apicv {
     fn new(session: &Session, vm: &VmTotals) -> Option<Self> {
-        let inhibit = |bit| Inhibit { bit, name: session.apicv_reasons.get(&bit).cloned() };
-        let inhibits = vm.apicv_inhibits.map(|bits| irqs::bits(bits).map(inhibit).collect());
+        let inhibit =
+            |(bit, name): (u32, Option<&str>)| Inhibit { bit, name: name.map(str::to_owned) };
+        let inhibits = vm.apicv_inhibits.map(|bits| session.inhibits(bits).map(inhibit).collect());
         let is_there = session.apicv.is_some() || vm.apicv_inhibits.is_some();
         is_there.then_some(Self { allowed: session.apicv, inhibits })
     }

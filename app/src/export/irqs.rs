@@ -4,15 +4,11 @@ use crate::model::detail::KeyClass;
 use crate::model::meters::{Chip, RouteTick};
 use crate::model::totals::VcpuTotals;
 use crate::trace::irqchip::{Accepted, Ipi, accepted, ipi};
+use crate::trace::keys::vector_of;
 use kvmscope_shared::detail::{HAS_ERROR, PARAVIRTUAL, REINJECTED, SOFT};
 use serde::Serialize;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
-
-/// The numbers of the bits that are set.
-pub fn bits(bits: u64) -> impl Iterator<Item = u32> {
-    (0..u64::BITS).filter(move |bit| bits >> bit & 1 != 0)
-}
 
 /// Different things of one kind, most first.
 #[derive(Debug)]
@@ -87,8 +83,7 @@ pub struct Injected {
 /// Interrupts that were put into the guest.
 pub fn injected(vcpus: &[&VcpuTotals], most: usize) -> Counted<Injected> {
     counted(vcpus, KeyClass::Injected, most, |_, value| Injected {
-        // A vector that is none keeps clear of the flags.
-        vector: value & 0xff | (value >> 32) << 8,
+        vector: vector_of(value, SOFT | REINJECTED),
         soft: value & SOFT != 0,
         reinjected: value & REINJECTED != 0,
     })
@@ -108,7 +103,7 @@ pub struct Exception {
 /// Exceptions that were put into the guest.
 pub fn exceptions(vcpus: &[&VcpuTotals], most: usize) -> Counted<Exception> {
     counted(vcpus, KeyClass::Exception, most, |_, value| Exception {
-        vector: value & !(HAS_ERROR | REINJECTED),
+        vector: vector_of(value, HAS_ERROR | REINJECTED),
         error_code: value & HAS_ERROR != 0,
         reinjected: value & REINJECTED != 0,
     })
@@ -127,7 +122,10 @@ pub struct Eoi {
 pub fn eois(vcpus: &[&VcpuTotals], most: usize) -> Counted<Eoi> {
     counted(vcpus, KeyClass::Eoi, most, |_, value| match value {
         u64::MAX => Eoi { vector: None, paravirtual: false },
-        _ => Eoi { vector: Some(value & !PARAVIRTUAL), paravirtual: value & PARAVIRTUAL != 0 },
+        _ => Eoi {
+            vector: Some(vector_of(value, PARAVIRTUAL)),
+            paravirtual: value & PARAVIRTUAL != 0,
+        },
     })
 }
 

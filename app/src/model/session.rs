@@ -51,6 +51,13 @@ impl Session {
         self.started_unix_ns.saturating_add(mono_ns).saturating_sub(self.started_ns)
     }
 
+    /// What inhibits APIC virtualization, from [`super::detail::VmTick::apicv_inhibits`]: each bit that is set,
+    /// with its name where that is known.
+    pub fn inhibits(&self, bits: u64) -> impl Iterator<Item = (u32, Option<&str>)> {
+        let set = (0..u64::BITS).filter(move |bit| bits >> bit & 1 != 0);
+        set.map(|bit| (bit, self.apicv_reasons.get(&bit).map(String::as_str)))
+    }
+
     /// Whether some probe of a family is attached. A probe of several families is in the list once for each.
     pub fn has(&self, family: &str) -> bool {
         self.probes.iter().any(|probe| probe.attached && probe.family == family)

@@ -8,19 +8,21 @@ pub use rows::{Hot, HotRow, IoctlRow, Ioctls};
 pub use stacks::{StackId, StackRow, Stacks};
 
 use super::facts::places;
-use super::keys::{self, KeySum};
+use super::keys;
 use super::moment::{Moments, Shown};
 use super::nav::{RowId, Scope, Tab, Who};
+use super::slid::Slid;
 use super::{Pane, State};
 use crate::model::codec::Part;
 use crate::model::detail::{IoctlTick, KeyClass, KeyTick};
 use crate::model::ids::{Reason, VcpuKey, VmId};
 use crate::model::stack::StackOf;
 use crate::model::tick::{Tick, VcpuTick};
+use crate::model::totals::KeySum;
 use crate::trace::events;
 use kvmscope_shared::detail::dirty;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// Keys of a class that are kept apart in a tick; the rarest of more are added to "other".
@@ -122,48 +124,25 @@ pub(super) struct Sums {
 /// The last seconds of a scope in a tab, tick by tick.
 #[derive(Debug, Default)]
 pub(super) struct Activity {
-    target: Option<(Scope, Tab)>,
-    first: u64,
-    slices: VecDeque<Slice>,
+    slid: Slid<(Scope, Tab), Slice>,
     pub sums: Sums,
 }
 
 impl Activity {
-    /// What the seconds up to the displayed tick add up to.
-    pub fn look(&mut self, scope: Scope, tab: Tab, moments: &Moments) -> &Sums {
-        let places = places(moments);
-        let end = self.first + self.slices.len() as u64;
-        let goes_on =
-            self.target == Some((scope, tab)) && places.start < end && self.first < places.end;
-        if goes_on && (self.first, end) == (places.start, places.end) {
-            return &self.sums;
+    /// Adds up the seconds up to the displayed tick.
+    pub fn look(&mut self, scope: Scope, tab: Tab, moments: &Moments) {
+        let read = |place| slice(scope, tab, place, moments);
+        if self.slid.look((scope, tab), places(moments), read) {
+            self.sums = self.added();
         }
-        if !goes_on {
-            *self = Self { target: Some((scope, tab)), first: places.start, ..Self::default() };
-        }
-        while self.first < places.start && self.slices.pop_front().is_some() {
-            self.first += 1;
-        }
-        // Back in time the newest leave, and older ones come.
-        let most = usize::try_from(places.end.saturating_sub(self.first)).unwrap_or(usize::MAX);
-        self.slices.truncate(most);
-        for place in (places.start..self.first).rev() {
-            self.slices.push_front(slice(scope, tab, place, moments));
-            self.first = place;
-        }
-        for place in self.first + self.slices.len() as u64..places.end {
-            self.slices.push_back(slice(scope, tab, place, moments));
-        }
-        self.sums = self.added();
-        &self.sums
     }
 
     fn added(&self) -> Sums {
         let mut sums = Sums::default();
-        for slice in &self.slices {
+        for slice in self.slid.slices() {
             sums.over_ns = sums.over_ns.saturating_add(slice.dur_ns);
             for (id, sum) in &slice.keys {
-                sums.keys.entry(*id).or_default().add(sum);
+                sums.keys.entry(*id).or_default().merge(sum);
             }
             for (key, counts) in &slice.counts {
                 add_counts(sums.counts.entry(*key).or_default(), counts);
@@ -311,7 +290,7 @@ fn add_keys(slice: &mut Slice, tab: Tab, key: VcpuKey, keys: &[KeyTick]) {
         let vcpu = matches!(class, KeyClass::Root | KeyClass::VcpuLoad | KeyClass::Ipi)
             .then_some(key.vcpu);
         let id = HotId { class, vm: Some(key.vm), vcpu, value: tick.id.value };
-        slice.keys.entry(id).or_default().add(&KeySum::of(tick));
+        slice.keys.entry(id).or_default().add(tick);
         let count = match class {
             KeyClass::Fault => Count::Faults,
             KeyClass::MmioRead | KeyClass::MmioWrite | KeyClass::MmioFast => Count::Mmio,
@@ -366,7 +345,7 @@ fn bound(keys: &mut HashMap<HotId, KeySum>) {
         ids.sort_unstable();
         for (_, id) in ids.into_iter().skip(APART) {
             if let Some(sum) = keys.remove(&id) {
-                keys.entry(HotId { value: None, ..id }).or_default().add(&sum);
+                keys.entry(HotId { value: None, ..id }).or_default().merge(&sum);
             }
         }
     }

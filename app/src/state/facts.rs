@@ -3,6 +3,7 @@
 
 use super::moment::Moments;
 use super::now::{Now, Seen, went_on};
+use super::slid::Slid;
 use crate::findings::{
     Facts, Finding, MeterFacts, ReasonFacts, Thresholds, VcpuFacts, VmFacts, findings, relevant,
 };
@@ -10,7 +11,7 @@ use crate::model::codec::Part;
 use crate::model::detail::{CulpritTick, Halts, KeyId, KeyTick, VmTick};
 use crate::model::ids::{Reason, VcpuKey, VmId};
 use crate::model::tick::{PhaseTimes, Tick};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -33,8 +34,7 @@ pub(super) struct Gathered {
 /// The last seconds, tick by tick.
 #[derive(Debug, Default)]
 pub(super) struct Recent {
-    first: u64,
-    slices: VecDeque<Slice>,
+    slid: Slid<(), Slice>,
     /// What they add up to, and the place of the tick that it is for.
     gathered: Option<(u64, Gathered)>,
 }
@@ -137,31 +137,18 @@ impl Recent {
 
     /// Reads what the places have, as far as it is not read already.
     fn look(&mut self, places: Range<u64>, now: Now<'_>) {
-        let end = self.first + self.slices.len() as u64;
-        let goes_on = (self.first..=end).contains(&places.start) && places.end >= end;
-        if !goes_on {
-            self.slices.clear();
-            self.first = places.start;
-        }
-        while self.first < places.start && self.slices.pop_front().is_some() {
-            self.first += 1;
-        }
-        for place in self.first + self.slices.len() as u64..places.end {
+        self.slid.look((), places, |place| {
             // The displayed one is there already; one that cannot be read is a gap.
-            let slice = if place == now.shown.place {
-                Slice::new(now.tick())
-            } else {
-                now.moments
-                    .part(place, Part::ALL.without_events())
-                    .map(|t| Slice::new(&t))
-                    .unwrap_or_default()
-            };
-            self.slices.push_back(slice);
-        }
+            if place == now.shown.place {
+                return Slice::new(now.tick());
+            }
+            let tick = now.moments.part(place, Part::ALL.without_events());
+            tick.map(|tick| Slice::new(&tick)).unwrap_or_default()
+        });
     }
 
     fn add_up(&self, now: Now<'_>) -> Facts {
-        let over = self.slices.iter().map(|slice| slice.dur_ns);
+        let over = self.slid.slices().map(|slice| slice.dur_ns);
         let living = now.vms().filter(|vm| vm.span.ended_at(now.end_ns()).is_none());
         let vm = |vm: &super::entities::Vm| {
             let info = &vm.info;
@@ -183,7 +170,7 @@ impl Recent {
         let mut reasons: BTreeMap<Reason, ReasonFacts> = BTreeMap::new();
         let mut keys: BTreeMap<KeyId, KeyTick> = BTreeMap::new();
         let mut culprits: Vec<CulpritTick> = Vec::new();
-        for slice in &self.slices {
+        for slice in self.slid.slices() {
             let Some(brief) = slice.vcpu(key) else {
                 if seen.vcpu.span.known_at(slice.end_ns) {
                     facts.time.add(&went_on(seen.vcpu, slice.end_ns, slice.dur_ns));
@@ -221,7 +208,7 @@ impl Recent {
     /// What a VM did beside its vCPUs in the ticks in which it was looked at.
     fn beside(&self, id: VmId) -> Option<VmTick> {
         let mut sum: Option<VmTick> = None;
-        for tick in self.slices.iter().flat_map(|slice| &slice.vms).filter(|tick| tick.id == id) {
+        for tick in self.slid.slices().flat_map(|slice| &slice.vms).filter(|tick| tick.id == id) {
             match &mut sum {
                 None => sum = Some(tick.clone()),
                 Some(sum) => add_beside(sum, tick),

@@ -6,7 +6,6 @@
 
 mod sums;
 
-pub use sums::KeySum;
 pub(super) use sums::{KeySums, Tables, of_reason};
 
 use super::fields::{Field, Row};
@@ -16,6 +15,7 @@ use super::value::{self, Value};
 use crate::model::detail::{KeyClass, KeyId, KeyTick, Outlier};
 use crate::model::ids::{Reason, VcpuKey};
 use crate::model::session::{Origin, Session};
+use crate::model::totals::KeySum;
 use crate::symbols::half;
 use crate::trace::{keys as tables, qualification};
 use kvmscope_shared::detail::{GROUP_SETS, WAYS};

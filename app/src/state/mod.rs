@@ -46,6 +46,7 @@ pub mod rows;
 pub(crate) mod save;
 pub mod seek;
 pub mod signals;
+mod slid;
 #[cfg(test)]
 mod tests;
 pub mod time;
@@ -281,8 +282,8 @@ impl State {
         self.learn(&tick);
         self.slow.push(place, &tick);
         self.log.push(place, &tick);
-        self.windows.push(place, oldest, &tick);
-        self.apicv.push(place, oldest, &tick);
+        self.windows.add(place, oldest, &tick);
+        self.apicv.add(place, oldest, &tick);
         self.moments.push(tick);
         self.slow.forget(self.moments.oldest());
         self.log.forget(self.moments.oldest());
@@ -290,8 +291,8 @@ impl State {
             let vms = &self.entities.vms;
             self.nav.retain(|vm| vms.contains_key(&vm));
             self.log.retain(|vm| vms.contains_key(&vm));
-            self.windows.retain(|vm| vms.contains_key(&vm));
-            self.apicv.retain(|vm| vms.contains_key(&vm));
+            self.windows.retain(|key| vms.contains_key(&key.vm));
+            self.apicv.retain(|vm| vms.contains_key(vm));
             self.columns.retain(|scope, _| scope.vm().is_none_or(|vm| vms.contains_key(&vm)));
         }
     }

@@ -76,7 +76,7 @@ fn apicv(out: &mut String, content: &Content<'_>, vm: &VmTotals) {
         (Some(true), Some(0)) => line!(out, "  {name} is active."),
         (None, Some(0)) => line!(out, "  Nothing inhibits {name}."),
         (_, Some(bits)) => {
-            let named = irqs::bits(bits).map(|bit| match session.apicv_reasons.get(&bit) {
+            let named = session.inhibits(bits).map(|(bit, name)| match name {
                 Some(reason) => clean(reason),
                 None => format!("bit {bit}"),
             });

@@ -39,21 +39,40 @@ pub struct KeySum {
 }
 
 impl KeySum {
+    /// Of one interval.
+    pub fn of(key: &KeyTick) -> Self {
+        let KeyTick { id: _, count, timed, total_ns, off_ns, vmm_ns, max_ns } = *key;
+        Self { count, timed, total_ns, off_ns, vmm_ns, max_ns }
+    }
+
     /// Adds an interval.
     pub fn add(&mut self, key: &KeyTick) {
-        self.count = self.count.saturating_add(key.count);
-        self.timed = self.timed.saturating_add(key.timed);
-        self.total_ns = self.total_ns.saturating_add(key.total_ns);
-        self.off_ns = self.off_ns.saturating_add(key.off_ns);
-        self.vmm_ns = self.vmm_ns.saturating_add(key.vmm_ns);
-        self.max_ns = self.max_ns.max(key.max_ns);
+        self.merge(&Self::of(key));
     }
 
     /// Adds another sum.
     pub fn merge(&mut self, other: &Self) {
-        let Self { count, timed, total_ns, off_ns, vmm_ns, max_ns } = *other;
-        let id = Default::default();
-        self.add(&KeyTick { id, count, timed, total_ns, off_ns, vmm_ns, max_ns });
+        self.count = self.count.saturating_add(other.count);
+        self.timed = self.timed.saturating_add(other.timed);
+        self.total_ns = self.total_ns.saturating_add(other.total_ns);
+        self.off_ns = self.off_ns.saturating_add(other.off_ns);
+        self.vmm_ns = self.vmm_ns.saturating_add(other.vmm_ns);
+        self.max_ns = self.max_ns.max(other.max_ns);
+    }
+
+    /// Takes back what was added. The largest stays: it is one since the key was first seen.
+    pub fn subtract(&mut self, other: &Self) {
+        self.count = self.count.saturating_sub(other.count);
+        self.timed = self.timed.saturating_sub(other.timed);
+        self.total_ns = self.total_ns.saturating_sub(other.total_ns);
+        self.off_ns = self.off_ns.saturating_sub(other.off_ns);
+        self.vmm_ns = self.vmm_ns.saturating_sub(other.vmm_ns);
+    }
+
+    /// Whether all that was added was taken back.
+    pub fn is_over(&self) -> bool {
+        let Self { count, timed, total_ns, off_ns, vmm_ns, max_ns: _ } = *self;
+        (count, timed, total_ns, off_ns, vmm_ns) == (0, 0, 0, 0, 0)
     }
 
     /// All their time together, ns.

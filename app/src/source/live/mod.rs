@@ -147,14 +147,13 @@ impl Live {
     fn tick(&mut self, last: bool) -> crate::model::tick::Tick {
         let host = self.host_tick();
         let missed_runs = self.probes.as_ref().map_or(0, |probes| probes.loaded.missed());
-        let keeps = |probes: &Probes| probes.loaded.on().any(Family::keeps_keys);
-        let detail = self.probes.as_ref().is_some_and(keeps);
-        let meters = |probes: &Probes| probes.loaded.on().any(Family::keeps_meters);
-        let meters = self.probes.as_ref().is_some_and(meters);
-        let stacks = self.probes.as_ref().and_then(|probes| probes.loaded.stacks());
+        let is_on = |of: fn(Family) -> bool| {
+            self.probes.as_ref().is_some_and(|probes| probes.loaded.on().any(of))
+        };
+        let (detail, meters) = (is_on(Family::keeps_keys), is_on(Family::keeps_meters));
+        let routes = is_on(Family::keeps_routes);
         let ioctls = self.probes.as_ref().is_some_and(|probes| probes.loaded.has(Family::Ioctl));
-        let sends = |probes: &Probes| probes.loaded.on().any(Family::keeps_routes);
-        let routes = self.probes.as_ref().is_some_and(sends);
+        let stacks = self.probes.as_ref().and_then(|probes| probes.loaded.stacks());
         let now_ns = now_ns();
         let moment =
             Moment { now_ns, missed_runs, host, last, detail, meters, routes, stacks, ioctls };

@@ -3,9 +3,10 @@
 use super::{HotId, Sums, is_unknown};
 use crate::model::detail::{IoctlTick, KeyClass, KeyId};
 use crate::model::ids::VmId;
+use crate::model::totals::KeySum;
 use crate::state::Pane;
 use crate::state::fields::{Field, Row};
-use crate::state::keys::{KeySum, To};
+use crate::state::keys::To;
 use crate::state::load::{per_second, ratio};
 use crate::state::nav::RowId;
 use crate::state::value::{self, Value};
@@ -176,7 +177,7 @@ pub(super) fn hot(pane: Pane, host: bool, sums: &Sums, name: &dyn Fn(VmId) -> St
     {
         let to = if together { HotId { vm: None, ..*id } } else { *id };
         let (whole, most) = found.entry(to).or_default();
-        whole.add(sum);
+        whole.merge(sum);
         let mine = id.vm.map(|vm| (sum.count, vm));
         // Of two with as many the first, whatever the order in the map.
         let better = |(count, vm): (u64, VmId)| (count, Reverse(vm));

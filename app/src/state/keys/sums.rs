@@ -3,6 +3,7 @@
 use super::{KeyRow, RipRow, To, TopKey, direction, is_fine, is_shared, words};
 use crate::model::detail::{KeyClass, KeyId, KeyTick};
 use crate::model::ids::{Kind, Reason};
+use crate::model::totals::KeySum;
 use crate::state::load::{per_second, ratio};
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
@@ -11,62 +12,6 @@ use std::collections::{BTreeSet, HashMap};
 pub(super) const KEPT: usize = 256;
 /// Instruction pointers that are shown.
 const RIPS: usize = 64;
-/// One key's numbers added up. Times are as of [`KeyTick`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct KeySum {
-    /// Times it was met.
-    pub count: u64,
-    /// Exits about it that ended.
-    pub timed: u64,
-    /// Their handling time, ns; of "other" all their time.
-    pub total_ns: u64,
-    /// Their time off the CPU, ns.
-    pub off_ns: u64,
-    /// Their time in the VMM, ns.
-    pub vmm_ns: u64,
-    /// Largest time of one since it was first seen, ns; 0 when not known.
-    pub max_ns: u64,
-}
-
-impl KeySum {
-    pub(in crate::state) fn of(key: &KeyTick) -> Self {
-        let KeyTick { count, timed, total_ns, off_ns, vmm_ns, max_ns, .. } = *key;
-        Self { count, timed, total_ns, off_ns, vmm_ns, max_ns }
-    }
-
-    pub(in crate::state) fn add(&mut self, other: &Self) {
-        self.count = self.count.saturating_add(other.count);
-        self.timed = self.timed.saturating_add(other.timed);
-        self.total_ns = self.total_ns.saturating_add(other.total_ns);
-        self.off_ns = self.off_ns.saturating_add(other.off_ns);
-        self.vmm_ns = self.vmm_ns.saturating_add(other.vmm_ns);
-        self.max_ns = self.max_ns.max(other.max_ns);
-    }
-
-    /// Takes back what was added. The largest stays: it is one since the key was first seen.
-    fn subtract(&mut self, other: &Self) {
-        self.count = self.count.saturating_sub(other.count);
-        self.timed = self.timed.saturating_sub(other.timed);
-        self.total_ns = self.total_ns.saturating_sub(other.total_ns);
-        self.off_ns = self.off_ns.saturating_sub(other.off_ns);
-        self.vmm_ns = self.vmm_ns.saturating_sub(other.vmm_ns);
-    }
-
-    fn is_over(&self) -> bool {
-        let Self { count, timed, total_ns, off_ns, vmm_ns, .. } = *self;
-        (count, timed, total_ns, off_ns, vmm_ns) == (0, 0, 0, 0, 0)
-    }
-
-    /// From exit to entry: handling, off the CPU and in the VMM together, ns.
-    pub fn wall_ns(&self) -> u64 {
-        self.total_ns.saturating_add(self.off_ns).saturating_add(self.vmm_ns)
-    }
-
-    /// Mean time from exit to entry, ns; `None` when none ended.
-    pub fn mean_ns(&self) -> Option<u64> {
-        self.wall_ns().checked_div(self.timed)
-    }
-}
 
 /// The userspace exit (`KVM_EXIT_*`, include/uapi/linux/kvm.h) by which the VMM is asked about keys
 /// of a class.
@@ -123,7 +68,7 @@ impl KeySums {
     /// Adds keys of one vCPU.
     pub fn add(&mut self, keys: &[KeyTick]) {
         for key in keys {
-            self.0.entry(key.id).or_default().add(&KeySum::of(key));
+            self.0.entry(key.id).or_default().add(key);
         }
     }
 
@@ -136,7 +81,7 @@ impl KeySums {
                 && only.is_none_or(|reason| belongs(key, reason))
         };
         for key in keys.iter().filter(wanted) {
-            self.0.entry(key.id).or_default().add(&KeySum::of(key));
+            self.0.entry(key.id).or_default().add(key);
         }
     }
 
@@ -160,7 +105,7 @@ impl KeySums {
     /// Adds other sums.
     pub fn merge(&mut self, other: &Self) {
         for (id, theirs) in &other.0 {
-            self.0.entry(*id).or_default().add(theirs);
+            self.0.entry(*id).or_default().merge(theirs);
         }
     }
 
@@ -185,7 +130,7 @@ impl KeySums {
         let id = KeyId { reason: None, class, value: None };
         let KeySum { count, timed, .. } = *sum;
         let sum = KeySum { count, timed, total_ns: sum.wall_ns(), ..KeySum::default() };
-        self.0.entry(id).or_default().add(&sum);
+        self.0.entry(id).or_default().merge(&sum);
     }
 
     pub(super) fn get(&self, id: &KeyId) -> KeySum {

@@ -2,6 +2,7 @@
 //! polling, wake-ups. Read from the kept ticks, each once, and slid along with time.
 
 mod apicv;
+mod changes;
 mod interrupts;
 mod list;
 mod scheduling;
@@ -9,6 +10,7 @@ mod sums;
 mod windows;
 
 pub(super) use apicv::Apicv;
+use changes::Changes;
 pub use interrupts::{ChipRow, IpiRow, TimerRow, VectorRow, Vectors};
 pub use scheduling::{OnCpuRow, OnCpus, PollingRow, TakerRow, WakeupRow};
 pub use sums::{Brief, MeterSum, Sums, VcpuSum};
@@ -18,6 +20,7 @@ use super::facts::places;
 use super::load::{per_second, ratio};
 use super::moment::{Moments, Shown};
 use super::nav::{RowId, Scope, Tab, Who};
+use super::slid::Slid;
 use super::value::Value;
 use super::{Pane, State};
 use crate::model::codec::Part;
@@ -25,7 +28,6 @@ use crate::model::ids::{VcpuKey, VmId};
 use crate::model::meters::{Chip, MeterKind, Sender};
 use crate::model::tick::Phase;
 use std::cell::OnceCell;
-use std::collections::VecDeque;
 use sums::{Slice, Whose, made};
 
 /// What goes through a chip, from whom.
@@ -96,33 +98,16 @@ pub enum Gauge {
 /// The last seconds of a scope in a tab, tick by tick.
 #[derive(Debug, Default)]
 pub(super) struct Signals {
-    target: Option<(Scope, Tab)>,
-    first: u64,
-    slices: VecDeque<Slice>,
+    slid: Slid<(Scope, Tab), Slice>,
     sums: Sums,
 }
 
 impl Signals {
-    fn look(&mut self, scope: Scope, tab: Tab, moments: &Moments) -> &Sums {
-        let places = places(moments);
-        let end = self.first + self.slices.len() as u64;
-        let goes_on = self.target == Some((scope, tab))
-            && (self.first..=end).contains(&places.start)
-            && places.end >= end;
-        if goes_on && (self.first, end) == (places.start, places.end) {
-            return &self.sums;
+    fn look(&mut self, scope: Scope, tab: Tab, moments: &Moments) {
+        let read = |place| slice(scope, tab, place, moments);
+        if self.slid.look((scope, tab), places(moments), read) {
+            self.sums = Sums::of(self.slid.slices());
         }
-        if !goes_on {
-            *self = Self { target: Some((scope, tab)), first: places.start, ..Self::default() };
-        }
-        while self.first < places.start && self.slices.pop_front().is_some() {
-            self.first += 1;
-        }
-        for place in self.first + self.slices.len() as u64..places.end {
-            self.slices.push_back(slice(scope, tab, place, moments));
-        }
-        self.sums = Sums::of(&self.slices);
-        &self.sums
     }
 }
 

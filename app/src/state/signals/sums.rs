@@ -123,15 +123,7 @@ impl VcpuSum {
         for (mine, theirs) in self.wakeups.iter_mut().zip(more.wakeups) {
             *mine = mine.saturating_add(theirs);
         }
-        let (mine, theirs) = (&mut self.timers, &more.timers);
         for (mine, theirs) in [
-            (&mut mine.hardware, theirs.hardware),
-            (&mut mine.software, theirs.software),
-            (&mut mine.deadlines, theirs.deadlines),
-            (&mut mine.disarmed, theirs.disarmed),
-            (&mut mine.one_shot, theirs.one_shot),
-            (&mut mine.periodic, theirs.periodic),
-            (&mut mine.expired, theirs.expired),
             (&mut self.grew, more.grew),
             (&mut self.shrank, more.shrank),
             (&mut self.migrations, more.migrations),
@@ -148,7 +140,7 @@ impl VcpuSum {
     fn then(&mut self, later: &Self) {
         self.add_counts(later);
         self.window_ns = later.window_ns.or(self.window_ns);
-        self.timers.is_hardware = later.timers.is_hardware.or(self.timers.is_hardware);
+        self.timers.add(&later.timers, true);
         (self.open_ns, self.cpu) = (later.open_ns, later.cpu);
     }
 
@@ -160,7 +152,7 @@ impl VcpuSum {
         let (mine, theirs) = (self.timers.is_hardware, other.timers.is_hardware);
         self.both_timers |=
             other.both_timers || (mine.is_some() && theirs.is_some() && mine != theirs);
-        self.timers.is_hardware = mine.or(theirs);
+        self.timers.add(&other.timers, false);
     }
 }
 
@@ -173,6 +165,16 @@ pub struct RouteSum {
     pub coalesced: u64,
     /// The thread's name.
     pub comm: String,
+}
+
+impl RouteSum {
+    fn add(&mut self, count: u64, coalesced: u64, comm: &str) {
+        self.count = self.count.saturating_add(count);
+        self.coalesced = self.coalesced.saturating_add(coalesced);
+        if self.comm.is_empty() {
+            comm.clone_into(&mut self.comm);
+        }
+    }
 }
 
 /// Whose numbers are looked at.
@@ -309,11 +311,7 @@ impl Slice {
                 continue;
             }
             let sum = self.routes.entry(id).or_default();
-            sum.count = sum.count.saturating_add(route.count);
-            sum.coalesced = sum.coalesced.saturating_add(route.coalesced);
-            if sum.comm.is_empty() {
-                sum.comm.clone_from(&route.comm);
-            }
+            sum.add(route.count, route.coalesced, &route.comm);
         }
     }
 }
@@ -341,11 +339,7 @@ impl Sums {
             }
             for (id, route) in &slice.routes {
                 let sum = sums.routes.entry(*id).or_default();
-                sum.count = sum.count.saturating_add(route.count);
-                sum.coalesced = sum.coalesced.saturating_add(route.coalesced);
-                if sum.comm.is_empty() {
-                    sum.comm.clone_from(&route.comm);
-                }
+                sum.add(route.count, route.coalesced, &route.comm);
             }
         }
         sums
