@@ -124,7 +124,7 @@ impl Watched {
                 self.session = *session;
                 return true;
             }
-            Msg::End(_) => {}
+            Msg::Replay(_) | Msg::End(_) => {}
             Msg::Tick(tick) => {
                 self.missed += tick.lost.missed_runs;
                 self.events.extend_from_slice(&tick.events);

@@ -131,7 +131,7 @@ fn end(feed: Feed) -> Told {
     while let Some(message) = messages.blocking_recv() {
         match message {
             Msg::Tick(tick) => ticks.push(*tick),
-            Msg::Session(_) => {}
+            Msg::Session(_) | Msg::Replay(_) => {}
             Msg::End(why) => {
                 assert_eq!(why, None);
                 break;

@@ -28,10 +28,8 @@ fn record(directory: &Path) -> (PathBuf, PathBuf) {
         let mode = std::fs::metadata(file).expect("there").permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{}", file.display());
     }
-    match files.as_slice() {
-        [recorded, past] => (recorded.clone(), past.clone()),
-        other => panic!("two files: {other:?}"),
-    }
+    let files: [PathBuf; 2] = files.try_into().expect("two files");
+    files.into()
 }
 
 fn replay(file: &Path, columns: u16, rows: u16) -> Terminal {

@@ -58,9 +58,11 @@ pub struct Options {
 /// Reads both, compares, shows or prints.
 pub fn run(options: &Options) -> Result<(), Failure> {
     let [first, second] = parts(options)?;
-    let on_screen = shows_screen(options, is_terminal());
     // Before anything is read: a wrong configuration should not cost the reading of a gigabyte.
-    let screen = if on_screen { Some(watch::prepare(&screen_options(options))?) } else { None };
+    let pipe = [first, second].iter().any(|part| part.path == Path::new("-"));
+    let on_screen = shows_screen(options, is_terminal(pipe));
+    let prepare = || watch::prepare(&screen_options(options), pipe);
+    let screen = on_screen.then(prepare).transpose()?;
     let read = |part: &Part<'_>| recorded::sums(part.path, part.range.unwrap_or_default());
     let (before, after) = (read(&first)?, read(&second)?);
     let found = compare([&first, &second], [&before, &after], &options.matches)?;
@@ -130,8 +132,10 @@ fn compare(parts: [&Part<'_>; 2], sums: [&Sums; 2], wishes: &[String]) -> Result
     diff::diff(&side(0), &side(1), wishes).map_err(|why| Failure::usage(why.to_string()))
 }
 
-fn is_terminal() -> bool {
-    std::io::stdin().is_terminal() && std::io::stdout().is_terminal()
+/// Where standard input is a recording, keys come from the controlling terminal.
+fn is_terminal(pipe: bool) -> bool {
+    let keys = std::io::stdin().is_terminal() || (pipe && term::has_keys());
+    keys && std::io::stdout().is_terminal()
 }
 
 /// A screen is what one gets who asks for nothing else and has a terminal.

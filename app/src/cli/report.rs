@@ -72,8 +72,8 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     let prepared = prepare(options)?;
     let output = options.output.as_ref().map(|path| create(path)).transpose()?;
     let measured = match prepared {
-        Prepared::Recorded(measured) => measured,
-        Prepared::Source(source, session) => measure(source, session, options)?,
+        Prepared::Recorded(measured) => *measured,
+        Prepared::Source(source, session) => measure(source, *session, options)?,
     };
     let Measured { mut session, mut totals, duration_ns, command } = measured;
     session.notices.extend(learn(&mut symbols, &totals));
@@ -213,24 +213,25 @@ struct Measured {
 /// Where the numbers come from.
 enum Prepared {
     /// A recording, which is read already.
-    Recorded(Measured),
+    Recorded(Box<Measured>),
     /// A source that is to be run.
-    Source(Box<dyn Source>, Session),
+    Source(Box<dyn Source>, Box<Session>),
 }
 
 fn prepare(options: &Options) -> Result<Prepared, Failure> {
     if let Some(path) = &options.from {
-        return recorded::read(path, options.range.unwrap_or_default()).map(Prepared::Recorded);
+        let measured = recorded::read(path, options.range.unwrap_or_default())?;
+        return Ok(Prepared::Recorded(Box::new(measured)));
     }
     if let Some(synth) = options.invented.source() {
-        let session = synth.session().clone();
+        let session = Box::new(synth.session().clone());
         return Ok(Prepared::Source(Box::new(synth), session));
     }
     let live = open(&options.common, &Family::REPORTED)?;
     let session = live.session().clone();
     refuse_without_kvm(&session)?;
     refuse_nothing_attached(&session)?;
-    Ok(Prepared::Source(Box::new(live), session))
+    Ok(Prepared::Source(Box::new(live), Box::new(session)))
 }
 
 /// Applies ticks until the command, the time or a signal ends it; then the last one.

@@ -110,7 +110,7 @@ fn several<'a>(vms: &[&'a VmTotals]) -> Vec<&'a str> {
     names.into_iter().filter(|&(_, n)| n > 1).map(|(name, _)| name).collect()
 }
 
-fn by_name<'a>(left: Both<Vec<&'a VmTotals>>) -> Vec<Both<Option<&'a VmTotals>>> {
+fn by_name(left: Both<Vec<&VmTotals>>) -> Vec<Both<Option<&VmTotals>>> {
     let Both { before, mut after } = left;
     let mut pairs = Vec::new();
     let mut unmatched = Vec::new();

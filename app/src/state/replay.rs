@@ -58,8 +58,8 @@ impl Kept {
         };
         let before = first.saturating_sub(1);
         let tick = what_holds(known);
-        kept.windows.push(before, before, &tick);
-        kept.apicv.push(before, before, &tick);
+        kept.windows.add(before, before, &tick);
+        kept.apicv.add(before, before, &tick);
         kept
     }
 }
@@ -184,7 +184,7 @@ impl State {
             Said::Moment(moment) => {
                 let Moment { known, ticks } = *moment;
                 playing.behind = None;
-                self.exchange(&mut *anew(&known, &mut playing.places));
+                self.exchange(&mut anew(&known, &mut playing.places));
                 ticks.into_iter().for_each(|tick| self.tick(tick));
             }
             Said::Behind(Behind::Begin(known)) => {

@@ -53,12 +53,12 @@ fn span(text: &str) -> Option<u64> {
     if text.contains(':') {
         let parts: Option<Vec<u64>> = text.split(':').map(|part| part.parse().ok()).collect();
         let seconds = match parts?.as_slice() {
-            &[minutes, seconds] => minutes.checked_mul(60)?.checked_add(seconds)?,
-            &[hours, minutes, seconds] => hours
+            [minutes, seconds] => minutes.checked_mul(60)?.checked_add(*seconds)?,
+            [hours, minutes, seconds] => hours
                 .checked_mul(60)?
-                .checked_add(minutes)?
+                .checked_add(*minutes)?
                 .checked_mul(60)?
-                .checked_add(seconds)?,
+                .checked_add(*seconds)?,
             _ => return None,
         };
         return seconds.checked_mul(SECOND);

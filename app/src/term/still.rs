@@ -5,6 +5,7 @@ use super::{
     event_loop::{Options, Outside, Signal, failed, gone, until},
     guard::Guard,
     outside::{Real, Whole, signals},
+    recording::Recordings,
 };
 use crate::diff::screen::{Screen, Then};
 use anyhow::Context as _;
@@ -32,7 +33,9 @@ pub fn show(screen: Screen, options: &Options) -> anyhow::Result<()> {
             .context("the terminal tells no size")?;
         // There is no source to ask for anything.
         let (requests, _) = std::sync::mpsc::channel();
-        let outside = Real { guard: &guard, requests, directory: options.directory.clone() };
+        let directory = options.directory.clone();
+        let outside =
+            Real { guard: &guard, requests, directory, recordings: Recordings::default() };
         let still = Still {
             terminal: &mut terminal,
             events: EventStream::new(),
@@ -159,8 +162,8 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     /// Writes down what is done to it.
-    #[derive(Clone, Default)]
-    struct Diary(Arc<Mutex<Vec<String>>>);
+    #[derive(Default)]
+    struct Diary(Arc<Mutex<Vec<String>>>, Recordings);
 
     impl Diary {
         fn note(&self, what: &str) -> String {
@@ -187,6 +190,9 @@ mod tests {
         fn request(&mut self, _: Request) {
             self.note("asked");
         }
+        fn recordings(&mut self) -> &mut Recordings {
+            &mut self.1
+        }
         fn taken(&self) -> bool {
             true
         }
@@ -208,7 +214,7 @@ mod tests {
             terminal: &mut terminal,
             events: stream::iter(events),
             signals: stream::iter(signals),
-            outside: diary.clone(),
+            outside: Diary(Arc::clone(&diary.0), Recordings::default()),
             screen,
             duration: None,
         };

@@ -27,7 +27,7 @@ impl From<ReadError> for Trouble {
 /// A recording that was found to be one.
 pub enum Input {
     /// In a file that can be read anywhere.
-    File(Recording),
+    File(Box<Recording>),
     /// Forwards only: standard input, or a named pipe.
     Stream(Box<Stream<Box<dyn Read>>>),
 }
@@ -43,7 +43,7 @@ pub fn open(path: &Path) -> Result<Input, Trouble> {
     if !is_file && let Ok(file) = File::open(path) {
         return stream(Box::new(file));
     }
-    Ok(Input::File(Recording::open(path)?))
+    Ok(Input::File(Box::new(Recording::open(path)?)))
 }
 
 /// Hands everything in the range to the sink.

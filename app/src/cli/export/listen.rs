@@ -44,7 +44,8 @@ pub fn run(
         match message {
             Msg::Session(session) => page.session(*session),
             Msg::Tick(tick) => page.tick(*tick, only),
-            Msg::End(_) => {}
+            // Nothing is replayed here.
+            Msg::Replay(_) | Msg::End(_) => {}
         }
         true
     })?;

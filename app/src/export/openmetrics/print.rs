@@ -202,7 +202,8 @@ fn memory(vms: &[Vm<'_>], text: &mut Text) {
             text.with(&families::FAULTS, &vm.labels, ("kind", kind), &n.to_string());
         }
     }
-    let known: [(&Family, fn(&VmSums) -> Option<String>); 3] = [
+    type Of = fn(&VmSums) -> Option<String>;
+    let known: [(&Family, Of); 3] = [
         (&families::DIRTY, |vm| vm.dirty.map(|n| n.to_string())),
         (&families::OTHERS, |vm| vm.others_ns.map(seconds)),
         (&families::THROTTLED, |vm| vm.throttled_ns.map(seconds)),
