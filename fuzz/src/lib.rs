@@ -48,7 +48,7 @@ fn mended(bytes: &[u8]) -> Vec<u8> {
             u32::from_le_bytes([bytes[at + 8], bytes[at + 9], bytes[at + 10], bytes[at + 11]]);
         let stored = stored.min(room);
         put(&mut bytes, at + 8, stored);
-        if bytes[at + 6] & 1 == 0 {
+        if bytes[at + 6] == 0 {
             put(&mut bytes, at + 12, stored);
         }
         let next = at + FRAME + stored as usize;
@@ -73,9 +73,16 @@ pub fn unpacked(bytes: &[u8]) -> Vec<u8> {
             u32::from_le_bytes([bytes[at + 8], bytes[at + 9], bytes[at + 10], bytes[at + 11]]);
         let (head, rest) = bytes[at..].split_at(FRAME);
         let payload = &rest[..stored as usize];
-        let raw = match head[6] & 1 {
+        let inflated = |packed| zstd::stream::decode_all(packed).expect("the seed is whole");
+        let raw = match head[6] {
             0 => payload.to_vec(),
-            _ => zstd::stream::decode_all(payload).expect("the seed is whole"),
+            1 => inflated(payload),
+            // The first part, which has its length before it.
+            _ => {
+                let (length, payload) = payload.split_first_chunk().expect("the seed is whole");
+                let (packed, dense) = payload.split_at(u32::from_le_bytes(*length) as usize);
+                [inflated(packed), dense.to_vec()].concat()
+            }
         };
         let begin = plain.len();
         plain.extend_from_slice(head);

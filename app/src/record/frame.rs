@@ -23,6 +23,8 @@ const LEVEL: i32 = 3;
 const WINDOW_LOG: u32 = 22;
 /// Bit 0 of a frame's flags: the payload is compressed.
 const ZSTD: u8 = 1;
+/// Bit 1: its first part is, which has its length (4 bytes) before it; the rest is dense as it is.
+const PART: u8 = 2;
 
 /// What a frame is. Numbers are never used again; 4 and 6 were kept free for events and VMs, which are in
 /// ticks.
@@ -58,11 +60,9 @@ impl Kind {
 
     /// The version of its payload that is written, and read.
     pub const fn version(self) -> u8 {
-        match self {
-            // The same bytes as in history.
-            Self::Tick => crate::model::codec::VERSION,
-            _ => 1,
-        }
+        // That of ticks speaks of what history keeps as well: with another format there, it is another one here.
+        const _: () = assert!(crate::model::codec::VERSION == 4);
+        1
     }
 
     /// Bytes of its payload at most, before compression: what reading one may take is bounded by it.
@@ -207,9 +207,18 @@ impl Head {
         if crc32fast::hash(stored) != self.payload_crc || self.raw as usize > most {
             return None;
         }
-        let raw = match self.flags & ZSTD {
+        let raw = match self.flags {
             0 => stored.to_vec(),
-            _ => inflate(stored, u64::from(self.raw))?,
+            ZSTD => inflate(stored, u64::from(self.raw))?,
+            PART => {
+                let (length, stored) = stored.split_first_chunk()?;
+                let length = u32::from_le_bytes(*length) as usize;
+                let (packed, rest) = stored.split_at_checked(length)?;
+                let mut raw = inflate(packed, u64::from(self.raw))?;
+                raw.extend_from_slice(rest);
+                raw
+            }
+            _ => return None,
         };
         (raw.len() == self.raw as usize).then_some(raw)
     }
@@ -251,10 +260,17 @@ impl Framer {
         self.seq
     }
 
-    /// A frame's bytes, header and payload in one piece; `None` when the payload is larger than what readers
-    /// take.
+    /// A frame whose payload is one part.
+    #[cfg(test)]
     pub fn frame(&mut self, kind: Kind, t_ns: u64, raw: &[u8]) -> Option<&[u8]> {
-        if raw.len() > kind.raw_max() {
+        self.frame_of(kind, t_ns, raw, &[])
+    }
+
+    /// A frame's bytes, header and payload in one piece; `None` when the payload is larger than what readers
+    /// take. A second part of the payload is dense already, and would spoil the compression of the first.
+    pub fn frame_of(&mut self, kind: Kind, t_ns: u64, raw: &[u8], dense: &[u8]) -> Option<&[u8]> {
+        let length = raw.len() + dense.len();
+        if length > kind.raw_max() {
             return None;
         }
         self.out.clear();
@@ -262,23 +278,32 @@ impl Framer {
         // The trailer is found by its length.
         let worthwhile = raw.len() >= WORTHWHILE && kind != Kind::Trailer;
         let packed = if worthwhile { self.zstd.compress(raw).ok() } else { None };
-        let packed = packed.filter(|packed| packed.len() < raw.len());
-        let stored = packed.as_deref().unwrap_or(raw);
+        let packed = packed.filter(|packed| packed.len() + 4 < raw.len());
+        let flags = match &packed {
+            None => 0,
+            Some(_) if dense.is_empty() => ZSTD,
+            Some(packed) => {
+                self.out.extend_from_slice(&(packed.len() as u32).to_le_bytes());
+                PART
+            }
+        };
+        self.out.extend_from_slice(packed.as_deref().unwrap_or(raw));
+        self.out.extend_from_slice(dense);
+        let (to, stored) = self.out.split_at_mut(FRAME);
         if stored.len() > STORED_MAX {
             return None;
         }
         let head = Head {
             kind: kind as u8,
             version: kind.version(),
-            flags: if packed.is_some() { ZSTD } else { 0 },
+            flags,
             stored: stored.len() as u32,
-            raw: raw.len() as u32,
+            raw: length as u32,
             seq: self.seq,
             t_ns,
             payload_crc: crc32fast::hash(stored),
         };
-        self.out[..FRAME].copy_from_slice(&head.bytes(&self.id));
-        self.out.extend_from_slice(stored);
+        to.copy_from_slice(&head.bytes(&self.id));
         self.seq += 1;
         Some(&self.out)
     }
@@ -359,6 +384,33 @@ mod tests {
             assert_eq!(head.length(), frame.len() as u64);
             assert_eq!(head.open(&frame[FRAME..]).as_deref(), Some(&raw[..]));
         }
+    }
+
+    #[test]
+    fn what_is_dense_already_stays_as_it_is() {
+        let (raw, dense) = (vec![7; 5_000], b"dense".to_vec());
+        let whole = [&raw[..], &dense].concat();
+        for raw in [&raw[..], b"short"] {
+            let mut framer = Framer::new(ID).expect("made");
+            let frame = framer.frame_of(Kind::Tick, 5, raw, &dense).expect("small").to_vec();
+            let head = Head::parse(&frame, &ID).expect("a frame");
+            assert!(frame.ends_with(&dense) && frame.len() < FRAME + 100, "{}", frame.len());
+            let whole = [raw, &dense].concat();
+            assert_eq!(head.open(&frame[FRAME..]), Some(whole));
+            let less = Head { raw: head.raw - 1, ..head };
+            assert_eq!(less.open(&frame[FRAME..]), None);
+        }
+        // A part that claims to be longer than all of it.
+        let mut framer = Framer::new(ID).expect("made");
+        let frame = framer.frame_of(Kind::Tick, 5, &raw, &dense).expect("small").to_vec();
+        let mut stored = frame[FRAME..].to_vec();
+        stored[..4].copy_from_slice(&u32::MAX.to_le_bytes());
+        let head = Head {
+            payload_crc: crc32fast::hash(&stored),
+            ..Head::parse(&frame, &ID).expect("a frame")
+        };
+        assert_eq!(head.open(&stored), None);
+        assert_eq!(whole.len(), head.raw as usize);
     }
 
     #[test]

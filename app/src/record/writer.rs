@@ -1,13 +1,13 @@
 //! Writing, one frame after the other.
 
 use super::codec::{
-    Index, LostTicks, Place, put_clock, put_index, put_key, put_lost, put_mark, put_meta,
+    Index, LostTicks, Place, put_clock, put_index, put_key, put_lost, put_mark, put_meta, put_tick,
     put_trailer,
 };
 use super::frame::{FRAME, FileHeader, Framer, HEADER, Kind};
 use super::{Mark, WriteError};
 use crate::model::event::{EventKind, LeftOut};
-use crate::model::{codec, session::Session, tick::Tick, totals::Totals};
+use crate::model::{session::Session, tick::Tick, totals::Totals};
 use std::io::Write;
 
 /// Ticks from one whole state to the next: what is read at most to be anywhere.
@@ -47,7 +47,6 @@ pub struct Writer<W: Write> {
     /// Length of the last key's and the longest tick's frame.
     last_key: u64,
     longest: u64,
-    scratch: Vec<u8>,
 }
 
 impl<W: Write> Writer<W> {
@@ -75,7 +74,6 @@ impl<W: Write> Writer<W> {
             since_key: 0,
             last_key: 0,
             longest: 0,
-            scratch: Vec::new(),
         };
         writer.write(&header.bytes())?;
         writer.meta()?;
@@ -102,15 +100,11 @@ impl<W: Write> Writer<W> {
             }
             false => tick,
         };
-        let mut bytes = std::mem::take(&mut self.scratch);
-        bytes.clear();
-        let encoded = codec::encode(tick, &mut bytes);
         let begin = self.at;
-        let written = match encoded {
-            Ok(()) => self.frame(Kind::Tick, tick.end_ns, &bytes)?,
-            Err(_) => false,
+        let written = match put_tick(tick) {
+            Some((rest, cells)) => self.frame_of(Kind::Tick, tick.end_ns, &rest, &cells)?,
+            None => false,
         };
-        self.scratch = bytes;
         if !written {
             let why = "a tick was too large to be written".to_owned();
             let from_ns = tick.end_ns.saturating_sub(tick.dur_ns);
@@ -242,7 +236,18 @@ impl<W: Write> Writer<W> {
 
     /// Writes a frame; false when it would be larger than readers take.
     fn frame(&mut self, kind: Kind, t_ns: u64, raw: &[u8]) -> Result<bool, WriteError> {
-        let Some(frame) = self.framer.frame(kind, t_ns, raw) else { return Ok(false) };
+        self.frame_of(kind, t_ns, raw, &[])
+    }
+
+    /// The same with a part that is not worth compressing.
+    fn frame_of(
+        &mut self,
+        kind: Kind,
+        t_ns: u64,
+        raw: &[u8],
+        dense: &[u8],
+    ) -> Result<bool, WriteError> {
+        let Some(frame) = self.framer.frame_of(kind, t_ns, raw, dense) else { return Ok(false) };
         self.to.write_all(frame)?;
         // Nothing of it stays behind in a buffer of ours when we are killed.
         self.to.flush()?;

@@ -7,6 +7,7 @@
 mod key;
 mod meta;
 mod small;
+mod tick;
 
 pub use key::{get_key, put_key};
 pub use meta::{get_meta, put_meta};
@@ -14,6 +15,7 @@ pub use small::{
     Index, LostTicks, Place, get_clock, get_index, get_lost, get_mark, get_trailer, put_clock,
     put_index, put_lost, put_mark, put_trailer,
 };
+pub use tick::{get_tick, put_tick};
 
 use serde::{Serialize, de::DeserializeOwned};
 

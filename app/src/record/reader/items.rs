@@ -2,9 +2,8 @@
 
 use super::file::Recording;
 use super::frames::{At, Frames, Payload, Source, Step};
-use crate::model::codec;
 use crate::model::tick::Tick;
-use crate::record::codec::{get_index, get_key, get_lost, get_mark, get_meta};
+use crate::record::codec::{get_index, get_key, get_lost, get_mark, get_meta, get_tick};
 use crate::record::frame::{Head, Kind};
 use crate::record::{End, Gap, Item, Key, ReadError};
 use std::collections::VecDeque;
@@ -128,7 +127,7 @@ impl<S: Source> Decoder<S> {
                 self.ready.push_back(Item::Session(Box::new(session)));
             }),
             Some(Kind::Key) => get_key(raw).map(|key| self.key(key)),
-            Some(Kind::Tick) => codec::decode(raw).ok().map(|tick| {
+            Some(Kind::Tick) => get_tick(raw).map(|tick| {
                 self.last_ns = tick.end_ns;
                 self.ready.push_back(Item::Tick(Box::new(tick)));
             }),
