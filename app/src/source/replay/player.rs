@@ -184,6 +184,8 @@ impl<T: Tape> Player<T> {
             }
             // Time stands still meanwhile.
             self.anchor = (now, self.shown.map_or(0, |shown| shown.end_ns));
+            // A gap may have been found.
+            self.tell(&mut out);
             return out;
         }
         let mut said = 0;
