@@ -63,9 +63,9 @@ enum Command {
 /// Options that `watch`, `demo` and `report` share.
 #[derive(Args, Clone, Debug)]
 struct Common {
-    /// Families of probes, separated by commas: exit, userspace, sched, halt-poll, detail, culprits, mmu,
-    /// mmio, dirty, roots, hypercall, ioctl; or all [default: all but culprits, dirty, roots and ioctl; the
-    /// screen attaches detail, mmu, mmio and hypercall while it shows what they see]
+    /// Families of probes, separated by commas: exit, userspace, sched, halt-poll, detail, mmu, mmio,
+    /// hypercall, culprits, dirty, roots, ioctl, irq, irqchip, timer, wakeup, vcpu-load; or all [default: the first
+    /// eight; the screen attaches the first four, and others while it shows what they see]
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = family)]
     probes: Vec<Asked>,
     /// List exits that last this long or longer: 1ms for every reason that is not idle, IO=5ms for one,

@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 /// Options of `record`.
 #[derive(clap::Args, Debug)]
 #[command(
-    after_help = "How far it is stands on standard error: time, size, ticks, losses. `kvmscope replay FILE` shows \
+    after_help = "How far it is stands on standard error: time, size, ticks, losses; with -o - only what was lost, at the \
+                  end, as a screen may be drawn there. `kvmscope replay FILE` shows \
                   the recording, `kvmscope report --from FILE` prints it; neither needs this host. Until it is \
                   finished, killed or cut off, what is in it can be read."
 )]
@@ -84,7 +85,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     };
     let mut recorder = Recorder::start(&target, &session, how)
         .map_err(|error| Failure::running(error.to_string()))?;
-    let mut meter = Meter::new();
+    let mut meter = Meter::new(matches!(target, Target::Stdout));
     let until = Until { duration: options.duration, command: &options.command };
     let ended = collect(source, until, |message| {
         match message {
@@ -156,6 +157,8 @@ struct Meter {
     began: Instant,
     shown: Option<Instant>,
     is_terminal: bool,
+    /// A pipe: who reads it may be drawing on the same terminal, from far away too, and shows how far it is.
+    is_pipe: bool,
     /// What the probes missed, and ticks that never came.
     lost: u64,
 }
@@ -164,9 +167,9 @@ struct Meter {
 const PAUSE: Duration = Duration::from_millis(900);
 
 impl Meter {
-    fn new() -> Self {
+    fn new(is_pipe: bool) -> Self {
         let is_terminal = std::io::stderr().is_terminal();
-        Self { began: Instant::now(), shown: None, is_terminal, lost: 0 }
+        Self { began: Instant::now(), shown: None, is_terminal, is_pipe, lost: 0 }
     }
 
     fn count(&mut self, tick: &Tick) {
@@ -174,7 +177,7 @@ impl Meter {
     }
 
     fn show(&mut self, progress: &Progress) {
-        if self.shown.is_some_and(|shown| shown.elapsed() < PAUSE) {
+        if self.is_pipe || self.shown.is_some_and(|shown| shown.elapsed() < PAUSE) {
             return;
         }
         self.shown = Some(Instant::now());
@@ -190,6 +193,10 @@ impl Meter {
     fn end(&self, progress: &Progress) {
         if self.is_terminal && self.shown.is_some() {
             let _ = write!(std::io::stderr().lock(), "\r\x1b[K");
+        }
+        let lost = [self.lost, progress.dropped_ticks, progress.dropped_events];
+        if self.is_pipe && lost == [0; 3] {
+            return;
         }
         let line = line(self.began.elapsed(), progress, self.lost);
         let name = match progress.path.as_os_str().is_empty() {

@@ -8,6 +8,11 @@ use std::path::PathBuf;
 
 /// Options of `replay`.
 #[derive(clap::Args, Debug)]
+#[command(
+    after_help = "Keys: space plays and stops, + and - change the speed (0.1x to 100x), [ and ] step, n and N go from mark to \
+                  mark. With : one goes to a time of day (12:41:03, UTC), on or back from what is shown (+30s, -5m), or to a \
+                  share (50%); the +30s of --range elsewhere counts from the begin. ? lists all keys."
+)]
 pub struct Options {
     /// The recording; - reads one from standard input, while it is being made too
     #[arg(value_name = "FILE")]

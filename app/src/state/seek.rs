@@ -16,7 +16,8 @@ pub(super) fn parse(
     outline: &Outline,
     session: &Session,
 ) -> Result<u64, String> {
-    let text = text.trim();
+    // Who has the prompt open already may type the key that opens it once more.
+    let text = text.trim().trim_start_matches(':').trim_start();
     let (start_ns, end_ns) = (outline.start_ns, outline.end_ns);
     let length_ns = end_ns.saturating_sub(start_ns);
     if let Some(percent) = text.strip_suffix('%') {
@@ -135,6 +136,7 @@ mod tests {
     #[test]
     fn a_time_of_day_is_looked_for_on_the_days_of_the_recording() {
         assert_eq!(at("23:30:00"), Ok(100 * SECOND), "the second in which it begins");
+        assert_eq!(at(":23:31:00"), at("23:31"));
         assert_eq!(at("23:31"), Ok(159 * SECOND + SECOND / 2));
         assert_eq!(at("23:30:01.5"), Ok(101 * SECOND));
         assert_eq!(at("00:00:00"), Ok(1_899 * SECOND + SECOND / 2), "on the next day");

@@ -6,7 +6,7 @@ use crate::{
     config::Sort,
     findings::Thresholds,
     record::Progress,
-    source::{Msg, Request},
+    source::{Msg, Request, replay::Said},
     state::{Action, Effect, SavedView, State},
     ui::{
         self, View,
@@ -215,6 +215,10 @@ where
                 }
                 message = self.messages.recv(), if listening => {
                     pace.changed();
+                    // The person waits to see a moment that was asked for.
+                    if message.as_ref().is_some_and(is_moment) {
+                        pace.asked();
+                    }
                     listening = self.message(message);
                 }
                 () = sleep(wait) => {}
@@ -359,6 +363,11 @@ where
             .map(|_| ())
             .map_err(failed)
     }
+}
+
+/// Whether a recording shows another moment with it.
+fn is_moment(message: &Msg) -> bool {
+    matches!(message, Msg::Replay(said) if matches!(**said, Said::Moment(_)))
 }
 
 /// A backend's error; an I/O error keeps its kind.

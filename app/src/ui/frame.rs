@@ -349,6 +349,12 @@ pub fn footer(buf: &mut Buffer, area: Rect, state: &State, view: &View) {
         let Some(at) = at else { break };
         keys.remove(at);
     }
+    // A message is there for a moment, and not to be written over.
+    for command in [Command::Open, Command::Quit, Command::Help] {
+        if length(&keys) > usize::from(room) {
+            keys.retain(|(c, _)| *c != command);
+        }
+    }
     let mut x = 1;
     for (_, line) in &keys {
         x = put_line(buf, area, x, 0, line);

@@ -4,7 +4,7 @@ use super::rows::{self, DiffRow, Place};
 use super::{Body, Screen, overlay, panel};
 use crate::diff::{About, Numbers, Where, words};
 use crate::state::value::{duration, rate};
-use crate::ui::format::{self, wrap};
+use crate::ui::format::wrap;
 use crate::ui::keymap::Command;
 use crate::ui::paint::{self, Look, below, over, put, put_line, put_right, row};
 use crate::ui::widgets::table::{self, Column, Place as At};
@@ -45,23 +45,33 @@ impl Screen {
     /// What is compared.
     fn header(&self, width: u16, look: &Look) -> Line<'static> {
         let theme = &look.theme;
-        let side = |about: &About, room: usize| {
-            let length = duration(about.measured_ns).replace('µ', &look.glyphs.micro.to_string());
-            let label = format::truncate(&look.name(&about.label), room, look.glyphs.ellipsis);
-            format!("{label}, {length}")
-        };
-        // "kvmscope diff", the two words and what is between.
-        let room = usize::from(width.saturating_sub(54)) / 2;
         let about = &self.diff.about;
+        let length = |about: &About| {
+            let length = duration(about.measured_ns).replace('µ', &look.glyphs.micro.to_string());
+            format!(", {length}")
+        };
+        let lengths = [length(&about.before), length(&about.after)];
+        let labels = [look.name(&about.before.label), look.name(&about.after.label)];
+        // "kvmscope diff", the two words and what is between.
+        let fixed =
+            32 + lengths.iter().map(|length| usize::from(paint::width(length))).sum::<usize>();
+        let room = usize::from(width).saturating_sub(fixed).max(20);
+        let wide = |label: &str| usize::from(paint::width(label)).min(room / 2);
+        // What one does not need the other may have.
+        let rooms = [room - wide(&labels[1]), room - wide(&labels[0])];
+        let side = |n: usize| {
+            let label = keep_end(&labels[n], rooms[n], look.glyphs.ellipsis);
+            format!("{label}{}", lengths[n])
+        };
         let separator = || Span::styled(format!(" {}", look.glyphs.separator), theme.dim);
         Line::from(vec![
             Span::styled(" kvmscope diff", theme.strong),
             separator(),
             Span::styled("before ", theme.dim),
-            Span::styled(side(&about.before, room.max(10)), theme.text),
+            Span::styled(side(0), theme.text),
             separator(),
             Span::styled("after ", theme.dim),
-            Span::styled(side(&about.after, room.max(10)), theme.text),
+            Span::styled(side(1), theme.text),
         ])
     }
 
@@ -446,5 +456,40 @@ pub(super) fn by_direction(change: f64, same: Style, look: &Look) -> Style {
         change if change > 0.0 => look.theme.more,
         change if change < 0.0 => look.theme.less,
         _ => same,
+    }
+}
+
+/// A label in so many columns. Names of recordings begin alike and differ at their end, so that stays.
+fn keep_end(label: &str, room: usize, ellipsis: char) -> String {
+    let wide = |text: &str| usize::from(paint::width(text));
+    let stem = label.strip_suffix(".kvmscope").unwrap_or(label);
+    match () {
+        () if wide(label) <= room => label.to_owned(),
+        () if wide(stem) <= room => stem.to_owned(),
+        () => {
+            let mut from = stem.len();
+            for (at, _) in stem.char_indices().rev() {
+                if wide(&stem[at..]) + 1 > room {
+                    break;
+                }
+                from = at;
+            }
+            format!("{ellipsis}{}", &stem[from..])
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_long_label_the_end_stays() {
+        let name = "kvmscope-2026-11-21-100000.kvmscope";
+        assert_eq!(keep_end(name, 35, '…'), name);
+        assert_eq!(keep_end(name, 34, '…'), "kvmscope-2026-11-21-100000");
+        assert_eq!(keep_end(name, 18, '…'), "…2026-11-21-100000");
+        assert_eq!(keep_end("日本語", 3, '…'), "…語");
+        assert_eq!(keep_end("ab", 0, '…'), "…");
     }
 }

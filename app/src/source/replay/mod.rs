@@ -15,6 +15,8 @@
 mod file;
 mod kept;
 mod player;
+#[cfg(test)]
+mod quick;
 mod shell;
 mod speed;
 mod tape;

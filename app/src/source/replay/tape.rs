@@ -62,7 +62,7 @@ pub fn follow(known: &mut Totals, tick: &Tick) {
 }
 
 /// A tick with who is there and what they do, and without what is counted.
-fn brief(tick: &Tick) -> Tick {
+pub fn brief(tick: &Tick) -> Tick {
     let vcpu = |vcpu: &VcpuTick| VcpuTick {
         key: vcpu.key,
         cpu: vcpu.cpu,

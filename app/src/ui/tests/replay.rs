@@ -73,6 +73,17 @@ fn say(desk: &mut Desk, progress: Progress) {
 }
 
 #[test]
+fn a_message_is_not_written_over() {
+    let mut desk = Desk::new(3, 5, (80, 24));
+    let said = "recorded 9 ticks, 13 kB, in ./kvmscope-2026-11-22-011825.kvmscope";
+    desk.view.message = Some(said.to_owned());
+    let buf = desk.draw();
+    let last: String = (0..80).map(|x| buf[(x, 23)].symbol().to_owned()).collect();
+    let before = last.strip_suffix(&format!("{said} ")).expect("the whole message");
+    assert!(before.trim().is_empty() || before.ends_with("  "), "{before:?}");
+}
+
+#[test]
 fn playing() {
     for size in [(80, 24), (160, 50)] {
         let mut desk = desk(size, progress());
