@@ -2,6 +2,12 @@
 
 use std::io::Write;
 use std::path::Path;
+use std::process::Command;
+
+use crate::program::debug;
+
+/// What the program ends with where probes may not be loaded.
+const NOT_POSSIBLE: i32 = 3;
 
 /// What a live test needs of this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +38,26 @@ impl Machine {
             (true, true) => None,
         }
     }
+}
+
+/// Why the program cannot watch this machine's KVM; `None` where it can. In continuous integration a machine that
+/// has root and `/dev/kvm` has no excuse.
+///
+/// # Panics
+/// Where there is no excuse, and where the program does not run.
+pub fn why_not_live() -> Option<String> {
+    let machine = Machine::detect();
+    if let Some(why) = machine.lacks() {
+        return Some(why.to_owned());
+    }
+    let tried = Command::new(debug()).args(["report", "--", "true"]).output();
+    let output = tried.expect("the program runs");
+    if output.status.code() != Some(NOT_POSSIBLE) {
+        return None;
+    }
+    let said = String::from_utf8_lossy(&output.stderr).trim().replace('\n', " ");
+    assert!(!machine.ci, "root with /dev/kvm, and yet: {said}");
+    Some(said)
 }
 
 /// Says that a test is left out and why. Tests' own prints are captured, this line is not.

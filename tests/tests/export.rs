@@ -172,11 +172,13 @@ fn metrics_and_a_trace_come_from_a_pipe_too() -> Result<()> {
 fn a_range_has_its_own_ticks() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let file = recording(folder.path())?;
-    let lines = printed(&["export", text(&file)?, "--format", "jsonl", "--range", "+10s..+15s"])?;
-    let ticks = lines.lines().filter(|line| line.starts_with(r#"{"type":"tick""#));
-    assert_eq!(ticks.count(), 5);
-    // Who was there before is told of.
-    ensure!(lines.contains(r#"{"type":"vm""#), "{lines}");
+    for (range, count) in [("+10s..+15s", 5), ("-4s..", 4), ("..5%", 3)] {
+        let lines = printed(&["export", text(&file)?, "--format", "jsonl", "--range", range])?;
+        let ticks = lines.lines().filter(|line| line.starts_with(r#"{"type":"tick""#));
+        assert_eq!(ticks.count(), count, "{range}");
+        // Who was there before is told of.
+        ensure!(lines.contains(r#"{"type":"vm""#), "{range}: {lines}");
+    }
     let wrong = kvmscope(&["export", text(&file)?, "--format", "csv", "--range", "+9..+3"])?;
     assert_eq!(wrong.status.code(), Some(2), "{}", said(&wrong));
     Ok(())

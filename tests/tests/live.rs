@@ -11,32 +11,15 @@ use kvmscope_tests::check::{self, Problems};
 use kvmscope_tests::format::{Guest, GuestIoctl, GuestTimers, Report};
 use kvmscope_tests::program::debug;
 use kvmscope_tests::situation::{self, compare, first};
-use kvmscope_tests::skip::{Machine, skipped};
+use kvmscope_tests::skip::{skipped, why_not_live};
 
-/// What `report` ends with where probes may not be loaded.
-const NOT_POSSIBLE: i32 = 3;
-
-/// Runs a live test, or says why not. In continuous integration a machine that has root and
-/// `/dev/kvm` has no excuse.
+/// Runs a live test, or says why not.
 fn live(name: &str, test: fn(&Path) -> Result<Problems>) {
-    let machine = Machine::detect();
-    if let Some(why) = machine.lacks() {
-        return skipped(name, why);
-    }
-    let program = debug();
-    if let Some(why) = refused(program).expect("the program runs") {
-        assert!(!machine.ci, "root with /dev/kvm, and yet: {why}");
+    if let Some(why) = why_not_live() {
         return skipped(name, &why);
     }
-    let problems = test(program).expect("the program does its work");
+    let problems = test(debug()).expect("the program does its work");
     assert!(problems.is_empty(), "{}", problems.join("\n"));
-}
-
-/// What the program says where it is not allowed to load probes.
-fn refused(program: &Path) -> Result<Option<String>> {
-    let output = Command::new(program).args(["report", "--", "true"]).output()?;
-    let said = String::from_utf8_lossy(&output.stderr).trim().replace('\n', " ");
-    Ok((output.status.code() == Some(NOT_POSSIBLE)).then_some(said))
 }
 
 fn done(output: Output) -> Result<Output> {

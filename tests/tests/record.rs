@@ -7,7 +7,10 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use kvmscope_tests::check;
+use kvmscope_tests::format::{Guest, Report};
 use kvmscope_tests::program::debug;
+use kvmscope_tests::skip::{skipped, why_not_live};
 use serde_json::Value;
 
 /// Runs the program.
@@ -35,9 +38,17 @@ fn text(path: &Path) -> Result<&str> {
     path.to_str().context("a path that is text")
 }
 
-/// A report of so many invented ticks, but for notices.
+/// A small invented host, for tests that are not about what happens on it.
+const SMALL: [&str; 2] = ["--plan", "2x2x4"];
+
+/// Arguments of recording so many of its ticks.
+fn small<'a>(ticks: &'a str, output: &'a str) -> [&'a str; 7] {
+    ["record", SMALL[0], SMALL[1], "--synthetic", ticks, "-o", output]
+}
+
+/// A report of so many of its ticks, but for notices.
 fn live(ticks: u64) -> Result<Value> {
-    let mut report = json(&["report", "--synthetic", &ticks.to_string()])?;
+    let mut report = json(&["report", SMALL[0], SMALL[1], "--synthetic", &ticks.to_string()])?;
     report["notices"] = Value::Null;
     Ok(report)
 }
@@ -46,11 +57,11 @@ fn live(ticks: u64) -> Result<Value> {
 fn what_is_recorded_is_reported_as_if_it_had_been_watched() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("r");
-    let output = kvmscope(&["record", "--synthetic", "130", "-o", text(&file)?])?;
+    let output = kvmscope(&["record", "--synthetic", "65", "-o", text(&file)?])?;
     ensure!(output.status.success(), "{}", said(&output));
-    ensure!(said(&output).contains("130 ticks, nothing lost"), "{}", said(&output));
+    ensure!(said(&output).contains("65 ticks, nothing lost"), "{}", said(&output));
     for format in ["text", "json"] {
-        let watched = printed(&["report", "--synthetic", "130", "--format", format])?;
+        let watched = printed(&["report", "--synthetic", "65", "--format", format])?;
         let reported = printed(&["report", "--from", text(&file)?, "--format", format])?;
         assert_eq!(reported, watched, "{format}");
     }
@@ -60,7 +71,7 @@ fn what_is_recorded_is_reported_as_if_it_had_been_watched() -> Result<()> {
 #[test]
 fn a_pipe_is_as_good_as_a_file() -> Result<()> {
     let mut recording = Command::new(debug())
-        .args(["record", "--synthetic", "70", "-o", "-"])
+        .args(small("70", "-"))
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()?;
@@ -79,7 +90,7 @@ fn a_pipe_is_as_good_as_a_file() -> Result<()> {
 #[test]
 fn a_reader_that_goes_away_is_no_failure() -> Result<()> {
     let mut recording = Command::new(debug())
-        .args(["record", "--synthetic", "100000", "-o", "-"])
+        .args(small("100000", "-"))
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()?;
@@ -92,7 +103,7 @@ fn a_reader_that_goes_away_is_no_failure() -> Result<()> {
 fn ranges_are_parts_of_it() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("r");
-    printed(&["record", "--synthetic", "100", "-o", text(&file)?])?;
+    printed(&small("100", text(&file)?))?;
     let from = ["report", "--from", text(&file)?];
     let exits = |range: &str| -> Result<(u64, u64)> {
         let report = json(&[&from[..], &["--range", range]].concat())?;
@@ -138,10 +149,10 @@ fn is_whole_until_its_end(file: &Path) -> Result<String> {
 #[test]
 fn killed_at_any_moment_it_has_everything_until_then() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    for (number, bytes) in [40_000, 300_000, 1_500_000].into_iter().enumerate() {
+    for (number, bytes) in [10_000, 50_000, 250_000].into_iter().enumerate() {
         let file = folder.path().join(number.to_string());
         let mut recording = Command::new(debug())
-            .args(["record", "--synthetic", "1000000", "-o", text(&file)?])
+            .args(small("1000000", text(&file)?))
             .stderr(Stdio::null())
             .spawn()?;
         let result = grown(&file, bytes);
@@ -160,16 +171,84 @@ fn a_full_disk_ends_the_recording_with_a_sentence_and_the_file_can_be_read() -> 
     let file = folder.path().join("r");
     // Blocks of 1024 bytes.
     let output = Command::new("bash")
-        .args(["-c", "ulimit -f 400; exec \"$@\"", "bash"])
+        .args(["-c", "ulimit -f 200; exec \"$@\"", "bash"])
         .arg(debug())
-        .args(["record", "--synthetic", "1000000", "-o", text(&file)?])
+        .args(small("1000000", text(&file)?))
         .output()?;
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
     let told = said(&output);
     ensure!(told.contains("stopped: the file is as large as files may be here"), "{told}");
     let length = file.metadata()?.len();
-    ensure!((300_000..=400 * 1024).contains(&length), "{length}");
+    ensure!((150_000..=200 * 1024).contains(&length), "{length}");
     is_whole_until_its_end(&file)?;
+    Ok(())
+}
+
+#[test]
+fn a_file_that_was_removed_ends_the_recording_with_a_sentence() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("r");
+    let mut recording = Command::new(debug())
+        .args(small("1000000", text(&file)?))
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let removed = grown(&file, 1).and_then(|()| Ok(std::fs::remove_file(&file)?));
+    if removed.is_err() {
+        recording.kill()?;
+    }
+    let output = recording.wait_with_output()?;
+    removed?;
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    ensure!(said(&output).contains("recording stopped: "), "{}", said(&output));
+    ensure!(said(&output).contains(" was removed"), "{}", said(&output));
+    Ok(())
+}
+
+/// What a recording says of one process until now, its notices, and whether that is all that the guest in it did.
+fn seen(file: &Path, guest: &Guest) -> Result<(Report, String, Vec<String>)> {
+    let from = json(&["report", "--from", text(file)?])?;
+    let notices = from["notices"].to_string();
+    let mut report: Report = serde_json::from_value(from)?;
+    report.vms.retain(|vm| vm.pid == guest.pid);
+    let problems = check::counts_equal(&report, guest);
+    Ok((report, notices, problems))
+}
+
+#[test]
+fn killed_while_it_measures_it_has_all_that_a_guest_did() -> Result<()> {
+    if let Some(why) = why_not_live() {
+        skipped("killed_while_it_measures_it_has_all_that_a_guest_did", &why);
+        return Ok(());
+    }
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("r");
+    let mut recording = Command::new(debug())
+        .args(["record", "--interval", "0.1", "-o", text(&file)?])
+        .stderr(Stdio::null())
+        .spawn()?;
+    let watched = || -> Result<Guest> {
+        // Probes are attached before there is a file.
+        grown(&file, 1)?;
+        let guest = ["guest", "--vcpus", "2", "--all", "300", "--format", "json"];
+        let guest: Guest = serde_json::from_str(&printed(&guest)?)?;
+        let begin = Instant::now();
+        loop {
+            // It can be read while it is being written.
+            let (_, notices, problems) = seen(&file, &guest)?;
+            if problems.is_empty() {
+                ensure!(notices.contains("it is still being written"), "{notices}");
+                return Ok(guest);
+            }
+            ensure!(begin.elapsed() < Duration::from_secs(60), "{}", problems.join("\n"));
+        }
+    };
+    let guest = watched();
+    recording.kill()?;
+    recording.wait()?;
+    let (report, notices, problems) = seen(&file, &guest?)?;
+    ensure!(problems.is_empty(), "{}", problems.join("\n"));
+    ensure!(notices.contains("The recording is not whole: it was not finished"), "{notices}");
+    assert_eq!(report.vms.len(), 1);
     Ok(())
 }
 
@@ -203,7 +282,7 @@ fn files_are_private_and_nothing_is_written_over_unasked() -> Result<()> {
 fn large_recordings_are_several_files_that_stand_each_for_itself() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("r");
-    let arguments = ["record", "--synthetic", "200", "--max-size", "1M", "-o", text(&file)?];
+    let arguments = ["record", "--synthetic", "150", "--max-size", "1M", "-o", text(&file)?];
     let told = said(&kvmscope(&arguments)?);
     ensure!(told.contains("files, the last"), "{told}");
     let mut ns = 0;
@@ -218,7 +297,7 @@ fn large_recordings_are_several_files_that_stand_each_for_itself() -> Result<()>
         ensure!(report["vms"][0]["name"].as_str().is_some_and(|name| !name.starts_with("VM ")));
         ns += report["duration_ns"].as_u64().context("a duration")?;
     }
-    assert_eq!(ns, 200_000_000_000);
+    assert_eq!(ns, 150_000_000_000);
     Ok(())
 }
 

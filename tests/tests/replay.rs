@@ -65,11 +65,31 @@ fn a_pipe_is_replayed_and_keys_come_from_the_terminal() {
     let directory = tempfile::tempdir().expect("a directory");
     let (recorded, _) = record(directory.path());
     let (program, file) = (debug().display(), recorded.display());
-    let script = format!("(cat {file}; sleep 60) | {program} replay -");
+    let pid = directory.path().join("pid").display().to_string();
+    // The pipe stays open after the recording's end, until the screen is left.
+    let script = format!(
+        "(sleep 600 & echo $! > {pid}; cat {file}; wait) |
+         ({program} replay -; echo left with $?; kill $(cat {pid}))"
+    );
     let mut terminal = Terminal::start(&["sh", "-c", &script], &[], 120, 40);
     terminal.wait_for("web-7").wait_for("END 1x");
     terminal.send("\x1b[H").wait_for("0:00 of").send(" ").wait_for("PLAY 1x").send("q");
-    terminal.wait_for("$").wait_exit();
+    terminal.wait_for("left with 0");
+    assert!(terminal.wait_exit().success());
+}
+
+#[test]
+fn what_is_being_recorded_is_replayed_on_the_same_terminal() {
+    let program = debug().display();
+    let script = format!("{program} record --synthetic 70 -o - | {program} replay -");
+    let mut terminal = Terminal::start(&["sh", "-c", &script], &[], 120, 40);
+    terminal.wait_for("web-7").wait_for("END 1x").send("\x1b[H").wait_for("0:01 of 1:10");
+    // Neither draws over the other.
+    let screen = terminal.screen().contents();
+    assert!(!screen.contains("nothing lost") && !screen.contains("kvmscope: "), "{screen}");
+    terminal.send("q");
+    assert!(terminal.wait_exit().success());
+    terminal.assert_restored();
 }
 
 #[test]

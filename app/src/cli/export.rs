@@ -44,7 +44,7 @@ pub struct Options {
     #[arg(long, requires = "output")]
     force: bool,
     /// Only this part of it: 12:41:00..12:42:30 (UTC), +30s..+2m, 50%.., ..-10s
-    #[arg(long, value_name = "A..B", value_parser = Range::parse, conflicts_with_all = ["listen", "schema"])]
+    #[arg(long, value_name = "A..B", allow_hyphen_values = true, value_parser = Range::parse, conflicts_with_all = ["listen", "schema"])]
     range: Option<Range>,
     /// Print the JSON Schema of a line of jsonl
     #[arg(long, conflicts_with_all = ["listen", "file", "format"])]

@@ -4,19 +4,19 @@ use super::collect::{Until, collect};
 use super::{Common, Failure, invented, report, say};
 use crate::model::session::Session;
 use crate::model::tick::Tick;
-use crate::record::{self, Progress, Recorder, Target};
+use crate::record::{self, Progress, Recorder, Target, WriteError};
 use crate::source::live::host::{now_ns, unix_ns};
 use crate::source::live::plan::Family;
 use crate::source::{Msg, Source};
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind::BrokenPipe, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Options of `record`.
 #[derive(clap::Args, Debug)]
 #[command(
-    after_help = "How far it is stands on standard error: time, size, ticks, losses; with -o - only what was lost, at the \
-                  end, as a screen may be drawn there. `kvmscope replay FILE` shows \
+    after_help = "How far it is stands on standard error: time, size, ticks, losses; with `-o -` only what was lost, \
+                  at the end, unless --verbose asks for all, as the reader may draw on the same terminal. `kvmscope replay FILE` shows \
                   the recording, `kvmscope report --from FILE` prints it; neither needs this host. Until it is \
                   finished, killed or cut off, what is in it can be read."
 )]
@@ -83,9 +83,18 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         clock: is_live.then_some(clock as fn() -> (u64, u64)),
         ..record::Options::default()
     };
-    let mut recorder = Recorder::start(&target, &session, how)
-        .map_err(|error| Failure::running(error.to_string()))?;
-    let mut meter = Meter::new(matches!(target, Target::Stdout));
+    let mut recorder = match Recorder::start(&target, &session, how) {
+        Ok(recorder) => recorder,
+        // As it is no failure when the reader goes away later.
+        Err(WriteError::Io(error)) if error.kind() == BrokenPipe && target == Target::Stdout => {
+            say("nothing was recorded: nobody reads standard output any more");
+            return Ok(());
+        }
+        Err(error) => return Err(Failure::running(error.to_string())),
+    };
+    // Whoever reads standard output may be drawing on the same terminal, as `replay -` does, even across ssh.
+    let is_quiet = target == Target::Stdout && !options.common.verbose;
+    let mut meter = Meter::new(is_quiet);
     let until = Until { duration: options.duration, command: &options.command };
     let ended = collect(source, until, |message| {
         match message {
@@ -157,8 +166,7 @@ struct Meter {
     began: Instant,
     shown: Option<Instant>,
     is_terminal: bool,
-    /// A pipe: who reads it may be drawing on the same terminal, from far away too, and shows how far it is.
-    is_pipe: bool,
+    is_quiet: bool,
     /// What the probes missed, and ticks that never came.
     lost: u64,
 }
@@ -167,9 +175,9 @@ struct Meter {
 const PAUSE: Duration = Duration::from_millis(900);
 
 impl Meter {
-    fn new(is_pipe: bool) -> Self {
+    fn new(is_quiet: bool) -> Self {
         let is_terminal = std::io::stderr().is_terminal();
-        Self { began: Instant::now(), shown: None, is_terminal, is_pipe, lost: 0 }
+        Self { began: Instant::now(), shown: None, is_terminal, is_quiet, lost: 0 }
     }
 
     fn count(&mut self, tick: &Tick) {
@@ -177,7 +185,7 @@ impl Meter {
     }
 
     fn show(&mut self, progress: &Progress) {
-        if self.is_pipe || self.shown.is_some_and(|shown| shown.elapsed() < PAUSE) {
+        if self.is_quiet || self.shown.is_some_and(|shown| shown.elapsed() < PAUSE) {
             return;
         }
         self.shown = Some(Instant::now());
@@ -195,7 +203,7 @@ impl Meter {
             let _ = write!(std::io::stderr().lock(), "\r\x1b[K");
         }
         let lost = [self.lost, progress.dropped_ticks, progress.dropped_events];
-        if self.is_pipe && lost == [0; 3] {
+        if self.is_quiet && lost == [0; 3] {
             return;
         }
         let line = line(self.began.elapsed(), progress, self.lost);

@@ -44,7 +44,7 @@ pub struct Options {
     from: Option<PathBuf>,
     /// Of a recording the part from A to B, of which each may be missing: times of day (UTC) as 12:41:03, +90s
     /// after the begin, -90s before the end, 50%
-    #[arg(long, value_name = "A..B", requires = "from", allow_hyphen_values = true, value_parser = Range::parse)]
+    #[arg(long, value_name = "A..B", allow_hyphen_values = true, value_parser = Range::parse)]
     range: Option<Range>,
     /// Measure for so many seconds; without this and without a command, until interrupted
     #[arg(long, value_name = "SEC", value_parser = super::duration, conflicts_with = "command")]
@@ -65,6 +65,12 @@ pub struct Options {
 
 /// Measures and prints.
 pub fn run(options: &Options) -> Result<(), Failure> {
+    // The parser takes what contradicts --from, as --duration does, for a reason not to require it.
+    if options.range.is_some() && options.from.is_none() {
+        return Err(Failure::usage(
+            "--range is a part of a recording: say which with --from FILE (see `kvmscope report --help`)",
+        ));
+    }
     let config = config::load(options.config.as_deref(), |name| std::env::var(name).ok())
         .map_err(|e| Failure::usage(format!("{e:#}")))?;
     let mut symbols = options.common.guest_symbols()?;

@@ -29,6 +29,8 @@ pub struct Options {
     pub id: Option<[u8; 16]>,
     /// Which of its files this is, from 0.
     pub number: u32,
+    /// Ticks from one whole state to the next; `None`: [`KEY_EVERY`].
+    pub key_every: Option<u64>,
 }
 
 /// Writes a recording to anything.
@@ -115,7 +117,7 @@ impl<W: Write> Writer<W> {
         self.index.ticks += 1;
         self.index.end_ns = tick.end_ns;
         self.since_key += 1;
-        if self.since_key >= KEY_EVERY { self.key() } else { Ok(()) }
+        if self.since_key >= self.key_every() { self.key() } else { Ok(()) }
     }
 
     /// A note.
@@ -177,7 +179,8 @@ impl<W: Write> Writer<W> {
     /// How large the file may be after another tick, finished: an estimate, on the safe side for ticks like those
     /// before.
     pub fn bytes_after_next(&self) -> u64 {
-        let key = if self.since_key + 1 >= KEY_EVERY { 2 * self.last_key + 4096 } else { 0 };
+        let key_is_next = self.since_key + 1 >= self.key_every();
+        let key = if key_is_next { 2 * self.last_key + 4096 } else { 0 };
         let marks: usize = self.index.marks.iter().map(|(_, text)| text.len() + 10).sum();
         let places =
             20 * (self.index.keys.len() + self.index.clocks.len() + self.index.metas.len());
@@ -195,6 +198,10 @@ impl<W: Write> Writer<W> {
         let begin = std::mem::take(&mut self.totals);
         let number = self.options.number.saturating_add(1);
         Options { begin, number, ..self.options.clone() }
+    }
+
+    fn key_every(&self) -> u64 {
+        self.options.key_every.unwrap_or(KEY_EVERY)
     }
 
     fn meta(&mut self) -> Result<(), WriteError> {

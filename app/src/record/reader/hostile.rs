@@ -4,16 +4,16 @@ use super::tests::{opened, places, streamed};
 use crate::model::testing::any_tick;
 use crate::model::tick::Tick;
 use crate::record::frame::{FRAME, FileHeader, Framer, Kind};
-use crate::record::testing::{options, recorded, session, small};
+use crate::record::testing::{EVERY, options, recorded, session, small};
 use crate::record::{Item, ReadError, Writer};
 use proptest::prelude::*;
 use std::sync::OnceLock;
 
-/// A recording of a small host, with keys in it, and all that it was made of.
+/// A recording of a small host, with keys in it, what it was made of, and all that is read of it.
 fn sample() -> &'static (Vec<Tick>, Vec<u8>, Vec<Item>) {
     static SAMPLE: OnceLock<(Vec<Tick>, Vec<u8>, Vec<Item>)> = OnceLock::new();
     SAMPLE.get_or_init(|| {
-        let ticks = small(70);
+        let ticks = small(EVERY + 3);
         let bytes = recorded(&ticks);
         let items = streamed(&bytes).expect("read");
         (ticks, bytes, items)
@@ -48,32 +48,52 @@ fn read(bytes: &[u8]) -> Result<[Vec<Item>; 2], ReadError> {
     Ok([forwards?, anywhere?])
 }
 
+/// Checks the first so many bytes of a recording, of which the ticks are known, and where each ends.
+fn check_prefix(bytes: &[u8], length: usize, ticks: &[Tick], ends: &[usize]) {
+    let Ok([forwards, anywhere]) = read(&bytes[..length]) else {
+        // Nothing can be said of it before the session and the first key are whole.
+        assert!(length < places(bytes, Kind::Tick)[0], "{length}");
+        return;
+    };
+    let whole = ends.iter().filter(|&&end| end <= length).count();
+    for items in [&forwards, &anywhere] {
+        assert!(is_of(items, ticks), "{length}");
+        let read = items.iter().filter(|item| matches!(item, Item::Tick(_))).count();
+        assert_eq!(read, whole, "{length}");
+        assert!(matches!(items.last(), Some(Item::End(end)) if !end.clean), "{length}");
+    }
+}
+
+/// Where payloads of a kind begin, and where they end.
+fn payloads(bytes: &[u8], kind: Kind) -> Vec<(usize, usize)> {
+    let stored = |at: usize| bytes[at + 8..].first_chunk().map(|n| u32::from_le_bytes(*n));
+    let payload = |at: usize| (at + FRAME, at + FRAME + stored(at).expect("a length") as usize);
+    places(bytes, kind).into_iter().map(payload).collect()
+}
+
+fn ends(bytes: &[u8]) -> Vec<usize> {
+    payloads(bytes, Kind::Tick).into_iter().map(|(_, end)| end).collect()
+}
+
 #[test]
 fn every_prefix_is_the_ticks_that_are_whole_in_it() {
+    let ticks = small(1);
+    let bytes = recorded(&ticks);
+    let ends = ends(&bytes);
+    (0..bytes.len()).for_each(|length| check_prefix(&bytes, length, &ticks, &ends));
+}
+
+#[test]
+fn prefixes_that_end_near_a_border_are_the_ticks_that_are_whole_in_them() {
     let (ticks, bytes, _) = sample();
-    let begins = places(bytes, Kind::Tick);
+    let ends = ends(bytes);
+    let kinds = [Kind::Tick, Kind::Key, Kind::Mark, Kind::Index, Kind::Trailer];
+    let payloads = kinds.into_iter().flat_map(|kind| payloads(bytes, kind));
+    let borders: Vec<usize> = payloads.flat_map(|(from, to)| [from - FRAME, from, to]).collect();
+    let near = |length: usize| borders.iter().any(|&border| length.abs_diff(border) < 2);
     // Each length near the borders of frames, and every few others.
-    let near = |length: usize| begins.iter().any(|&begin| length.abs_diff(begin) < 3);
-    for length in (0..bytes.len()).filter(|&length| length % 61 == 0 || near(length)) {
-        let prefix = &bytes[..length];
-        let Ok([forwards, anywhere]) = read(prefix) else {
-            // Nothing can be said of it before the session and the first key are whole.
-            assert!(length < begins[0], "{length}");
-            continue;
-        };
-        let whole = begins.iter().enumerate().filter(|&(number, _)| {
-            let next = begins.get(number + 1).copied().unwrap_or(bytes.len());
-            let end = bytes[begins[number] + 8..].first_chunk().map(|n| u32::from_le_bytes(*n));
-            let end = begins[number] + FRAME + end.expect("a length") as usize;
-            end <= length && end <= next
-        });
-        let whole = whole.count();
-        for items in [&forwards, &anywhere] {
-            assert!(is_of(items, ticks), "{length}");
-            let read = items.iter().filter(|item| matches!(item, Item::Tick(_))).count();
-            assert_eq!(read, whole, "{length}");
-            assert!(matches!(items.last(), Some(Item::End(end)) if !end.clean), "{length}");
-        }
+    for length in (0..bytes.len()).filter(|&length| length % 499 == 0 || near(length)) {
+        check_prefix(bytes, length, ticks, &ends);
     }
 }
 
@@ -159,6 +179,11 @@ proptest! {
             }
         }
     }
+}
+
+proptest! {
+    // Such ticks have everything in them, which takes long to make.
+    #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
     fn any_ticks_are_what_they_were(ticks in prop::collection::vec(any_tick(), 0..4)) {

@@ -233,6 +233,8 @@ pub struct Items<'a> {
     until_ns: u64,
     /// The state before the first tick of the range, while it is not reached.
     begin: Option<Box<Key>>,
+    /// How the recording ended when it was opened.
+    end: End,
     over: bool,
 }
 
@@ -250,7 +252,7 @@ impl<'a> Items<'a> {
             Ok(None) => {}
             Err(error) => ready.push_back(Err(error)),
         }
-        Self { decoder, ready, from_ns, until_ns, begin: None, over: false }
+        Self { decoder, ready, from_ns, until_ns, begin: None, end: of.end(), over: false }
     }
 
     /// Takes the next thing in; false when the range is over.
@@ -268,6 +270,8 @@ impl<'a> Items<'a> {
             Item::Key(key) if key.at_ns > self.until_ns => return self.cut(),
             Item::End(end) => {
                 self.begun();
+                // That it is being written is only seen when it is opened.
+                let end = if end.clean || self.end.clean { end } else { self.end.clone() };
                 self.ready.push_back(Ok(Item::End(end)));
                 return false;
             }

@@ -3,7 +3,7 @@
 use crate::model::tick::{Lost, Tick};
 use crate::model::totals::Totals;
 use crate::record::frame::{FRAME, HEADER, Kind};
-use crate::record::testing::{options, recorded, session, small, synthetic};
+use crate::record::testing::{EVERY, options, recorded, session, small, synthetic};
 use crate::record::{
     End, Gap, Item, KEY_EVERY, Mark, Options, ReadError, Recording, Stream, Writer,
 };
@@ -68,7 +68,7 @@ pub fn places(bytes: &[u8], kind: Kind) -> Vec<usize> {
 
 #[test]
 fn what_was_written_is_read() {
-    let ticks = synthetic(130);
+    let ticks = synthetic(13);
     let bytes = recorded(&ticks);
     let items = streamed(&bytes).expect("read");
     assert_eq!(items[0], Item::Session(Box::new(session())));
@@ -77,14 +77,14 @@ fn what_was_written_is_read() {
     let mark = Mark { at_ns: ticks[1].end_ns + 1, text: "here".into() };
     assert_eq!(items[4], Item::Mark(mark.clone()));
     assert_eq!(ticks_of(&items), ticks);
-    assert_eq!(items.len(), 2 + 130 + 1 + 1, "later keys are for seeking");
+    assert_eq!(items.len(), 2 + 13 + 1 + 1, "later keys are for seeking");
     assert_eq!(end_of(&items), End { clean: true, why: None });
     let recording = opened(&bytes).expect("opened");
     assert_eq!(recording.session(), &session());
-    assert_eq!((recording.ticks(), recording.marks()), (130, &[mark][..]));
+    assert_eq!((recording.ticks(), recording.marks()), (13, &[mark][..]));
     assert_eq!(
         (recording.start_ns(), recording.end_ns()),
-        (session().started_ns, ticks[129].end_ns)
+        (session().started_ns, ticks[12].end_ns)
     );
     let all: Vec<Item> = recording.items(0, u64::MAX).map(|item| item.expect("read")).collect();
     assert_eq!(all, items);
@@ -95,28 +95,32 @@ fn what_was_written_is_read() {
 
 #[test]
 fn the_file_has_a_key_every_so_many_ticks_and_each_is_the_state() {
-    let ticks = synthetic(130);
-    let recording = opened(&recorded(&ticks)).expect("opened");
-    let mut totals = Totals::default();
-    for (number, tick) in ticks.iter().enumerate() {
-        totals.apply(tick);
-        let key = recording.key_before(tick.end_ns).expect("read").expect("a key");
-        let since = (tick.end_ns - key.at_ns) / tick.dur_ns;
-        assert_eq!(since, (number as u64 + 1) % KEY_EVERY);
-        if since == 0 {
-            assert_eq!((key.totals, key.whole), (totals.clone(), true));
+    let unasked = Options { key_every: None, ..options() };
+    for (ticks, options, every) in
+        [(synthetic(13), options(), EVERY), (small(130), unasked, KEY_EVERY)]
+    {
+        let mut writer = Writer::new(Vec::new(), &session(), options).expect("made");
+        ticks.iter().for_each(|tick| writer.tick(tick).expect("written"));
+        let recording = opened(&writer.finish(None).expect("finished")).expect("opened");
+        let mut totals = Totals::default();
+        for (number, tick) in ticks.iter().enumerate() {
+            totals.apply(tick);
+            let key = recording.key_before(tick.end_ns).expect("read").expect("a key");
+            let since = (tick.end_ns - key.at_ns) / tick.dur_ns;
+            assert_eq!(since, (number as u64 + 1) % every);
+            if since == 0 {
+                assert_eq!((key.totals, key.whole), (totals.clone(), true));
+            }
         }
+        assert_eq!(recording.key_before(0).expect("read"), None);
     }
-    assert_eq!(recording.key_before(0).expect("read"), None);
 }
 
 #[test]
 fn any_range_is_its_ticks_and_the_state_before_them() {
-    let ticks = synthetic(130);
+    let ticks = synthetic(13);
     let recording = opened(&recorded(&ticks)).expect("opened");
-    for (from, until) in
-        [(0, 5), (0, 130), (1, 2), (59, 61), (60, 60), (60, 75), (77, 129), (129, 130)]
-    {
+    for (from, until) in [(0, 3), (0, 13), (1, 2), (5, 7), (6, 6), (6, 8), (8, 12), (12, 13)] {
         let end = |n: usize| if n == 0 { session().started_ns } else { ticks[n - 1].end_ns };
         let items: Vec<Item> =
             recording.items(end(from), end(until)).map(|item| item.expect("read")).collect();
@@ -144,15 +148,15 @@ fn any_range_is_its_ticks_and_the_state_before_them() {
 
 #[test]
 fn a_recording_that_was_killed_has_everything_but_its_end() {
-    let ticks = synthetic(70);
+    let ticks = synthetic(8);
     let bytes = recorded(&ticks);
     let index = places(&bytes, Kind::Index)[0];
     let last = *places(&bytes, Kind::Tick).last().expect("ticks");
     for (length, whole, said) in [
-        (index, 70, "without an index"),
-        (index - 1, 69, "within a frame"),
-        (last + 5, 69, "within a frame"),
-        (last, 69, "without an index"),
+        (index, 8, "without an index"),
+        (index - 1, 7, "within a frame"),
+        (last + 5, 7, "within a frame"),
+        (last, 7, "without an index"),
     ] {
         let items = streamed(&bytes[..length]).expect("read");
         assert_eq!(ticks_of(&items), &ticks[..whole]);
@@ -179,60 +183,61 @@ fn one_that_is_being_written_says_so() {
     file.as_file().try_lock().expect("locked");
     let recording = Recording::open(file.path()).expect("opened");
     assert_eq!(recording.end().why.as_deref(), Some("it is still being written"));
-    assert_eq!(recording.sums(0, u64::MAX).expect("read").totals.ticks, 3);
+    let sums = recording.sums(0, u64::MAX).expect("read");
+    assert_eq!((sums.totals.ticks, sums.end), (3, Some(recording.end())));
 }
 
 #[test]
 fn damage_costs_what_it_is_in_until_the_next_key_and_is_said() {
-    let ticks = synthetic(150);
+    let ticks = synthetic(15);
     let bytes = recorded(&ticks);
-    let at = places(&bytes, Kind::Tick)[70];
+    let at = places(&bytes, Kind::Tick)[7];
     for (byte, said) in [(at + FRAME + 50, "a tick at byte"), (at + 20, "bytes at")] {
         let mut damaged = bytes.clone();
         damaged[byte] ^= 0x10;
-        let expected: Vec<Tick> = [&ticks[..70], &ticks[120..]].concat();
+        let expected: Vec<Tick> = [&ticks[..7], &ticks[12..]].concat();
         let items = streamed(&damaged).expect("read");
         assert_eq!(ticks_of(&items), expected);
         let gaps = gaps_of(&items);
         assert_eq!(gaps.len(), 1, "{gaps:?}");
-        assert_eq!((gaps[0].from_ns, gaps[0].until_ns), (ticks[69].end_ns, ticks[119].end_ns));
+        assert_eq!((gaps[0].from_ns, gaps[0].until_ns), (ticks[6].end_ns, ticks[11].end_ns));
         assert!(gaps[0].why.contains(said), "{gaps:?}");
         // After it the whole state is handed out again.
         let position = items.iter().position(|item| matches!(item, Item::Gap(_))).expect("there");
         let Item::Key(key) = &items[position + 1] else { panic!("a key") };
-        assert_eq!(key.totals.ticks, 120);
+        assert_eq!(key.totals.ticks, 12);
         assert!(end_of(&items).clean);
         let recording = opened(&damaged).expect("opened");
         let sums = recording.sums(0, u64::MAX).expect("read");
-        assert_eq!((sums.totals.ticks, sums.totals.lost_ticks, sums.gaps), (100, 50, gaps));
+        assert_eq!((sums.totals.ticks, sums.totals.lost_ticks, sums.gaps), (10, 5, gaps));
         // A range beside it does not see it, one within it sees nothing else.
-        let beside = recording.sums(ticks[120].end_ns, u64::MAX).expect("read");
-        assert_eq!((beside.totals.ticks, beside.gaps.len()), (29, 0));
-        let within = recording.sums(ticks[80].end_ns, ticks[90].end_ns).expect("read");
+        let beside = recording.sums(ticks[12].end_ns, u64::MAX).expect("read");
+        assert_eq!((beside.totals.ticks, beside.gaps.len()), (2, 0));
+        let within = recording.sums(ticks[8].end_ns, ticks[9].end_ns).expect("read");
         assert_eq!((within.totals.ticks, within.gaps.len()), (0, 1));
         assert_eq!(
             (within.gaps[0].from_ns, within.gaps[0].until_ns),
-            (ticks[80].end_ns, ticks[90].end_ns)
+            (ticks[8].end_ns, ticks[9].end_ns)
         );
     }
 }
 
 #[test]
 fn damage_after_the_last_key_is_said_up_to_the_end() {
-    let ticks = synthetic(10);
+    let ticks = synthetic(5);
     let mut bytes = recorded(&ticks);
-    let at = places(&bytes, Kind::Tick)[4];
+    let at = places(&bytes, Kind::Tick)[2];
     bytes[at + FRAME + 10] ^= 1;
     let items = streamed(&bytes).expect("read");
-    assert_eq!(ticks_of(&items), &ticks[..4]);
+    assert_eq!(ticks_of(&items), &ticks[..2]);
     let gaps = gaps_of(&items);
-    assert_eq!((gaps[0].from_ns, gaps[0].until_ns), (ticks[3].end_ns, ticks[9].end_ns));
+    assert_eq!((gaps[0].from_ns, gaps[0].until_ns), (ticks[1].end_ns, ticks[4].end_ns));
     assert!(end_of(&items).clean);
 }
 
 #[test]
 fn damaged_keys_notes_and_indexes_cost_no_tick() {
-    let ticks = synthetic(130);
+    let ticks = synthetic(13);
     let bytes = recorded(&ticks);
     for kind in [Kind::Key, Kind::Mark, Kind::Index, Kind::Trailer] {
         let mut damaged = bytes.clone();
@@ -243,11 +248,11 @@ fn damaged_keys_notes_and_indexes_cost_no_tick() {
         let recording = opened(&damaged).expect("opened");
         let all: Vec<Item> = recording.items(0, u64::MAX).map(|item| item.expect("read")).collect();
         assert_eq!(ticks_of(&all), ticks, "{kind:?}");
-        let late = recording.sums(ticks[125].end_ns, u64::MAX).expect("read");
-        assert_eq!(late.totals.ticks, 4, "{kind:?}");
+        let late = recording.sums(ticks[10].end_ns, u64::MAX).expect("read");
+        assert_eq!(late.totals.ticks, 2, "{kind:?}");
         if kind == Kind::Key {
             let key = recording.key_before(u64::MAX).expect("read").expect("an earlier one");
-            assert_eq!(key.totals.ticks, 60);
+            assert_eq!(key.totals.ticks, EVERY);
         }
     }
 }
@@ -319,15 +324,15 @@ fn what_was_known_before_is_in_the_first_key() {
 fn anchors_make_wall_time_also_after_the_clock_was_set() {
     use std::sync::atomic::{AtomicU64, Ordering};
     static NOW: AtomicU64 = AtomicU64::new(0);
-    /// Set back by an hour after 90 seconds.
+    /// Set back by an hour after 9 seconds.
     fn clock() -> (u64, u64) {
         let mono = session().started_ns + NOW.load(Ordering::Relaxed) * SECOND;
-        let set = if NOW.load(Ordering::Relaxed) >= 90 { 3600 * SECOND } else { 0 };
+        let set = if NOW.load(Ordering::Relaxed) >= 9 { 3600 * SECOND } else { 0 };
         (mono, session().unix_ns(mono) - set)
     }
     let options = Options { clock: Some(clock), ..options() };
     let mut writer = Writer::new(Vec::new(), &session(), options).expect("made");
-    for tick in small(130) {
+    for tick in small(13) {
         NOW.store(tick.seq, Ordering::Relaxed);
         writer.tick(&tick).expect("written");
     }
@@ -336,10 +341,10 @@ fn anchors_make_wall_time_also_after_the_clock_was_set() {
     for bytes in [&bytes[..], walked] {
         let recording = opened(bytes).expect("opened");
         let at = |second: u64| session().started_ns + second * SECOND;
-        assert_eq!(recording.unix_ns(at(70)), session().unix_ns(at(70)));
-        assert_eq!(recording.unix_ns(at(125)), session().unix_ns(at(125)) - 3600 * SECOND);
-        assert_eq!(recording.mono_ns(session().unix_ns(at(70))), at(70));
-        assert_eq!(recording.mono_ns(recording.unix_ns(at(125))), at(125));
+        assert_eq!(recording.unix_ns(at(7)), session().unix_ns(at(7)));
+        assert_eq!(recording.unix_ns(at(12)), session().unix_ns(at(12)) - 3600 * SECOND);
+        assert_eq!(recording.mono_ns(session().unix_ns(at(7))), at(7));
+        assert_eq!(recording.mono_ns(recording.unix_ns(at(12))), at(12));
     }
 }
 
@@ -368,7 +373,7 @@ fn one_without_any_tick_is_one() {
 
 #[test]
 fn events_that_are_not_wanted_are_counted() {
-    let ticks = synthetic(20);
+    let ticks = synthetic(5);
     let listed: usize = ticks.iter().map(|tick| tick.events.len()).sum();
     let options = Options { no_events: true, ..options() };
     let mut writer = Writer::new(Vec::new(), &session(), options).expect("made");

@@ -206,7 +206,8 @@ impl<T: Tape> Player<T> {
                 self.anchor = (now, end_ns);
             }
         }
-        if self.playing && self.ahead.is_empty() {
+        // What was read ahead may be used up while there is more.
+        if self.playing && !self.refill() {
             match self.tape.outline().end {
                 Some(_) => (self.playing, self.following) = (false, false),
                 None => self.following = true,

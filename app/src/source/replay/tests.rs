@@ -1,17 +1,19 @@
 //! The player over a recording in memory, with a clock that is told.
 
 use super::tape::{Begin, Items, Outline, Tape};
-use super::{Behind, Control, KeptTape, Player, Said, Speed};
+use super::{Behind, Control, FileTape, KeptTape, Player, Said, Speed};
 use crate::model::session::Session;
 use crate::model::testing::{cell, vcpu};
+use crate::model::totals::Totals;
 use crate::model::{
     ids::{Reason, VmId},
     tick::{Life, Tick, VmInfo},
 };
-use crate::record::{End, Gap, Item, Mark};
+use crate::record::{End, Gap, Item, Mark, Options, Recording, Writer};
 use crate::source::Msg;
 use crate::source::synth::{Generator, plan::Plan};
 use crate::state::{Limits, State};
+use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -365,6 +367,41 @@ fn a_pipe_is_followed_stopped_and_caught_up_with() {
     desk.pass(0.1);
     assert_eq!(desk.deck().end, Some(End { clean: false, why }));
     assert!(desk.deck().is_over() && !desk.deck().playing);
+}
+
+/// More than is read ahead, or said in one turn.
+#[test]
+fn a_pipe_that_has_ended_is_followed_to_its_last_tick() {
+    for ticks in [31, 32, 33, 64, 100] {
+        let mut desk = Desk::new(tape(1..=3));
+        desk.pass(0.1);
+        for seq in 4..=3 + ticks {
+            desk.player.tape_mut().push(Item::Tick(Box::new(tick(seq))));
+        }
+        desk.player.tape_mut().push(Item::End(End { clean: true, why: None }));
+        desk.pass(0.1);
+        assert_eq!(desk.seq(), 3 + ticks);
+        assert!(desk.deck().is_over() && !desk.deck().playing);
+    }
+}
+
+#[test]
+fn who_was_there_before_a_file_began_has_a_name_in_it() {
+    let mut begin = Totals::default();
+    begin.apply(&tick(1));
+    let options = Options { begin: begin.who_is_there(), ..Options::default() };
+    let mut writer = Writer::new(Vec::new(), &Session::default(), options).expect("made");
+    (2..=5).for_each(|seq| writer.tick(&tick(seq)).expect("written"));
+    let mut file = tempfile::NamedTempFile::new().expect("a file");
+    file.write_all(&writer.finish(None).expect("finished")).expect("written");
+    let mut desk = Desk::new(FileTape::new(Recording::open(file.path()).expect("opened")));
+    let name = |desk: &Desk<FileTape>| desk.state.vm_rows()[0].name.clone();
+    assert_eq!((desk.seq(), name(&desk)), (2, "web-7".to_owned()));
+    for control in [Control::End, Control::Start, Control::Seek(3 * SECOND)] {
+        desk.control(control);
+        desk.pass(0.5);
+        assert_eq!(name(&desk), "web-7");
+    }
 }
 
 #[test]

@@ -200,6 +200,15 @@ impl Plan {
         }
     }
 
+    /// The same where the one that comes and goes does so every few ticks: much happens within a short test.
+    #[cfg(test)]
+    pub fn restless(mut self) -> Self {
+        for vm in &mut self.vms {
+            vm.comes_and_goes = vm.comes_and_goes.map(|_| (4, 2));
+        }
+        self
+    }
+
     /// As many VMs of these kinds, in turn.
     pub fn noisy_hosts(vms: usize) -> Self {
         let few = Self::noisy_host();

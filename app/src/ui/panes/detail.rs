@@ -256,7 +256,9 @@ pub fn block(buf: &mut Buffer, area: Rect, lines: &[Line<'_>]) {
 pub fn numbers(detail: &Detail, state: &State, look: &Look) -> Vec<Line<'static>> {
     let row = &detail.row;
     let (now, window) = (&row.now, &row.window);
-    let seconds = state.header().position.window_ns as f64 / 1e9;
+    // Over what was measured: a gap is no time without exits.
+    let measured_ns: u64 = detail.points.iter().map(|point| point.dur_ns).sum();
+    let seconds = measured_ns as f64 / 1e9;
     let title = format!("last {}", format::clock(state.header().position.window_ns));
     let mut lines =
         vec![Line::from(Span::styled(format!("{:>19}{title:>12}", "now"), look.theme.head))];
