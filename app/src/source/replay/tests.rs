@@ -148,6 +148,28 @@ fn it_plays_in_real_time_from_the_start_to_the_end() {
 }
 
 #[test]
+fn it_begins_again_where_that_is_asked_for_until_it_is_stopped() {
+    let mut desk = Desk::new(ended(tape(1..=5)));
+    desk.player = desk.player.again();
+    let mut seen = Vec::new();
+    for _ in 0..12 {
+        seen.push(desk.seq());
+        desk.pass(1.0);
+        assert!(desk.deck().playing);
+    }
+    // The first tick is there at once, and the last for as long as the others.
+    assert_eq!(seen, [1, 2, 3, 4, 5, 1, 2, 3, 4, 5, 1, 2]);
+    assert_eq!(desk.state.header().lost_ticks, 0);
+    desk.control(Control::Pause);
+    let seq = desk.seq();
+    desk.pass(60.0);
+    assert_eq!((desk.seq(), desk.deck().playing), (seq, false));
+    desk.control(Control::End);
+    desk.pass(60.0);
+    assert_eq!((desk.seq(), desk.deck().is_over()), (5, true), "who goes to the end stays there");
+}
+
+#[test]
 fn speeds_and_pauses() {
     let mut desk = Desk::new(ended(tape(1..=500)));
     desk.control(Control::Speed(Speed::new(100.0).expect("a speed")));
