@@ -38,6 +38,8 @@ impl Tape for FileTape {
     }
 
     fn begin(&mut self, at_ns: u64) -> Result<Begin, String> {
+        // What was there when it began is in the key at its begin.
+        let at_ns = at_ns.max(self.outline.start_ns);
         match self.recording.key_before(at_ns).map_err(|error| error.to_string())? {
             Some(key) => Ok(Begin { at_ns: key.at_ns, known: there(&key.totals) }),
             None => Ok(Begin { at_ns: self.outline.start_ns, ..Begin::default() }),
