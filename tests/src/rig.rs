@@ -88,12 +88,17 @@ pub fn run(
 }
 
 impl Output {
+    /// Where a file is.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
     /// A file's text.
     ///
     /// # Errors
     /// Where there is none.
     pub fn text(&self, name: &str) -> Result<String> {
-        let path = self.folder.join(name);
+        let path = self.path(name);
         let bytes = std::fs::read(&path)
             .with_context(|| format!("the rig did not write {}", path.display()))?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())

@@ -69,6 +69,26 @@ fn what_is_recorded_is_reported_as_if_it_had_been_watched() -> Result<()> {
 }
 
 #[test]
+fn lines_on_standard_input_are_marks_where_that_is_asked_for() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("r");
+    let mut recording = Command::new(debug())
+        .args(["record", "--synthetic", "3", "--marks", "-o", text(&file)?])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()?;
+    recording.stdin.take().context("a pipe")?.write_all(b"backup begins\n\n")?;
+    ensure!(recording.wait()?.success(), "recording failed");
+    let report = json(&["report", "--from", text(&file)?])?;
+    // The invented host has its own clock: they are of its first second.
+    let expected = ["Marked at 22:13:21 UTC: backup begins", "Marked at 22:13:21 UTC."];
+    assert_eq!(report["notices"], Value::from(expected.to_vec()));
+    let status = kvmscope(&["record", "--marks", "-o", "-", "--", "true"])?.status;
+    assert_eq!(status.code(), Some(2), "a command has the standard input");
+    Ok(())
+}
+
+#[test]
 fn a_pipe_is_as_good_as_a_file() -> Result<()> {
     let mut recording = Command::new(debug())
         .args(small("70", "-"))

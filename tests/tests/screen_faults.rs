@@ -93,13 +93,21 @@ fn as_nobody(program: &Public, args: &[&str]) -> Terminal {
 }
 
 #[test]
-fn without_rights_the_demo_is_invented_and_says_what_is_real() {
-    with(Needs::Root, "without_rights_the_demo_is_invented_and_says_what_is_real", || {
+fn without_rights_the_demo_is_a_recording_and_says_what_is_real() {
+    with(Needs::Root, "without_rights_the_demo_is_a_recording_and_says_what_is_real", || {
         let program = Public::new();
         let mut terminal = as_nobody(&program, &["demo"]);
-        terminal.wait_for("SYNTHETIC").wait_for("sudo").wait_for("VM by reason").send("q");
+        terminal.wait_for("SAMPLE, a recording of test guests on Linux 6.12.");
+        terminal.wait_for("Live: sudo").wait_for("Not here, because").wait_for("VM by reason");
+        // All that a recording has: who is in it, where one is, and keys to go elsewhere.
+        terminal.wait_for("web-7").wait_for("PLAY 1x").wait_for("2 marks");
+        terminal.send("n").wait_for("mark: backup begins").send("]").wait_for("PAUSED 1x");
+        terminal.send(":80%\r").wait_without("mark: backup begins").send("q");
         assert!(terminal.wait_exit().success());
         terminal.assert_restored();
+        let said = terminal.screen().contents();
+        assert!(said.contains("this was a recording of test guests"), "{said}");
+        assert!(said.contains("kvmscope doctor"), "{said}");
     });
 }
 

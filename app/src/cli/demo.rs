@@ -1,6 +1,8 @@
-//! `kvmscope demo`: the built-in guest, watched; or invented numbers, saying so and why.
+//! `kvmscope demo`: the built-in guest, watched; or a recording of such guests, saying so and why.
 
-use super::{Common, Failure, Screen, watch};
+mod sample;
+
+use super::{Common, Failure, Screen, say, watch};
 use crate::source::{
     live::{
         Live,
@@ -22,7 +24,7 @@ pub struct Options {
     common: Common,
     #[command(flatten)]
     screen: Screen,
-    /// Show the invented host even where a guest could be run
+    /// Show an invented busy host instead
     #[arg(long)]
     synthetic: bool,
     /// VMs of the invented host
@@ -38,40 +40,51 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         ));
     }
     let screen = watch::prepare(&options.screen, false)?;
-    let given = watch::Given {
+    let mut given = watch::Given {
         vm: options.common.vm.as_deref(),
         symbols: options.common.guest_symbols()?,
         outliers: options.common.outliers()?,
+        sample: None,
     };
     let history = options.screen.history;
-    let why = if options.synthetic {
-        "--synthetic was asked for".to_owned()
-    } else {
-        match real(options) {
-            Ok((live, guest)) => {
-                let session = live.session().clone();
-                if options.common.verbose {
-                    super::report::tell(&session, true);
-                }
-                let result = watch::show(Box::new(live), session, &screen, history, given);
-                if let Some(said) = guest.end() {
-                    eprintln!("kvmscope: the demo's guest had ended before: {said}");
-                }
-                return result;
-            }
-            Err(why) => why,
-        }
-    };
-    let begin = (now_ns(), unix_ns());
-    let plan = synth::plan::Plan::noisy_hosts(options.vms.into());
-    let source =
-        synth::Synth::new(plan, 1, begin, &why, &real_command()).interval(options.common.interval);
-    let session = source.session().clone();
-    watch::show(Box::new(source), session, &screen, history, given)?;
-    if !options.synthetic {
-        eprintln!("kvmscope: these numbers were invented: {why}");
-        eprintln!("kvmscope: for real ones: {}", real_command());
+    if options.synthetic {
+        let begin = (now_ns(), unix_ns());
+        let plan = synth::plan::Plan::noisy_hosts(options.vms.into());
+        let why = "--synthetic was asked for";
+        let source = synth::Synth::new(plan, 1, begin, why, &real_command())
+            .interval(options.common.interval);
+        let session = source.session().clone();
+        return watch::show(Box::new(source), session, &screen, history, given);
     }
+    let why = match real(options) {
+        Ok((live, guest)) => {
+            let session = live.session().clone();
+            if options.common.verbose {
+                super::report::tell(&session, true);
+            }
+            let result = watch::show(Box::new(live), session, &screen, history, given);
+            if let Some(said) = guest.end() {
+                say(format_args!("the demo's guest had ended before: {said}"));
+            }
+            return result;
+        }
+        Err(why) => why,
+    };
+    let replay = sample::open().map_err(|error| {
+        Failure::running(format!(
+            "{why}. The sample recording cannot be shown instead: {error}. `kvmscope demo --synthetic` invents a host"
+        ))
+    })?;
+    let session = replay.session().clone();
+    let sample = sample::said(&session, why.clone(), real_command());
+    let of = sample.of.clone();
+    given.sample = Some(sample);
+    watch::show(Box::new(replay), session, &screen, history, given)?;
+    say(format_args!("this was a recording of {of}, and not this host: {why}"));
+    say(format_args!(
+        "to watch a guest here: {}; `kvmscope doctor` says what is missing",
+        real_command()
+    ));
     Ok(())
 }
 

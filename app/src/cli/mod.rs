@@ -42,7 +42,7 @@ struct Cli {
 enum Command {
     /// The screen, on this host (the default)
     Watch(watch::Options),
-    /// Start a small built-in KVM guest and watch it; without KVM or the rights, show invented numbers and say so
+    /// Start a small built-in KVM guest and watch it; without KVM or the rights, show a recording and say so
     Demo(demo::Options),
     /// No screen: tables or JSON, for a while or while a command runs
     Report(report::Options),

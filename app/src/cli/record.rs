@@ -1,5 +1,7 @@
 //! `kvmscope record`: no screen, a file to be looked at later, or somewhere else.
 
+mod notes;
+
 use super::collect::{Until, collect};
 use super::{Common, Failure, invented, report, say};
 use crate::model::session::Session;
@@ -8,6 +10,7 @@ use crate::record::{self, Progress, Recorder, Target, WriteError};
 use crate::source::live::host::{now_ns, unix_ns};
 use crate::source::live::plan::Family;
 use crate::source::{Msg, Source};
+use notes::Notes;
 use std::io::{ErrorKind::BrokenPipe, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -38,6 +41,10 @@ pub struct Options {
     /// Leave single events out: they are counted, and everything else is there
     #[arg(long)]
     no_events: bool,
+    /// Each line that comes on standard input is a mark, at the moment when it comes, as in
+    /// `(sleep 60; echo deployed) | kvmscope record -o FILE --marks`
+    #[arg(long, conflicts_with = "command")]
+    marks: bool,
     /// Record for so many seconds; without this and without a command, until interrupted
     #[arg(long, value_name = "SEC", value_parser = super::duration, conflicts_with = "command")]
     duration: Option<Duration>,
@@ -95,12 +102,19 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     // Whoever reads standard output may be drawing on the same terminal, as `replay -` does, even across ssh.
     let is_quiet = target == Target::Stdout && !options.common.verbose;
     let mut meter = Meter::new(is_quiet);
+    let mut last_ns = session.started_ns;
+    let mut notes = match options.marks {
+        true => Notes::listen(is_live)?,
+        false => Notes::default(),
+    };
     let until = Until { duration: options.duration, command: &options.command };
     let ended = collect(source, until, |message| {
         match message {
             Msg::Session(session) => recorder.session(&session),
             Msg::Tick(tick) => {
                 meter.count(&tick);
+                last_ns = tick.end_ns;
+                notes.until(last_ns).for_each(|mark| recorder.mark(mark));
                 // What is invented can wait; what is measured would be late.
                 match is_live {
                     true => recorder.tick(tick),
@@ -113,6 +127,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         recorder.progress().stopped.is_none()
     });
     let why = ended.as_ref().ok().and_then(|ended| ended.why.clone());
+    notes.until(last_ns).for_each(|mark| recorder.mark(mark));
     let progress = recorder.finish(why);
     meter.end(&progress);
     let ended = ended?;

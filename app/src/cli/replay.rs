@@ -43,7 +43,11 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         Replay::file(recording, window)
     };
     let session = replay.session().clone();
-    let given =
-        watch::Given { vm: options.vm.as_deref(), symbols, outliers: OutlierLimits::default() };
+    let given = watch::Given {
+        vm: options.vm.as_deref(),
+        symbols,
+        outliers: OutlierLimits::default(),
+        sample: None,
+    };
     watch::show(Box::new(replay), session, &screen, options.screen.history, given)
 }

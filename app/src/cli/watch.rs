@@ -5,7 +5,7 @@ use crate::{
     config,
     model::{detail::OutlierLimits, session::Session},
     source::{Feed, Source, live::plan::Family},
-    state::{Action, Limits, State},
+    state::{Action, Limits, Sample, State},
     symbols::GuestSymbols,
     term,
     ui::glyph,
@@ -39,7 +39,8 @@ pub fn run(options: &Options) -> Result<(), Failure> {
         super::report::tell(&session, true);
     }
     let vm = options.common.vm.as_deref();
-    let given = Given { vm, symbols, outliers: options.common.outliers()? };
+    let outliers = options.common.outliers()?;
+    let given = Given { vm, symbols, outliers, sample: None };
     show(Box::new(live), session, &screen, options.screen.history, given)
 }
 
@@ -84,6 +85,8 @@ pub struct Given<'a> {
     pub symbols: GuestSymbols,
     /// From which time on exits are listed one by one.
     pub outliers: OutlierLimits,
+    /// That what is shown stands in for this host.
+    pub sample: Option<Sample>,
 }
 
 /// Shows a source until the person quits.
@@ -101,6 +104,7 @@ pub fn show(
     let mut state = State::new(session, limits);
     state.set_symbols(given.symbols);
     state.set_outlier_limits(given.outliers);
+    state.set_sample(given.sample);
     if let Some(name) = given.vm {
         // Quotes keep signs of the filter's own in a name together; it has no way to quote a quote.
         state.act(Action::FilterEdit(format!("name=\"{name}\"")));

@@ -60,7 +60,7 @@ pub use baseline::BaselineOf;
 pub use header::{Crumb, Header, Position};
 pub use nav::{ColumnId, Level, Pane, RowId, Scope, Sort, Tab, Who};
 pub use recording::{Past, Recorded};
-pub use replay::Deck;
+pub use replay::{Deck, Sample};
 
 use crate::findings::Thresholds;
 use crate::model::detail::OutlierLimits;
@@ -193,6 +193,8 @@ pub struct State {
     families: Asked,
     /// The recording that is played, if one is.
     playing: Option<Box<Playing>>,
+    /// That it stands in for this host.
+    sample: Option<Sample>,
     /// What is recorded.
     recordings: Recordings,
 }
@@ -232,6 +234,7 @@ impl State {
             outlier_limits: OutlierLimits::default(),
             thresholds: Thresholds::default(),
             playing: None,
+            sample: None,
             recordings: Recordings::default(),
         }
     }

@@ -139,7 +139,28 @@ impl Deck {
     }
 }
 
+/// A recording that is shown because this host cannot be.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Sample {
+    /// What was recorded, and on what.
+    pub of: String,
+    /// Why this host is not shown.
+    pub why: String,
+    /// What to run to see it.
+    pub command: String,
+}
+
 impl State {
+    /// Says that the recording stands in for this host.
+    pub fn set_sample(&mut self, sample: Option<Sample>) {
+        self.sample = sample;
+    }
+
+    /// Why a recording stands in for this host, if one does.
+    pub fn sample(&self) -> Option<&Sample> {
+        self.sample.as_ref()
+    }
+
     /// Whether a recording is shown.
     pub fn replaying(&self) -> bool {
         self.playing.is_some()

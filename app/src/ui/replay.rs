@@ -6,7 +6,7 @@ use super::{
     paint::{Look, put, put_line, put_right, row},
     view::{Hit, View},
 };
-use crate::state::{Deck, State};
+use crate::state::{Deck, Sample, State};
 use ratatui::{
     buffer::Buffer,
     layout::Rect,
@@ -212,8 +212,13 @@ pub fn no_mark(state: &State, next: bool) -> Option<String> {
 
 /// Sentences about a recording that must be read.
 pub fn banner(state: &State, look: &Look) -> Vec<(String, Style)> {
-    let Some(deck) = state.deck() else { return Vec::new() };
     let mut out = Vec::new();
+    // Before the recording has said anything, too.
+    if let Some(Sample { of, why, command }) = state.sample() {
+        let text = format!("SAMPLE, a recording of {of}. Live: {command}. Not here, because {why}");
+        out.push((text, look.theme.warn));
+    }
+    let Some(deck) = state.deck() else { return out };
     if let Some(trouble) = &deck.trouble {
         out.push((format!("The recording cannot be read: {trouble}"), look.theme.bad));
     }

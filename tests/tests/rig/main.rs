@@ -4,6 +4,8 @@
 //! `docs/rigs.md` says how the rigs work. In one boot of each kernel the script
 //! `tests/rigs/cases.sh` makes all reports; everything about them is checked here.
 
+use std::path::PathBuf;
+
 use anyhow::{Context, Result, ensure};
 use kvmscope_tests::check::{self, Problems};
 use kvmscope_tests::format::{Cell, Guest, Report};
@@ -25,6 +27,7 @@ macro_rules! rigs {
 mod floods;
 mod interrupts;
 mod memory;
+mod recorded;
 mod situations;
 
 rigs! {
@@ -58,6 +61,8 @@ pub(crate) struct Rig {
     vendor: Vendor,
     kernel: &'static str,
     output: Output,
+    /// The same program on this machine.
+    program: PathBuf,
 }
 
 /// `few` is how many of the slow things the situations make, where they are run on this kernel.
@@ -94,8 +99,9 @@ fn boot(vendor: Vendor, kernel: &'static str, few: Option<u32>) -> Result<Rig> {
     if let Some(few) = few {
         script += &format!("few={few}\n{}", include_str!("../../rigs/situations.sh"));
     }
-    let output = rig::run(vendor, kernel, "report", &kvmscope(Profile::Release)?, &script)?;
-    Ok(Rig { vendor, kernel, output })
+    let program = kvmscope(Profile::Release)?;
+    let output = rig::run(vendor, kernel, "report", &program, &script)?;
+    Ok(Rig { vendor, kernel, output, program })
 }
 
 impl Rig {
@@ -115,7 +121,7 @@ impl Rig {
         }
     }
 
-    fn guest(&self, case: &str) -> Result<Guest> {
+    pub(crate) fn guest(&self, case: &str) -> Result<Guest> {
         self.output.json(&format!("{case}.guest.json"))
     }
 
@@ -123,15 +129,21 @@ impl Rig {
     pub(crate) fn exact(&self, case: &str) -> Result<(Report, Guest, Problems)> {
         let report = self.report(case)?;
         let guest = self.guest(case)?;
-        let mut problems = check::sound(&report);
-        problems.extend(check::counts_equal(&report, &guest));
+        let problems = self.equal(&report, &guest);
+        Ok((report, guest, problems))
+    }
+
+    /// What holds of every report of all of a guest's life.
+    pub(crate) fn equal(&self, report: &Report, guest: &Guest) -> Problems {
+        let mut problems = check::sound(report);
+        problems.extend(check::counts_equal(report, guest));
         if report.host.backend != self.vendor.name() || guest.backend != self.vendor.name() {
             problems.push(format!("backend {} and {}", report.host.backend, guest.backend));
         }
         if guest.vms.iter().flat_map(|vm| &vm.vcpus).any(|vcpu| vcpu.expect.exits.is_empty()) {
             problems.push("the guest answers for no kernel exits".to_owned());
         }
-        Ok((report, guest, problems))
+        problems
     }
 }
 

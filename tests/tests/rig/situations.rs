@@ -8,9 +8,9 @@ use kvmscope_tests::rig::Vendor;
 use kvmscope_tests::sections;
 use kvmscope_tests::situation::{self, compare, first};
 
-use crate::{Case, Rig};
+use crate::{Case, Rig, recorded};
 
-pub const CASES: [Case; 14] = [
+pub const CASES: [Case; 15] = [
     ("spread", spread),
     ("page", page),
     ("dirty", dirty),
@@ -25,6 +25,7 @@ pub const CASES: [Case; 14] = [
     ("stuck", stuck),
     ("memory", memory),
     ("calls", calls),
+    ("recorded", recorded::recorded),
 ];
 
 /// A case's report and guest: counts and keys equal, time accounted for.

@@ -15,7 +15,7 @@ pub use small::{
     Index, LostTicks, Place, get_clock, get_index, get_lost, get_mark, get_trailer, put_clock,
     put_index, put_lost, put_mark, put_trailer,
 };
-pub use tick::{get_tick, put_tick};
+pub use tick::{get_brief, get_tick, put_tick};
 
 use serde::{Serialize, de::DeserializeOwned};
 

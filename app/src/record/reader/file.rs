@@ -29,7 +29,11 @@ impl Recording {
     /// Opens it and finds its way by the index, or by walking its headers where that is missing. A second at
     /// most for a gigabyte.
     pub fn open(path: &Path) -> Result<Self, ReadError> {
-        let file = File::open(path)?;
+        Self::of(File::open(path)?)
+    }
+
+    /// Of a file that is open already; it may be one in memory.
+    pub fn of(file: File) -> Result<Self, ReadError> {
         let mut from = At::new(&file, 0);
         let (header, first) = header(&mut from)?;
         let id = header.id;

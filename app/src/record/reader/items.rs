@@ -3,6 +3,7 @@
 use super::file::Recording;
 use super::frames::{At, Frames, Payload, Source, Step};
 use crate::model::tick::Tick;
+use crate::record::codec::get_brief;
 use crate::record::codec::{get_index, get_key, get_lost, get_mark, get_meta, get_tick};
 use crate::record::frame::{Head, Kind};
 use crate::record::{End, Gap, Item, Key, ReadError};
@@ -21,6 +22,8 @@ pub struct Decoder<S> {
     last_ns: u64,
     /// Moment of the last frame of a tick, whether it could be read or not.
     seen_ns: u64,
+    /// Ticks that end until then, ns of the probes' clock, are handed out without what is counted.
+    pub(super) brief_until_ns: u64,
     /// What a key is waited for, and why.
     waits: Waits,
     has_session: bool,
@@ -48,6 +51,7 @@ impl<S: Source> Decoder<S> {
             ready: VecDeque::new(),
             last_ns: 0,
             seen_ns: 0,
+            brief_until_ns: 0,
             waits: Waits::Begin,
             has_session: false,
             why: None,
@@ -127,7 +131,7 @@ impl<S: Source> Decoder<S> {
                 self.ready.push_back(Item::Session(Box::new(session)));
             }),
             Some(Kind::Key) => get_key(raw).map(|key| self.key(key)),
-            Some(Kind::Tick) => get_tick(raw).map(|tick| {
+            Some(Kind::Tick) => self.tick(head, raw).map(|tick| {
                 self.last_ns = tick.end_ns;
                 self.ready.push_back(Item::Tick(Box::new(tick)));
             }),
@@ -148,6 +152,10 @@ impl<S: Source> Decoder<S> {
             Some(Kind::Clock) | None => Some(()),
         }
         .is_some()
+    }
+
+    fn tick(&self, head: &Head, raw: &[u8]) -> Option<Tick> {
+        if head.t_ns <= self.brief_until_ns { get_brief(raw) } else { get_tick(raw) }
     }
 
     fn key(&mut self, key: Key) {
@@ -253,6 +261,12 @@ impl<'a> Items<'a> {
             Err(error) => ready.push_back(Err(error)),
         }
         Self { decoder, ready, from_ns, until_ns, begin: None, end: of.end(), over: false }
+    }
+
+    /// Ticks that end until this moment are handed out without what is counted, which is much quicker.
+    pub fn brief_until(mut self, brief_until_ns: u64) -> Self {
+        self.decoder.brief_until_ns = brief_until_ns;
+        self
     }
 
     /// Takes the next thing in; false when the range is over.

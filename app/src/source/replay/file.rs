@@ -16,9 +16,11 @@ impl FileTape {
         let mut marks = recording.marks().to_vec();
         // They are in the order in which they were made, and one may be made in the past.
         marks.sort_by_key(|mark| mark.at_ns);
+        let (start_ns, end_ns) = (recording.start_ns(), recording.end_ns());
         let outline = Outline {
-            start_ns: recording.start_ns(),
-            end_ns: recording.end_ns(),
+            start_ns,
+            end_ns,
+            tick_ns: end_ns.saturating_sub(start_ns).checked_div(recording.ticks()).unwrap_or(0),
             marks: marks.into(),
             gaps: recording.gaps().into(),
             end: Some(recording.end()),
@@ -46,8 +48,8 @@ impl Tape for FileTape {
         }
     }
 
-    fn items(&mut self, after_ns: u64) -> Items<'_> {
-        let items = self.recording.items(after_ns, u64::MAX);
+    fn items(&mut self, after_ns: u64, brief_until_ns: u64) -> Items<'_> {
+        let items = self.recording.items(after_ns, u64::MAX).brief_until(brief_until_ns);
         Box::new(items.map(|item| item.map_err(|error| error.to_string())))
     }
 }

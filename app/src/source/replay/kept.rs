@@ -158,7 +158,7 @@ impl Tape for KeptTape {
         Ok(self.begins.get(after.saturating_sub(1)).cloned().unwrap_or_default())
     }
 
-    fn items(&mut self, after_ns: u64) -> Items<'_> {
+    fn items(&mut self, after_ns: u64, _: u64) -> Items<'_> {
         let session = self.sessions.iter().rev().find(|(at_ns, _)| *at_ns <= after_ns);
         let session = session.or(self.sessions.front());
         let session = session.map(|(_, session)| Ok(Item::Session(Box::new(session.clone()))));

@@ -46,6 +46,8 @@ pub struct Player<T> {
     found: Vec<Gap>,
     /// There is nothing more to read, whatever the outline says.
     dry: bool,
+    /// Begins again where it ends.
+    again: bool,
     /// What was said last of it.
     progress: Option<Progress>,
 }
@@ -86,8 +88,14 @@ impl<T: Tape> Player<T> {
             trouble: None,
             found: Vec::new(),
             dry: false,
+            again: false,
             progress: None,
         }
+    }
+
+    /// Begins again whenever it has played to the end, until somebody stops it.
+    pub fn again(self) -> Self {
+        Self { again: true, ..self }
     }
 
     /// The tape.
@@ -206,15 +214,25 @@ impl<T: Tape> Player<T> {
                 self.anchor = (now, end_ns);
             }
         }
-        // What was read ahead may be used up while there is more.
-        if self.playing && !self.refill() {
-            match self.tape.outline().end {
-                Some(_) => (self.playing, self.following) = (false, false),
-                None => self.following = true,
+        let over = self.playing && !self.refill();
+        // Where that has failed, it has stopped.
+        if over && self.playing {
+            let Outline { start_ns, end, .. } = self.tape.outline();
+            match (end, self.left_of_last(now)) {
+                (None, _) => self.following = true,
+                (Some(_), None) => (self.playing, self.following) = (false, false),
+                (Some(_), Some(0)) => self.seek(Place::At(start_ns), now, &mut out),
+                (Some(_), Some(_)) => {}
             }
         }
         self.tell(&mut out);
         out
+    }
+
+    /// How long the last tick is still to be seen before it begins again; `None` where it does not.
+    fn left_of_last(&self, now: Duration) -> Option<u64> {
+        let shown = self.shown.filter(|_| self.again)?;
+        Some(shown.end_ns.saturating_add(shown.dur_ns.max(1)).saturating_sub(self.clock(now)))
     }
 
     /// How long there is nothing to do; `None` until something is asked for or arrives.
@@ -222,8 +240,13 @@ impl<T: Tape> Player<T> {
         if let Some(reading) = &self.behind {
             return Some(reading.due.saturating_sub(now));
         }
-        if !self.playing || !self.refill() {
+        if !self.playing {
             return None;
+        }
+        if !self.refill() {
+            // Unless that has failed, which stops it.
+            let left_ns = self.left_of_last(now).filter(|_| self.playing)?;
+            return Some(Duration::from_nanos(self.speed.real(left_ns)));
         }
         if self.is_due(now) {
             return Some(Duration::ZERO);
@@ -335,7 +358,7 @@ impl<T: Tape> Player<T> {
         let mut ticks = 0;
         let mut since_gap = self.shown.is_none();
         let mut failed = None;
-        for item in self.tape.items(after_ns) {
+        for item in self.tape.items(after_ns, 0) {
             match item {
                 Ok(Item::Session(session)) if self.session.as_ref() == Some(session.as_ref()) => {}
                 // The one at the begin says what is known already.

@@ -21,6 +21,7 @@ pub struct Replay {
     session: Session,
     what: What,
     window: usize,
+    again: bool,
 }
 
 enum What {
@@ -32,7 +33,12 @@ impl Replay {
     /// Of a file. The screen looks `window` ticks back.
     pub fn file(recording: Recording, window: usize) -> Self {
         let session = recording.session().clone();
-        Self { session, what: What::File(FileTape::new(recording)), window }
+        Self { session, what: What::File(FileTape::new(recording)), window, again: false }
+    }
+
+    /// Begins again whenever it has played to the end.
+    pub fn again(self) -> Self {
+        Self { again: true, ..self }
     }
 
     /// Of a pipe: reads until it has told its session.
@@ -56,7 +62,7 @@ impl Replay {
             .name("kvmscope-pipe".to_owned())
             .spawn(move || read(stream, &out))
             .map_err(|error| format!("no thread could be started: {error}"))?;
-        Ok(Self { session, what: What::Pipe(tape, items), window })
+        Ok(Self { session, what: What::Pipe(tape, items), window, again: false })
     }
 
     /// The session as it is known before anything is played.
@@ -80,12 +86,16 @@ fn read(mut stream: Stream<impl Read>, out: &SyncSender<Item>) {
 
 impl Source for Replay {
     fn run(self: Box<Self>, out: Sender<Msg>, requests: Receiver<Request>) {
-        let Self { session, what, window } = *self;
+        let Self { session, what, window, again } = *self;
         if out.blocking_send(Msg::Session(Box::new(session))).is_err() {
             return;
         }
         match what {
-            What::File(tape) => play(Player::new(tape, window), &out, &requests, |_| false),
+            What::File(tape) => {
+                let player = Player::new(tape, window);
+                let player = if again { player.again() } else { player };
+                play(player, &out, &requests, |_| false);
+            }
             What::Pipe(tape, items) => {
                 let mut open = true;
                 play(Player::new(tape, window), &out, &requests, move |tape| {

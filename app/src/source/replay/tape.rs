@@ -11,6 +11,8 @@ pub struct Outline {
     pub start_ns: u64,
     /// End of the last tick.
     pub end_ns: u64,
+    /// How long ticks are on average, ns; 0 where that is not known.
+    pub tick_ns: u64,
     /// Notes, by moment.
     pub marks: Arc<[Mark]>,
     /// Of what nothing is known, by moment.
@@ -42,8 +44,9 @@ pub trait Tape {
     /// A sentence: the file is gone, say.
     fn begin(&mut self, at_ns: u64) -> Result<Begin, String>;
 
-    /// What comes after a moment: ticks by their end. Ends with [`Item::End`] unless more may come.
-    fn items(&mut self, after_ns: u64) -> Items<'_>;
+    /// What comes after a moment: ticks by their end. Ends with [`Item::End`] unless more may come. Ticks that end
+    /// until `brief_until_ns` need not have what is counted.
+    fn items(&mut self, after_ns: u64, brief_until_ns: u64) -> Items<'_>;
 }
 
 /// Who is there, and what was lost so far.

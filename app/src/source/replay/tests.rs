@@ -38,9 +38,9 @@ impl Tape for Counting {
         self.tape.begin(at_ns)
     }
 
-    fn items(&mut self, after_ns: u64) -> Items<'_> {
+    fn items(&mut self, after_ns: u64, brief_until_ns: u64) -> Items<'_> {
         let read = Arc::clone(&self.read);
-        Box::new(self.tape.items(after_ns).inspect(move |item| {
+        Box::new(self.tape.items(after_ns, brief_until_ns).inspect(move |item| {
             if let Ok(Item::Tick(_)) = item {
                 read.fetch_add(1, Ordering::Relaxed);
             }
@@ -147,6 +147,28 @@ fn it_plays_in_real_time_from_the_start_to_the_end() {
     assert!(!desk.deck().playing && desk.deck().is_over());
     desk.control(Control::Play { from_ns: 5 * SECOND });
     assert_eq!((desk.seq(), desk.deck().playing), (1, true), "from the start again");
+}
+
+#[test]
+fn it_begins_again_where_that_is_asked_for_until_it_is_stopped() {
+    let mut desk = Desk::new(ended(tape(1..=5)));
+    desk.player = desk.player.again();
+    let mut seen = Vec::new();
+    for _ in 0..12 {
+        seen.push(desk.seq());
+        desk.pass(1.0);
+        assert!(desk.deck().playing);
+    }
+    // The first tick is there at once, and the last for as long as the others.
+    assert_eq!(seen, [1, 2, 3, 4, 5, 1, 2, 3, 4, 5, 1, 2]);
+    assert_eq!(desk.state.header().lost_ticks, 0);
+    desk.control(Control::Pause);
+    let seq = desk.seq();
+    desk.pass(60.0);
+    assert_eq!((desk.seq(), desk.deck().playing), (seq, false));
+    desk.control(Control::End);
+    desk.pass(60.0);
+    assert_eq!((desk.seq(), desk.deck().is_over()), (5, true), "who goes to the end stays there");
 }
 
 #[test]
@@ -275,8 +297,8 @@ fn a_gap_that_is_only_found_by_reading_is_shown_from_then_on() {
         fn begin(&mut self, at_ns: u64) -> Result<Begin, String> {
             self.0.begin(at_ns)
         }
-        fn items(&mut self, after_ns: u64) -> Items<'_> {
-            self.0.items(after_ns)
+        fn items(&mut self, after_ns: u64, brief_until_ns: u64) -> Items<'_> {
+            self.0.items(after_ns, brief_until_ns)
         }
     }
     let mut desk = Desk::new(Unknowing(ended(tape((1..=70).chain(101..=300)))));
@@ -302,8 +324,8 @@ fn the_last_tick_that_can_be_read_is_the_end() {
         fn begin(&mut self, at_ns: u64) -> Result<Begin, String> {
             self.0.begin(at_ns)
         }
-        fn items(&mut self, after_ns: u64) -> Items<'_> {
-            self.0.items(after_ns)
+        fn items(&mut self, after_ns: u64, brief_until_ns: u64) -> Items<'_> {
+            self.0.items(after_ns, brief_until_ns)
         }
     }
     let mut desk = Desk::new(Damaged(ended(tape(1..=80))));
@@ -449,7 +471,7 @@ fn what_cannot_be_read_is_said() {
         fn begin(&mut self, _: u64) -> Result<Begin, String> {
             Err("the file is gone".to_owned())
         }
-        fn items(&mut self, _: u64) -> Items<'_> {
+        fn items(&mut self, _: u64, _: u64) -> Items<'_> {
             Box::new(std::iter::empty())
         }
     }

@@ -7,7 +7,7 @@ use crate::source::{
     Msg,
     replay::{Control, Outline, Progress, Said, Speed},
 };
-use crate::state::{Action, Deck, Effect, Scope};
+use crate::state::{Action, Deck, Effect, Sample, Scope};
 use ratatui::crossterm::event::{Event, KeyModifiers, MouseButton, MouseEvent, MouseEventKind};
 use std::sync::Arc;
 
@@ -29,6 +29,7 @@ fn gap() -> Gap {
 /// Twenty minutes with two marks and a gap.
 fn outline() -> Outline {
     Outline {
+        tick_ns: SECOND,
         start_ns: at(0),
         end_ns: at(1_200),
         marks: [mark(60, "backup begins"), mark(900, "")].into(),
@@ -88,6 +89,25 @@ fn playing() {
     for size in [(80, 24), (160, 50)] {
         let mut desk = desk(size, progress());
         insta::assert_snapshot!(format!("replay_{}x{}", size.0, size.1), desk.shot());
+    }
+}
+
+#[test]
+fn a_recording_in_place_of_this_host_says_so() {
+    let sample = Sample {
+        of: "test guests on Linux 6.12.117, SVM, emulated".to_owned(),
+        why: "there is no /dev/kvm on this host".to_owned(),
+        command: "sudo kvmscope demo".to_owned(),
+    };
+    for size in [(80, 24), (160, 50)] {
+        let mut desk = desk(size, progress());
+        desk.state.set_sample(Some(sample.clone()));
+        insta::assert_snapshot!(format!("replay_sample_{}x{}", size.0, size.1), desk.shot());
+        for keys in ["enter", "enter", "6"] {
+            let glyphs = desk.press(keys).glyphs();
+            assert!(glyphs.contains("SAMPLE, a recording of test guests"), "{keys}: {glyphs}");
+            assert!(glyphs.contains("sudo kvmscope demo"), "{keys}: {glyphs}");
+        }
     }
 }
 

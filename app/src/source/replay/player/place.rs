@@ -100,7 +100,9 @@ impl<T: Tape> Player<T> {
             return;
         };
         let at_ns = shown.end_ns;
-        let Ok(Found { moment, .. }) = self.read_from(begin, at_ns, false, MOMENT) else { return };
+        let Ok(Found { moment, .. }) = self.read_from(begin, at_ns, false, (MOMENT, 0)) else {
+            return;
+        };
         if moment.ticks.last().is_none_or(|last| last.end_ns != at_ns) {
             return;
         }
@@ -121,14 +123,22 @@ impl<T: Tape> Player<T> {
             Place::Before(at_ns, ticks) => (at_ns, ticks.saturating_add(1)),
         };
         let kept = wanted.saturating_add(FIRST - 1).min(MOMENT);
+        // Of what is too long ago to be shown it is enough to know who was there.
+        let shown_ns = outline.tick_ns.saturating_mul(kept as u64);
+        let mut brief_until_ns = if shown_ns == 0 { 0 } else { at_ns.saturating_sub(shown_ns) };
         // The tick that ends at a key is before it.
         let mut from_ns = at_ns.saturating_sub(1);
         loop {
             let begin = self.tape.begin(from_ns)?;
             let first = begin.at_ns <= outline.start_ns || begin.at_ns > from_ns;
             let earlier_ns = begin.at_ns.saturating_sub(1);
-            let mut found = self.read_from(begin, at_ns, first, kept)?;
+            let mut found = self.read_from(begin, at_ns, first, (kept, brief_until_ns))?;
             let ticks = &mut found.moment.ticks;
+            if ticks.len() < wanted && brief_until_ns > 0 {
+                // Ticks were longer there, or a gap is: the one before it is shown.
+                brief_until_ns = 0;
+                continue;
+            }
             if ticks.len() < wanted && !first {
                 from_ns = earlier_ns;
                 continue;
@@ -146,25 +156,24 @@ impl<T: Tape> Player<T> {
 
     /// The ticks from a begin to a moment: the last is under way then, or ended before it and nothing is known
     /// of the moment. `beyond` takes the first tick after the moment where there is none before. Of more ticks than
-    /// `most` only the last are kept.
+    /// `most` only the last are kept, and none that ends until `brief_until_ns`.
     fn read_from(
         &mut self,
         begin: Begin,
         at_ns: u64,
         beyond: bool,
-        most: usize,
+        (most, brief_until_ns): (usize, u64),
     ) -> Result<Found, String> {
         let known_gaps = self.tape.outline().gaps;
         let mut known = begin.known;
         let mut found = Found { begin_ns: begin.at_ns, ..Found::default() };
         let mut ticks: VecDeque<Tick> = VecDeque::new();
-        let (mut why, mut life) = (None, Vec::new());
-        for item in self.tape.items(begin.at_ns) {
+        let (mut why, mut life, mut last_ns) = (None, Vec::new(), None);
+        for item in self.tape.items(begin.at_ns, brief_until_ns) {
             match item? {
                 Item::Tick(tick) => {
                     let mut tick = *tick;
                     let (begin_ns, end_ns) = (tick.end_ns.saturating_sub(tick.dur_ns), tick.end_ns);
-                    let last_ns = ticks.back().map(|tick| tick.end_ns);
                     if end_ns > at_ns && begin_ns >= at_ns && (last_ns.is_some() || !beyond) {
                         // Between two ticks is nothing, unless they are far apart.
                         let from_ns = last_ns.unwrap_or(at_ns);
@@ -176,8 +185,13 @@ impl<T: Tape> Player<T> {
                         break;
                     }
                     drop(tick.life.splice(0..0, std::mem::take(&mut life)));
+                    (why, last_ns) = (None, Some(end_ns));
+                    if end_ns <= brief_until_ns {
+                        known.apply(&brief(&tick));
+                        found.begin_ns = end_ns;
+                        continue;
+                    }
                     ticks.push_back(tick);
-                    why = None;
                     if end_ns >= at_ns {
                         break;
                     }
