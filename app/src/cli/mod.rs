@@ -65,7 +65,7 @@ enum Command {
 struct Common {
     /// Families of probes, separated by commas: exit, userspace, sched, halt-poll, detail, mmu, mmio,
     /// hypercall, culprits, dirty, roots, ioctl, irq, irqchip, timer, wakeup, vcpu-load; or all [default: the first
-    /// eight; the screen attaches the first four, and others while it shows what they see]
+    /// eight; `export --listen` and the screen attach the first four, the screen others while it shows what they see]
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = family)]
     probes: Vec<Asked>,
     /// List exits that last this long or longer: 1ms for every reason that is not idle, IO=5ms for one,
