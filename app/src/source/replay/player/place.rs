@@ -13,9 +13,9 @@ use std::time::Duration;
 const BEHIND: usize = 16;
 /// How long what is before a moment is not read: the person may be on the way to another one.
 const QUIET: Duration = Duration::from_millis(150);
-/// Ticks that are said with a moment, the displayed one among them: as many as lists of what was last look back. All since
-/// the key before it would take the screen as long again as reading them, and it gets them a little later anyway.
-const FIRST: usize = 12;
+/// Ticks that are said with a moment, the displayed one among them. Reading one takes longer than anything else in a jump, and
+/// the screen gets all that it looks back on a little later anyway.
+const FIRST: usize = 5;
 /// Most ticks that are read at once.
 pub(super) const MOMENT: usize = 512;
 
