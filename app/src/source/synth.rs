@@ -66,20 +66,30 @@ impl Synth {
         Self { pace, ..self }
     }
 
+    /// Does what is asked; false when that is to stop. What is invented has no probes, and is not played.
+    fn answer(&mut self, request: Request) -> bool {
+        match request {
+            Request::Interval(interval) => self.interval = interval,
+            Request::Family(..)
+            | Request::Outliers(_)
+            | Request::Stacks(_)
+            | Request::Replay(_) => {}
+            Request::Stop => return false,
+        }
+        true
+    }
+
     /// Waits for the end of an interval that began at `begin`; false when asked to stop.
     fn wait(&mut self, begin: Instant, requests: &Receiver<Request>) -> bool {
         loop {
             let left = self.interval.saturating_sub(begin.elapsed());
             match requests.recv_timeout(left) {
-                Ok(Request::Interval(interval)) => self.interval = interval,
-                // What is invented has no probes, and is not played.
-                Ok(
-                    Request::Family(..)
-                    | Request::Outliers(_)
-                    | Request::Stacks(_)
-                    | Request::Replay(_),
-                ) => {}
-                Ok(Request::Stop) | Err(RecvTimeoutError::Disconnected) => return false,
+                Ok(request) => {
+                    if !self.answer(request) {
+                        return false;
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => return false,
                 Err(RecvTimeoutError::Timeout) => return true,
             }
         }
@@ -98,17 +108,8 @@ impl Synth {
 
     fn at_once(&mut self, ticks: u64, out: &Sender<Msg>, requests: &Receiver<Request>) {
         for _ in 0..ticks {
-            match requests.try_recv() {
-                Ok(Request::Stop) => return,
-                Ok(Request::Interval(interval)) => self.interval = interval,
-                // What is invented has no probes, and is not played.
-                Ok(
-                    Request::Family(..)
-                    | Request::Outliers(_)
-                    | Request::Stacks(_)
-                    | Request::Replay(_),
-                ) => {}
-                Err(_) => {}
+            if requests.try_recv().is_ok_and(|request| !self.answer(request)) {
+                return;
             }
             let tick = self.generator.tick(self.interval);
             if out.blocking_send(Msg::Tick(Box::new(tick))).is_err() {
