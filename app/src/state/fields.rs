@@ -93,10 +93,10 @@ fn top(load: &Load) -> Value {
     load.top.as_ref().map_or(Value::None, |top| text(&top.name))
 }
 
-/// A line of a table.
+/// A column: key, title, width, whether it is a number, how a row's value is had, and what it says.
 macro_rules! field {
     ($key:literal, $title:literal, $width:literal, $numeric:literal, $value:expr, $about:literal) => {
-        Field {
+        $crate::state::fields::Field {
             key: $key,
             title: $title,
             width: $width,
@@ -106,6 +106,7 @@ macro_rules! field {
         }
     };
 }
+pub(crate) use field;
 
 impl Row for VmRow {
     fn id(&self) -> RowId {

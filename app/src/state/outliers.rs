@@ -1,6 +1,6 @@
 //! Slow exits of the kept ticks, newest first.
 
-use super::fields::{Field, Row};
+use super::fields::{Field, Row, field};
 use super::nav::{OutlierId, RowId, Scope};
 use super::now::Now;
 use super::value::{Value, moment};
@@ -116,20 +116,6 @@ fn about(class: KeyClass, value: u64) -> String {
 
 fn text(text: String) -> Value {
     if text.is_empty() { Value::None } else { Value::Text(text.into()) }
-}
-
-/// A line of the table.
-macro_rules! field {
-    ($key:literal, $title:literal, $width:literal, $numeric:literal, $value:expr, $about:literal) => {
-        Field {
-            key: $key,
-            title: $title,
-            width: $width,
-            numeric: $numeric,
-            about: $about,
-            value: $value,
-        }
-    };
 }
 
 impl Row for OutlierRow {

@@ -3,7 +3,7 @@
 use crate::diff::words::{percent, points, signed_ns, times};
 use crate::diff::{Both, Diff, Entity, Load, Numbers, ReasonDiff, Where};
 use crate::model::ids::{Kind, VcpuKey, VmId};
-use crate::state::fields::{Field, FieldInfo, Row, infos};
+use crate::state::fields::{Field, FieldInfo, Row, field, infos};
 use crate::state::rows::Part;
 use crate::state::value::Value;
 use crate::state::{RowId, Sort};
@@ -199,20 +199,6 @@ fn ratio(row: &DiffRow) -> Value {
 
 fn per_second(ns: f64) -> Value {
     Value::Ns(ns.abs().round() as u64)
-}
-
-/// A line of the table.
-macro_rules! field {
-    ($key:literal, $title:literal, $width:literal, $numeric:literal, $value:expr, $about:literal) => {
-        Field {
-            key: $key,
-            title: $title,
-            width: $width,
-            numeric: $numeric,
-            about: $about,
-            value: $value,
-        }
-    };
 }
 
 impl Row for DiffRow {
