@@ -161,8 +161,6 @@ fn typing(key: KeyEvent, text: &str, typing: &Typing) -> Input {
 /// Keys while the help is open: it scrolls, and every key that closes something closes it.
 fn helping(key: KeyEvent, state: &State, view: &mut View) -> Input {
     let everything = Context { rows: true, can_go_back: true, ..context(state) };
-    let page = view.page.max(1);
-    let from = view.help_from;
     match view.keymap.command(Key::from_event(key), &everything) {
         Some(Command::Quit) => act(Action::Quit),
         Some(Command::Suspend) => Input::Suspend,
@@ -170,15 +168,7 @@ fn helping(key: KeyEvent, state: &State, view: &mut View) -> Input {
         Some(Command::Help) => act(Action::Help),
         Some(Command::Back) => act(Action::Back),
         Some(command) => {
-            view.help_from = match command {
-                Command::Up => from.saturating_sub(1),
-                Command::Down => from + 1,
-                Command::PageUp => from.saturating_sub(page),
-                Command::PageDown => from + page,
-                Command::Top => 0,
-                Command::Bottom => usize::MAX / 2,
-                _ => from,
-            };
+            view.help_from = command.scrolled(view.help_from, view.page.max(1));
             Input::Draw
         }
         None => Input::Ignore,

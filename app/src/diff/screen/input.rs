@@ -166,18 +166,9 @@ impl Screen {
         });
     }
 
-    /// Moves the lines of notes and help; drawing holds them inside.
+    /// Moves the lines of notes and help.
     fn scroll(&mut self, command: Command) {
-        let (from, page) = (self.lines_from, self.view.page.max(1));
-        self.lines_from = match command {
-            Command::Up => from.saturating_sub(1),
-            Command::Down => from + 1,
-            Command::PageUp => from.saturating_sub(page),
-            Command::PageDown => from + page,
-            Command::Top => 0,
-            Command::Bottom => usize::MAX / 2,
-            _ => from,
-        };
+        self.lines_from = command.scrolled(self.lines_from, self.view.page.max(1));
     }
 
     fn sort_by(&mut self, sort: Sort) {

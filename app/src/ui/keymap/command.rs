@@ -57,3 +57,19 @@ pub enum Command {
     Help,
     Quit,
 }
+
+impl Command {
+    /// The first line shown of a text that was shown from `from` on, `page` lines at a time; drawing holds it
+    /// inside the text.
+    pub fn scrolled(self, from: usize, page: usize) -> usize {
+        match self {
+            Self::Up => from.saturating_sub(1),
+            Self::Down => from + 1,
+            Self::PageUp => from.saturating_sub(page),
+            Self::PageDown => from + page,
+            Self::Top => 0,
+            Self::Bottom => usize::MAX / 2,
+            _ => from,
+        }
+    }
+}
