@@ -16,10 +16,14 @@ pub trait Sink {
     fn known(&mut self, world: &World, at_ns: u64, totals: &Totals) -> io::Result<()>;
     /// An interval; with it the living vCPUs that it does not mention, and what each did all the while.
     fn tick(&mut self, world: &World, tick: &Tick, silent: &[(VcpuKey, Phase)]) -> io::Result<()>;
-    /// A note.
-    fn mark(&mut self, world: &World, mark: &Mark) -> io::Result<()>;
-    /// Nothing is known of a while.
-    fn gap(&mut self, world: &World, gap: &Gap) -> io::Result<()>;
+    /// A note; a format of numbers alone leaves it out.
+    fn mark(&mut self, _: &World, _: &Mark) -> io::Result<()> {
+        Ok(())
+    }
+    /// Nothing is known of a while; a format of rows and sums has neither of it.
+    fn gap(&mut self, _: &World, _: &Gap) -> io::Result<()> {
+        Ok(())
+    }
     /// Last.
     fn end(&mut self, world: &World, end: &End) -> io::Result<()>;
 }

@@ -1,13 +1,13 @@
 //! A recording as a table: a row for each reason, and for each part of time, of each vCPU in each tick.
 
 use super::follow::World;
-use super::json::state_word;
+use super::parts::state_word;
 use super::sink::Sink;
 use crate::model::hist::sparse_quantile;
 use crate::model::ids::{Kind, VcpuKey};
 use crate::model::tick::{CellTick, Phase, PhaseTimes, Tick};
 use crate::model::totals::Totals;
-use crate::record::{End, Gap, Mark};
+use crate::record::End;
 use std::io::{self, Write};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -153,16 +153,6 @@ impl<W: Write> Sink for Csv<W> {
             }
             self.time(&begin(key), &time)?;
         }
-        Ok(())
-    }
-
-    /// A table has no place for notes.
-    fn mark(&mut self, _: &World, _: &Mark) -> io::Result<()> {
-        Ok(())
-    }
-
-    /// What is not known has no rows.
-    fn gap(&mut self, _: &World, _: &Gap) -> io::Result<()> {
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use crate::model::ids::VcpuKey;
 use crate::model::session::Session;
 use crate::model::tick::{Phase, Tick};
 use crate::model::totals::Totals;
-use crate::record::{End, Gap, Mark};
+use crate::record::End;
 use std::io::{self, Write};
 
 /// Writes metrics.
@@ -39,15 +39,6 @@ impl<W: Write> Sink for MetricsSink<W> {
 
     fn tick(&mut self, _: &World, tick: &Tick, _: &[(VcpuKey, Phase)]) -> io::Result<()> {
         self.metrics.apply(tick);
-        Ok(())
-    }
-
-    fn mark(&mut self, _: &World, _: &Mark) -> io::Result<()> {
-        Ok(())
-    }
-
-    /// What is not known is in no sum.
-    fn gap(&mut self, _: &World, _: &Gap) -> io::Result<()> {
         Ok(())
     }
 
