@@ -173,15 +173,39 @@ impl Ticks {
     }
 }
 
+/// What happened to timers.
+#[derive(Debug, Serialize)]
+pub struct TimerCounts {
+    /// The hardware's timer was started.
+    hardware: u64,
+    /// The kernel's timer was started.
+    software: u64,
+    /// Deadlines written.
+    deadlines: u64,
+    /// Deadlines taken back.
+    disarmed: u64,
+    /// One-shot counters started.
+    one_shot: u64,
+    /// Periodic counters started.
+    periodic: u64,
+    /// Interrupts that were delivered.
+    expired: u64,
+}
+
+impl TimerCounts {
+    /// The counts without the state.
+    pub fn new(timers: &TimerTick) -> Self {
+        let TimerTick {
+            hardware, software, deadlines, disarmed, one_shot, periodic, expired, ..
+        } = *timers;
+        Self { hardware, software, deadlines, disarmed, one_shot, periodic, expired }
+    }
+}
+
 #[derive(Debug, Serialize)]
 struct Timers {
-    hardware: u64,
-    software: u64,
-    deadlines: u64,
-    disarmed: u64,
-    one_shot: u64,
-    periodic: u64,
-    expired: u64,
+    #[serde(flatten)]
+    counts: TimerCounts,
     hardware_now: Option<bool>,
     late: Ticks,
 }
@@ -199,26 +223,11 @@ impl Timers {
             }
         }
         let is_there = timers.is_some() || late.count > 0;
-        let TimerTick {
-            hardware,
-            software,
-            deadlines,
-            disarmed,
-            one_shot,
-            periodic,
-            expired,
-            is_hardware,
-        } = timers.unwrap_or_default();
+        let timers = timers.unwrap_or_default();
         let timers = Self {
-            hardware,
-            software,
-            deadlines,
-            disarmed,
-            one_shot,
-            periodic,
-            expired,
+            counts: TimerCounts::new(&timers),
             // vCPUs may differ.
-            hardware_now: is_hardware.filter(|_| vcpus.len() == 1),
+            hardware_now: timers.is_hardware.filter(|_| vcpus.len() == 1),
             late: Ticks::new(&late),
         };
         part(is_there, session, &["timer"], timers)

@@ -5,6 +5,7 @@ use super::Content;
 use super::details::{BOUNDS, Bounds, Culprit, Found, Halts, Key, OtherThreads, SlowExit};
 use super::interrupts::{self, Interrupts, Route};
 use super::irqs::Deliveries;
+use super::parts::{Probe, Time, probes, state_word};
 use super::scheduling::Scheduling;
 use super::sections::{Calls, Family, Happened, Hypercalls, Memory, NotListed, families};
 use super::stacks::Stack;
@@ -12,7 +13,6 @@ use super::sums;
 use crate::model::ids::{Kind, Reason};
 use crate::model::session::{Origin, Session};
 use crate::model::stats::Sum;
-use crate::model::tick::Phase;
 use crate::model::totals::{VcpuTotals, VmTotals};
 use kvmscope_shared::column::hardware_code;
 use serde::Serialize;
@@ -53,17 +53,7 @@ pub fn document<'a>(content: &Content<'a>) -> Report<'a> {
             Origin::Synthetic { why, .. } => Some(why),
         },
         notices: &session.notices,
-        probes: session
-            .probes
-            .iter()
-            .map(|probe| Probe {
-                name: &probe.name,
-                family: &probe.family,
-                attached: probe.attached,
-                why: probe.why.as_deref(),
-                how: &probe.how,
-            })
-            .collect(),
+        probes: probes(session),
         families: families(session),
         findings: findings.iter().map(|finding| Found::new(session, finding)).collect(),
         vms: totals.vms.values().map(|vm| Vm::new(content, vm)).collect(),
@@ -124,15 +114,6 @@ struct LostRuns {
     pool_full: u64,
     slots_full: u64,
     ticks: u64,
-}
-
-#[derive(Debug, Serialize)]
-struct Probe<'a> {
-    name: &'a str,
-    family: &'a str,
-    attached: bool,
-    why: Option<&'a str>,
-    how: &'a str,
 }
 
 #[derive(Debug, Serialize)]
@@ -218,7 +199,7 @@ impl<'a> Vcpu<'a> {
             guessed: vcpu.info.guessed,
             ended_unix_ns: vcpu.ended_ns.map(|ns| session.unix_ns(ns)),
             state: state_word(vcpu.phase.0),
-            time: Time::new(vcpu),
+            time: Time::new(&vcpu.time),
             halts: Halts::new(vcpu),
             exits: cells(Kind::Exit),
             userspace_exits: cells(Kind::Userspace),
@@ -229,52 +210,6 @@ impl<'a> Vcpu<'a> {
             interrupts: Interrupts::of_vcpu(session, vcpu, received),
             scheduling: Scheduling::new(session, vcpu),
         }
-    }
-}
-
-/// Wall time of a vCPU, ns. Adds up to what was seen of it.
-#[derive(Debug, Serialize)]
-struct Time {
-    guest_ns: u64,
-    kvm_ns: u64,
-    vmm_ns: u64,
-    vmm_asleep_ns: u64,
-    halted_ns: u64,
-    polling_ns: u64,
-    kvm_asleep_ns: u64,
-    waiting_ns: u64,
-    unknown_ns: u64,
-}
-
-impl Time {
-    fn new(vcpu: &VcpuTotals) -> Self {
-        let time = |phase| vcpu.time.get(phase);
-        Self {
-            guest_ns: time(Phase::Guest),
-            kvm_ns: time(Phase::Kvm),
-            vmm_ns: time(Phase::Vmm),
-            vmm_asleep_ns: time(Phase::VmmBlocked),
-            halted_ns: time(Phase::Blocked),
-            polling_ns: time(Phase::Polling),
-            kvm_asleep_ns: time(Phase::KvmBlocked),
-            waiting_ns: time(Phase::Preempted),
-            unknown_ns: time(Phase::Unknown),
-        }
-    }
-}
-
-/// What a vCPU does, in a word.
-pub fn state_word(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Unknown => "unknown",
-        Phase::Guest => "guest",
-        Phase::Kvm => "kvm",
-        Phase::Vmm => "vmm",
-        Phase::VmmBlocked => "vmm_asleep",
-        Phase::Blocked => "halted",
-        Phase::Preempted => "waiting",
-        Phase::KvmBlocked => "kvm_asleep",
-        Phase::Polling => "polling",
     }
 }
 

@@ -11,6 +11,7 @@ mod irqs;
 pub mod json;
 pub mod jsonl;
 pub mod openmetrics;
+mod parts;
 pub mod perfetto;
 mod scheduling;
 mod sections;

@@ -4,6 +4,7 @@ use super::SCHEMA;
 use super::vcpus::VcpuIn;
 use crate::export::details::{OtherThreads, SlowExit};
 use crate::export::follow::World;
+use crate::export::parts::{Probe, probes};
 use crate::export::sections::{Happened, NotListed};
 use crate::export::stacks::Stack;
 use crate::model::ids::VcpuKey;
@@ -63,30 +64,8 @@ pub struct SessionLine<'a> {
     probes: Vec<Probe<'a>>,
 }
 
-/// A probe.
-#[derive(Debug, Serialize)]
-struct Probe<'a> {
-    /// Its hook, as the kernel names it.
-    name: &'a str,
-    /// The family it belongs to.
-    family: &'a str,
-    /// Whether it is attached.
-    attached: bool,
-    /// Why not, in a sentence.
-    why: Option<&'a str>,
-    /// How it is attached.
-    how: &'a str,
-}
-
 impl<'a> SessionLine<'a> {
     pub fn new(session: &'a Session) -> Self {
-        let probe = |probe: &'a crate::model::session::ProbeStatus| Probe {
-            name: &probe.name,
-            family: &probe.family,
-            attached: probe.attached,
-            why: probe.why.as_deref(),
-            how: &probe.how,
-        };
         Self {
             schema: SCHEMA,
             host: &session.host.name,
@@ -99,7 +78,7 @@ impl<'a> SessionLine<'a> {
                 Origin::Synthetic { why, .. } => Some(why),
             },
             notices: &session.notices,
-            probes: session.probes.iter().map(probe).collect(),
+            probes: probes(session),
         }
     }
 }

@@ -2,10 +2,11 @@
 
 use crate::export::details::{Culprit, Key};
 use crate::export::follow::World;
-use crate::export::json::state_word;
+use crate::export::interrupts::TimerCounts;
+use crate::export::parts::{Time, state_word};
 use crate::model::hist::sparse_quantile;
 use crate::model::ids::{Kind, VcpuKey};
-use crate::model::meters::{MeterTick, TimerTick, WindowTick};
+use crate::model::meters::{MeterTick, WindowTick};
 use crate::model::session::Session;
 use crate::model::tick::{CellTick, Phase, PhaseTimes, Tick, VcpuTick};
 use crate::model::totals::KeySum;
@@ -27,7 +28,7 @@ pub struct VcpuIn<'a> {
     /// What it does at the end.
     state: &'static str,
     /// Where the interval went.
-    time: TimeIn,
+    time: Time,
     /// Wake-ups from halts while KVM polled.
     halts_polled: u64,
     /// Wake-ups from halts after sleep.
@@ -43,7 +44,7 @@ pub struct VcpuIn<'a> {
     /// Wake-ups, intervals on one CPU, late timers (in ticks of the guest's TSC).
     meters: Vec<MeterIn>,
     /// Timers; null where nothing happened.
-    timers: Option<TimersIn>,
+    timers: Option<TimerCounts>,
     /// Halt polling's window; null where it is not known.
     halt_poll: Option<WindowIn>,
     /// Intervals on another CPU than the one before.
@@ -77,7 +78,7 @@ impl<'a> VcpuIn<'a> {
             keys,
             culprits: vcpu.culprits.iter().map(Culprit::new).collect(),
             meters: vcpu.meters.meters.iter().map(MeterIn::new).collect(),
-            timers: vcpu.meters.timers.as_ref().map(TimersIn::new),
+            timers: vcpu.meters.timers.as_ref().map(TimerCounts::new),
             halt_poll: vcpu.meters.window.map(WindowIn::new),
             migrations: vcpu.meters.migrations,
             crossings: vcpu.meters.crossings,
@@ -101,7 +102,7 @@ impl<'a> VcpuIn<'a> {
             vcpu: key.vcpu,
             cpu: None,
             state: state_word(phase),
-            time: TimeIn::new(time),
+            time: Time::new(time),
             halts_polled: 0,
             halts_slept: 0,
             exits: Vec::new(),
@@ -113,45 +114,6 @@ impl<'a> VcpuIn<'a> {
             halt_poll: None,
             migrations: 0,
             crossings: 0,
-        }
-    }
-}
-
-/// Wall time of a vCPU in an interval.
-#[derive(Debug, Serialize)]
-struct TimeIn {
-    /// In the guest.
-    guest_ns: u64,
-    /// In KVM_RUN on a CPU, outside the guest; polling left out.
-    kvm_ns: u64,
-    /// Outside KVM_RUN, on a CPU.
-    vmm_ns: u64,
-    /// Asleep outside KVM_RUN.
-    vmm_asleep_ns: u64,
-    /// Halted and asleep.
-    halted_ns: u64,
-    /// Halted and polling for a wake-up.
-    polling_ns: u64,
-    /// Asleep in KVM_RUN, not halted.
-    kvm_asleep_ns: u64,
-    /// Waiting for a CPU.
-    waiting_ns: u64,
-    /// No event tells.
-    unknown_ns: u64,
-}
-
-impl TimeIn {
-    fn new(time: &PhaseTimes) -> Self {
-        Self {
-            guest_ns: time.get(Phase::Guest),
-            kvm_ns: time.get(Phase::Kvm),
-            vmm_ns: time.get(Phase::Vmm),
-            vmm_asleep_ns: time.get(Phase::VmmBlocked),
-            halted_ns: time.get(Phase::Blocked),
-            polling_ns: time.get(Phase::Polling),
-            kvm_asleep_ns: time.get(Phase::KvmBlocked),
-            waiting_ns: time.get(Phase::Preempted),
-            unknown_ns: time.get(Phase::Unknown),
         }
     }
 }
@@ -228,34 +190,6 @@ impl MeterIn {
     fn new(meter: &MeterTick) -> Self {
         let MeterTick { count, total_ns, min_ns, max_ns, .. } = *meter;
         Self { kind: meter.kind.word(), count, total_ns, min_ns, max_ns }
-    }
-}
-
-/// What happened to timers.
-#[derive(Debug, Serialize)]
-struct TimersIn {
-    /// The hardware's timer was started.
-    hardware: u64,
-    /// The kernel's timer was started.
-    software: u64,
-    /// Deadlines written.
-    deadlines: u64,
-    /// Deadlines taken back.
-    disarmed: u64,
-    /// One-shot counters started.
-    one_shot: u64,
-    /// Periodic counters started.
-    periodic: u64,
-    /// Interrupts that were delivered.
-    expired: u64,
-}
-
-impl TimersIn {
-    fn new(timers: &TimerTick) -> Self {
-        let TimerTick {
-            hardware, software, deadlines, disarmed, one_shot, periodic, expired, ..
-        } = *timers;
-        Self { hardware, software, deadlines, disarmed, one_shot, periodic, expired }
     }
 }
 

@@ -4,7 +4,7 @@ use super::families::{self, Family};
 use super::sums::{BOUNDS_NS, FAULTS, Place, Reasons, Times, VcpuSums, VmSums};
 use super::text::{Dialect, Labels, Text, seconds};
 use super::{Metrics, OTHER};
-use crate::export::json::state_word;
+use crate::export::parts::state_word;
 use crate::model::session::Origin;
 use crate::model::tick::Phase;
 use std::collections::BTreeMap;

@@ -9,7 +9,7 @@ mod proto;
 mod tracks;
 
 use super::follow::World;
-use super::json::state_word;
+use super::parts::state_word;
 use super::sink::Sink;
 use super::sums;
 use crate::model::detail::Outlier;
