@@ -176,6 +176,18 @@ pub struct KeyTick {
     pub max_ns: u64,
 }
 
+impl KeyTick {
+    /// Adds what was met of the same key elsewhere, or in another interval.
+    pub fn add(&mut self, more: &Self) {
+        self.count = self.count.saturating_add(more.count);
+        self.timed = self.timed.saturating_add(more.timed);
+        self.total_ns = self.total_ns.saturating_add(more.total_ns);
+        self.off_ns = self.off_ns.saturating_add(more.off_ns);
+        self.vmm_ns = self.vmm_ns.saturating_add(more.vmm_ns);
+        self.max_ns = self.max_ns.max(more.max_ns);
+    }
+}
+
 /// Someone who ran while a vCPU waited for its CPU.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, Default)]
 pub struct CulpritTick {

@@ -189,7 +189,7 @@ impl Recent {
                 }
             }
             for tick in &brief.keys {
-                keys.entry(tick.id).and_modify(|sum| add_key(sum, tick)).or_insert_with(|| *tick);
+                keys.entry(tick.id).and_modify(|sum| sum.add(tick)).or_insert_with(|| *tick);
             }
             add_culprits(&mut culprits, &brief.culprits);
             facts.meters.merge(brief.meters);
@@ -223,15 +223,6 @@ impl Recent {
 
 /// Adds another interval's, or another vCPU's.
 pub(super) fn add_reason(sum: &mut ReasonFacts, more: &ReasonFacts) {
-    sum.count = sum.count.saturating_add(more.count);
-    sum.timed = sum.timed.saturating_add(more.timed);
-    sum.total_ns = sum.total_ns.saturating_add(more.total_ns);
-    sum.off_ns = sum.off_ns.saturating_add(more.off_ns);
-    sum.vmm_ns = sum.vmm_ns.saturating_add(more.vmm_ns);
-    sum.max_ns = sum.max_ns.max(more.max_ns);
-}
-
-fn add_key(sum: &mut KeyTick, more: &KeyTick) {
     sum.count = sum.count.saturating_add(more.count);
     sum.timed = sum.timed.saturating_add(more.timed);
     sum.total_ns = sum.total_ns.saturating_add(more.total_ns);

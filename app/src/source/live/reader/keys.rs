@@ -183,11 +183,5 @@ impl Balance {
 
 /// Adds a key's change to the one of the same id: a key may have two places, and a vCPU two threads.
 fn add(into: &mut Keys, change: &KeyTick) {
-    let mine = into.entry(change.id).or_insert(KeyTick { id: change.id, ..KeyTick::default() });
-    mine.count = mine.count.saturating_add(change.count);
-    mine.timed = mine.timed.saturating_add(change.timed);
-    mine.total_ns = mine.total_ns.saturating_add(change.total_ns);
-    mine.off_ns = mine.off_ns.saturating_add(change.off_ns);
-    mine.vmm_ns = mine.vmm_ns.saturating_add(change.vmm_ns);
-    mine.max_ns = mine.max_ns.max(change.max_ns);
+    into.entry(change.id).or_insert(KeyTick { id: change.id, ..KeyTick::default() }).add(change);
 }
