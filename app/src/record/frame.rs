@@ -2,6 +2,7 @@
 //! [`super::codec`]'s.
 
 use super::{MAJOR, MINOR, ReadError};
+use zstd::zstd_safe::{DCtx, ResetDirective};
 
 /// Bytes of a file's header in this version. A later minor version may have more, which are skipped.
 pub const HEADER: usize = 64;
@@ -201,36 +202,66 @@ impl Head {
     }
 
     /// What was stored, as it was before; `None` when it is damaged. Takes memory as it goes, never
-    /// what the header claims.
+    /// what the header claims. For many frames see [`Opener`].
     pub fn open(&self, stored: &[u8]) -> Option<Vec<u8>> {
-        let most = self.kind()?.raw_max();
-        if crc32fast::hash(stored) != self.payload_crc || self.raw as usize > most {
+        Opener::default().open(self, stored)
+    }
+}
+
+/// Opens frames one after the other.
+///
+/// Its context is made with the first and kept: making one asks the processor what it can do, which in a VM is an
+/// exit for each question.
+#[derive(Default)]
+pub struct Opener {
+    zstd: Option<DCtx<'static>>,
+}
+
+impl std::fmt::Debug for Opener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Opener").finish_non_exhaustive()
+    }
+}
+
+impl Opener {
+    /// See [`Head::open`].
+    pub fn open(&mut self, head: &Head, stored: &[u8]) -> Option<Vec<u8>> {
+        let most = head.kind()?.raw_max();
+        if crc32fast::hash(stored) != head.payload_crc || head.raw as usize > most {
             return None;
         }
-        let raw = match self.flags {
+        let expected = u64::from(head.raw);
+        let raw = match head.flags {
             0 => stored.to_vec(),
-            ZSTD => inflate(stored, u64::from(self.raw))?,
+            ZSTD => self.inflate(stored, expected)?,
             PART => {
                 let (length, stored) = stored.split_first_chunk()?;
                 let length = u32::from_le_bytes(*length) as usize;
                 let (packed, rest) = stored.split_at_checked(length)?;
-                let mut raw = inflate(packed, u64::from(self.raw))?;
+                let mut raw = self.inflate(packed, expected)?;
                 raw.extend_from_slice(rest);
                 raw
             }
             _ => return None,
         };
-        (raw.len() == self.raw as usize).then_some(raw)
+        (raw.len() as u64 == expected).then_some(raw)
     }
-}
 
-/// At most a byte more than `expected`, by which too much is known.
-fn inflate(stored: &[u8], expected: u64) -> Option<Vec<u8>> {
-    let mut decoder = zstd::stream::read::Decoder::with_buffer(stored).ok()?;
-    decoder.window_log_max(WINDOW_LOG).ok()?;
-    let mut raw = Vec::new();
-    std::io::Read::read_to_end(&mut std::io::Read::take(decoder, expected + 1), &mut raw).ok()?;
-    Some(raw)
+    /// At most a byte more than `expected`, by which too much is known.
+    fn inflate(&mut self, stored: &[u8], expected: u64) -> Option<Vec<u8>> {
+        let zstd = match &mut self.zstd {
+            Some(zstd) => zstd,
+            none => none.insert(DCtx::try_create()?),
+        };
+        // A damaged frame may have left it in the middle.
+        zstd.reset(ResetDirective::SessionAndParameters).ok()?;
+        let mut decoder = zstd::stream::read::Decoder::with_context(stored, zstd);
+        decoder.window_log_max(WINDOW_LOG).ok()?;
+        let mut raw = Vec::new();
+        std::io::Read::read_to_end(&mut std::io::Read::take(decoder, expected + 1), &mut raw)
+            .ok()?;
+        Some(raw)
+    }
 }
 
 /// Makes frames.

@@ -1,6 +1,6 @@
 //! Frames out of bytes that come in order: what is whole, what is damaged, and where it is cut off.
 
-use crate::record::frame::{FRAME, FileHeader, HEADER, Head, SYNC};
+use crate::record::frame::{FRAME, FileHeader, HEADER, Head, Opener, SYNC};
 use crate::record::{ReadError, frame};
 use std::fs::File;
 use std::io::{self, Read};
@@ -88,6 +88,7 @@ pub enum Payload {
 pub struct Frames<S> {
     from: S,
     id: [u8; 16],
+    opener: Opener,
     /// What was read and not used yet, from `used` on.
     buffer: Vec<u8>,
     used: usize,
@@ -107,6 +108,7 @@ impl<'a> Frames<At<'a>> {
         Self {
             from: At::new(file, at),
             id,
+            opener: Opener::default(),
             buffer: Vec::new(),
             used: 0,
             at,
@@ -130,7 +132,8 @@ impl<S: Source> Frames<S> {
     /// Reads the header, then frames.
     pub fn new(mut from: S, ahead: usize) -> Result<Self, ReadError> {
         let (FileHeader { id, .. }, at) = header(&mut from)?;
-        Ok(Self { from, id, buffer: Vec::new(), used: 0, at, ahead, next: 0, counts: true })
+        let opener = Opener::default();
+        Ok(Self { from, id, opener, buffer: Vec::new(), used: 0, at, ahead, next: 0, counts: true })
     }
 
     /// Where in the file the next byte is.
@@ -177,11 +180,11 @@ impl<S: Source> Frames<S> {
     pub fn payload(&mut self, head: &Head) -> io::Result<Payload> {
         // Checked against the bound when the head was read.
         let length = head.stored as usize;
-        let stored = self.peek(length)?;
-        if stored.len() < length {
+        if self.peek(length)?.len() < length {
             return Ok(Payload::Cut);
         }
-        let opened = stored.get(..length).and_then(|stored| head.open(stored));
+        let stored = self.buffer.get(self.used..self.used + length);
+        let opened = stored.and_then(|stored| self.opener.open(head, stored));
         self.advance(length);
         Ok(opened.map_or(Payload::Damaged, Payload::Whole))
     }
