@@ -2,6 +2,7 @@
 
 pub mod btf;
 pub mod check;
+pub mod command;
 pub mod fault;
 pub mod format;
 pub mod hist;

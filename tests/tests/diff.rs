@@ -2,32 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, ensure};
-use kvmscope_tests::program::debug;
+use kvmscope_tests::command::{json, kvmscope, printed, text};
 use serde_json::Value;
-
-/// Runs the program.
-fn kvmscope(args: &[&str]) -> Result<Output> {
-    Ok(Command::new(debug()).args(args).stdin(Stdio::null()).output()?)
-}
-
-/// Its standard output, when it succeeds.
-fn printed(args: &[&str]) -> Result<String> {
-    let output = kvmscope(args)?;
-    let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{args:?}: {}: {said}", output.status);
-    Ok(String::from_utf8(output.stdout)?)
-}
-
-fn json(args: &[&str]) -> Result<Value> {
-    Ok(serde_json::from_str(&printed(args)?)?)
-}
-
-fn text(path: &Path) -> Result<&str> {
-    path.to_str().context("a path that is text")
-}
 
 /// A recording of 40 s of equal VMs: so many, with so many vCPUs and reasons each.
 fn recording(folder: &Path, plan: &str) -> Result<PathBuf> {

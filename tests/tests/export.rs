@@ -5,33 +5,14 @@ use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use kvmscope_tests::command::{kvmscope, printed, said, text};
 use kvmscope_tests::program::{debug, workspace};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-
-/// Runs the program.
-fn kvmscope(args: &[&str]) -> Result<Output> {
-    Ok(Command::new(debug()).args(args).stdin(Stdio::null()).output()?)
-}
-
-fn said(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-/// Its standard output, when it succeeds.
-fn printed(args: &[&str]) -> Result<String> {
-    let output = kvmscope(args)?;
-    ensure!(output.status.success(), "{args:?}: {}: {}", output.status, said(&output));
-    Ok(String::from_utf8(output.stdout)?)
-}
-
-fn text(path: &Path) -> Result<&str> {
-    path.to_str().context("a path that is text")
-}
 
 /// A recording of an invented host: VMs that come and go, slow exits, events.
 fn recording(folder: &Path) -> Result<PathBuf> {

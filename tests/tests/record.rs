@@ -3,43 +3,24 @@
 use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use kvmscope_tests::check;
+use kvmscope_tests::command::{json, kvmscope, printed, said, text};
 use kvmscope_tests::format::{Guest, Report};
 use kvmscope_tests::program::debug;
 use kvmscope_tests::skip::{skipped, why_not_live};
 use serde_json::Value;
 
-/// Runs the program.
-fn kvmscope(args: &[&str]) -> Result<Output> {
-    Ok(Command::new(debug()).args(args).stdin(Stdio::null()).output()?)
-}
-
-fn said(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-/// Its standard output, when it succeeds.
-fn printed(args: &[&str]) -> Result<String> {
-    let output = kvmscope(args)?;
-    ensure!(output.status.success(), "{args:?}: {}: {}", output.status, said(&output));
-    Ok(String::from_utf8(output.stdout)?)
-}
-
-fn json(args: &[&str]) -> Result<Value> {
-    let args = [args, &["--format", "json"]].concat();
-    Ok(serde_json::from_str(&printed(&args)?)?)
-}
-
-fn text(path: &Path) -> Result<&str> {
-    path.to_str().context("a path that is text")
-}
-
 /// A small invented host, for tests that are not about what happens on it.
 const SMALL: [&str; 2] = ["--plan", "2x2x4"];
+
+/// A report.
+fn reported(args: &[&str]) -> Result<Value> {
+    json(&[&["report", "--format", "json"], args].concat())
+}
 
 /// Arguments of recording so many of its ticks.
 fn small<'a>(ticks: &'a str, output: &'a str) -> [&'a str; 7] {
@@ -48,7 +29,7 @@ fn small<'a>(ticks: &'a str, output: &'a str) -> [&'a str; 7] {
 
 /// A report of so many of its ticks, but for notices.
 fn live(ticks: u64) -> Result<Value> {
-    let mut report = json(&["report", SMALL[0], SMALL[1], "--synthetic", &ticks.to_string()])?;
+    let mut report = reported(&[SMALL[0], SMALL[1], "--synthetic", &ticks.to_string()])?;
     report["notices"] = Value::Null;
     Ok(report)
 }
@@ -79,7 +60,7 @@ fn lines_on_standard_input_are_marks_where_that_is_asked_for() -> Result<()> {
         .spawn()?;
     recording.stdin.take().context("a pipe")?.write_all(b"backup begins\n\n")?;
     ensure!(recording.wait()?.success(), "recording failed");
-    let report = json(&["report", "--from", text(&file)?])?;
+    let report = reported(&["--from", text(&file)?])?;
     // The invented host has its own clock: they are of its first second.
     let expected = ["Marked at 22:13:21 UTC: backup begins", "Marked at 22:13:21 UTC."];
     assert_eq!(report["notices"], Value::from(expected.to_vec()));
@@ -124,9 +105,9 @@ fn ranges_are_parts_of_it() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("r");
     printed(&small("100", text(&file)?))?;
-    let from = ["report", "--from", text(&file)?];
+    let from = ["--from", text(&file)?];
     let exits = |range: &str| -> Result<(u64, u64)> {
-        let report = json(&[&from[..], &["--range", range]].concat())?;
+        let report = reported(&[&from[..], &["--range", range]].concat())?;
         let cells = report["vms"].as_array().context("VMs")?.iter();
         let cells = cells.flat_map(|vm| vm["vcpus"].as_array().into_iter().flatten());
         let cells = cells.flat_map(|vcpu| vcpu["exits"].as_array().into_iter().flatten());
@@ -157,7 +138,7 @@ fn grown(file: &Path, bytes: u64) -> Result<()> {
 
 /// Whether what a file has until it ends is what watching for as long says; the notices of the report.
 fn is_whole_until_its_end(file: &Path) -> Result<String> {
-    let mut report = json(&["report", "--from", text(file)?])?;
+    let mut report = reported(&["--from", text(file)?])?;
     let notices = report["notices"].to_string();
     report["notices"] = Value::Null;
     let ticks = report["duration_ns"].as_u64().context("a duration")? / 1_000_000_000;
@@ -226,7 +207,7 @@ fn a_file_that_was_removed_ends_the_recording_with_a_sentence() -> Result<()> {
 
 /// What a recording says of one process until now, its notices, and whether that is all that the guest in it did.
 fn seen(file: &Path, guest: &Guest) -> Result<(Report, String, Vec<String>)> {
-    let from = json(&["report", "--from", text(file)?])?;
+    let from = reported(&["--from", text(file)?])?;
     let notices = from["notices"].to_string();
     let mut report: Report = serde_json::from_value(from)?;
     report.vms.retain(|vm| vm.pid == guest.pid);
@@ -313,7 +294,7 @@ fn large_recordings_are_several_files_that_stand_each_for_itself() -> Result<()>
         };
         let Ok(there) = part.metadata() else { break };
         ensure!(there.len() <= 1 << 20, "{}", there.len());
-        let report = json(&["report", "--from", text(&part)?])?;
+        let report = reported(&["--from", text(&part)?])?;
         ensure!(report["vms"][0]["name"].as_str().is_some_and(|name| !name.starts_with("VM ")));
         ns += report["duration_ns"].as_u64().context("a duration")?;
     }
