@@ -41,20 +41,13 @@ pub fn run(mut state: State, mut feed: Feed, options: &Options) -> anyhow::Resul
 }
 
 fn show(state: State, feed: &mut Feed, options: &Options) -> anyhow::Result<Outcome> {
-    let guard = Guard::take(options.mouse)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("the event loop cannot be started")?;
-    runtime.block_on(async {
-        let backend = CrosstermBackend::new(Whole::default());
-        let mut terminal = Terminal::new(backend).context("the terminal tells no size")?;
+    on_terminal(options.mouse, async |guard, terminal| {
         let requests = feed.requests.clone();
         let directory = options.directory.clone();
         let recordings = Recordings::new(directory.clone());
-        let outside = Real { guard: &guard, requests, directory, recordings };
+        let outside = Real { guard, requests, directory, recordings };
         let start = Start {
-            terminal: &mut terminal,
+            terminal,
             events: EventStream::new(),
             messages: &mut feed.messages,
             signals: signals()?,
@@ -63,12 +56,29 @@ fn show(state: State, feed: &mut Feed, options: &Options) -> anyhow::Result<Outc
             view: options.view(),
             duration: options.duration,
         };
-        let outcome = start.run().await;
+        start.run().await
+    })
+}
+
+/// Runs a loop on the terminal, which is set up for it and restored on every way out.
+pub(super) fn on_terminal<T>(
+    mouse: bool,
+    run: impl AsyncFnOnce(&Guard, &mut Terminal<CrosstermBackend<Whole>>) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let guard = Guard::take(mouse)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("the event loop cannot be started")?;
+    runtime.block_on(async {
+        let backend = CrosstermBackend::new(Whole::default());
+        let mut terminal = Terminal::new(backend).context("the terminal tells no size")?;
+        let result = run(&guard, &mut terminal).await;
         if terminal.show_cursor().is_err() {
             // There is no terminal any more, and dropping this would print about it.
             std::mem::forget(terminal);
         }
-        outcome
+        result
     })
 }
 

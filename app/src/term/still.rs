@@ -3,16 +3,14 @@
 
 use super::{
     event_loop::{Options, Outside, Signal, failed, gone, until},
-    guard::Guard,
-    outside::{Real, Whole, signals},
+    outside::{Real, on_terminal, signals},
     recording::Recordings,
 };
 use crate::diff::screen::{Screen, Then};
-use anyhow::Context as _;
 use futures_util::{Stream, StreamExt as _};
 use ratatui::{
     Terminal,
-    backend::{Backend, CrosstermBackend},
+    backend::Backend,
     crossterm::event::{Event, EventStream},
 };
 use std::{io, time::Duration};
@@ -23,33 +21,20 @@ use std::{io, time::Duration};
 /// # Errors
 /// A sentence: no terminal, a terminal that cannot be set up or written to, a thread that panicked.
 pub fn show(screen: Screen, options: &Options) -> anyhow::Result<()> {
-    let guard = Guard::take(options.mouse)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("the event loop cannot be started")?;
-    runtime.block_on(async {
-        let mut terminal = Terminal::new(CrosstermBackend::new(Whole::default()))
-            .context("the terminal tells no size")?;
+    on_terminal(options.mouse, async |guard, terminal| {
         // There is no source to ask for anything.
         let (requests, _) = std::sync::mpsc::channel();
         let directory = options.directory.clone();
-        let outside =
-            Real { guard: &guard, requests, directory, recordings: Recordings::default() };
+        let outside = Real { guard, requests, directory, recordings: Recordings::default() };
         let still = Still {
-            terminal: &mut terminal,
+            terminal,
             events: EventStream::new(),
             signals: signals()?,
             outside,
             screen,
             duration: options.duration,
         };
-        let result = still.run().await;
-        if terminal.show_cursor().is_err() {
-            // There is no terminal any more, and dropping this would print about it.
-            std::mem::forget(terminal);
-        }
-        result
+        still.run().await
     })
 }
 
