@@ -107,14 +107,16 @@ fn of_vcpu(vcpu: &VcpuOutcome, rows: &mut Vec<RouteCount>) {
     }
     // Each is raised and lowered. Lines below 16 go to both chips.
     add(chip::PIC, PIC_PIN.into(), 0, "waker", 2 * made.pic_line, 0);
-    for (pin, raises, lowers, count) in [
-        (PIC_PIN, "waker", "waker", made.pic_line),
-        (EDGE_PIN, "waker", "waker", made.ioapic_edge),
-        // The guest's handler asks for it to be lowered.
-        (LEVEL_PIN, "waker", "vcpu", made.ioapic_level),
-        (IRQFD_PIN, "kernel", "kernel", made.irqfd_line),
+    // The guest's handler asks for a level to be lowered, each time it runs.
+    let handled = vcpu.interrupts.iter().find(|count| count.kind == Op::IoapicLevel.name());
+    let handled = handled.map_or(0, |handled| handled.count);
+    for (pin, (raises, raised), (lowers, lowered)) in [
+        (PIC_PIN, ("waker", made.pic_line), ("waker", made.pic_line)),
+        (EDGE_PIN, ("waker", made.ioapic_edge), ("waker", made.ioapic_edge)),
+        (LEVEL_PIN, ("waker", made.ioapic_level), ("vcpu", handled)),
+        (IRQFD_PIN, ("kernel", made.irqfd_line), ("kernel", made.irqfd_line)),
     ] {
-        for (level, sender) in [(1, raises), (0, lowers)] {
+        for (level, sender, count) in [(1, raises, raised), (0, lowers, lowered)] {
             add(chip::IOAPIC, pin.into(), redirection(pin), sender, count, 0);
             add(chip::LINE, pin.into(), level, sender, count, 0);
         }
