@@ -43,6 +43,9 @@ const CASES: [&str; 15] = [
 /// Of them where the vendor matters; Bochs takes a minute for each.
 const OF_VMX: [&str; 6] = ["periodic", "ipi", "ioapic", "split", "together", "sleep"];
 
+/// Vector of the guest's periodic timer.
+const PERIODIC: u64 = 0x31;
+
 /// What a case left.
 pub(crate) struct Run<'a> {
     output: &'a Output,
@@ -91,6 +94,15 @@ impl Run<'_> {
     fn delivered(&self) -> Result<BTreeMap<u64, u64>> {
         let vector = |keys: &[i64]| (keys[1] != 0).then_some(keys[1] as u64);
         Ok(by(self.hist("kvm_apic_accept_irq")?, &vector))
+    }
+
+    /// How often a periodic timer expired once more while it was being stopped: newer kernels answer that write without
+    /// looking at timers, and the guest takes no interrupt after it.
+    fn in_vain(&self) -> Result<u64> {
+        let expired = self.delivered()?.get(&PERIODIC).copied().unwrap_or(0);
+        let taken = self.taken().get(&PERIODIC).copied().unwrap_or(0);
+        let stops: u64 = self.vcpus().map(|vcpu| vcpu.expect.timers.periodic).sum();
+        Ok(expired.saturating_sub(taken).min(stops))
     }
 
     /// Interrupts by vector that came through its local APICs.
@@ -150,6 +162,7 @@ fn agrees(output: &Output, case: &'static str) -> Result<Problems> {
         wakeups: run.hist("kvm_vcpu_wakeup")?,
         routes: routes(&run)?,
         twice: *twice(&run)?.end(),
+        in_vain: run.in_vain()?,
     };
     problems.extend(reported::agrees(&run, &kernel, &output.json(&format!("{case}.report.json"))?));
     Ok(problems)
@@ -215,7 +228,11 @@ fn taken(run: &Run) -> Result<Problems> {
         same("injected", &guest, run.injected()?, twice);
         same("eoi", &run.keys("eoi"), ends, none..=none);
     }
-    same("delivered", &run.taken(), run.delivered()?, 0..=none);
+    let mut delivered = run.delivered()?;
+    if let Some(periodic) = delivered.get_mut(&PERIODIC) {
+        *periodic -= run.in_vain()?;
+    }
+    same("delivered", &run.taken(), delivered, 0..=none);
     Ok(problems)
 }
 
