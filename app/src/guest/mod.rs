@@ -270,7 +270,7 @@ fn chips(counts: &Counts, split: bool) -> Chips {
 fn outcome(
     host: &Host,
     machine: &Machine,
-    finale: Finale,
+    mut finale: Finale,
     skipped: Vec<Skipped>,
     beside: Beside,
     deadline: u64,
@@ -278,6 +278,11 @@ fn outcome(
     if finale.stopped || finale.stuck > 0 {
         return Err(unfinished(finale, deadline));
     }
+    finale
+        .ends
+        .iter_mut()
+        .filter_map(|end| end.worker.as_mut())
+        .for_each(|worker| worker.end_helper());
     let mut vms: Vec<VmOutcome> = Vec::new();
     let mut ioctls = machine.ioctls.counts();
     let workers = || finale.ends.iter().filter_map(|end| Some((end.who.0, end.worker.as_ref()?)));

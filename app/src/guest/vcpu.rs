@@ -253,6 +253,11 @@ impl Worker {
         Some(OtherThread { comm: format!("waker{}", self.vcpu.id), cpu_ns: helper.cpu_ns() })
     }
 
+    /// Waits until its second thread has ended: the last call of that may come back after the guest is done.
+    pub fn end_helper(&mut self) {
+        self.helper = None;
+    }
+
     /// This thread, which has just started, is the vCPU's from now on.
     ///
     /// # Errors
